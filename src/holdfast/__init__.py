@@ -1,0 +1,1 @@
+"""holdfast keeps a language model's safety alignment through fine-tuning."""
