@@ -1,0 +1,1 @@
+"""Lets every test import `tiny_models`: pytest puts the folder of a conftest.py on the path."""
