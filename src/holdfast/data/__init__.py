@@ -1,0 +1,1 @@
+"""Rows of text: reading, rendering, tokenizing, mixing."""

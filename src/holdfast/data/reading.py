@@ -1,0 +1,122 @@
+"""Rows from files: JSON lines, JSON, CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import UserError
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Read a file's rows, in order: `.jsonl`, `.json` (a list), `.csv` or `.parquet`.
+
+    Text is UTF-8, with or without a byte order mark. CSV cells stay text; an empty one is "".
+
+    Raises:
+        UserError: No such file, an unknown suffix, no row in it, broken text, or a row that is not
+            an object; with the path, and with the line or the row (both count from 1).
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(
+            f"{path}: cannot read rows from a {suffix or 'suffixless'} file; "
+            f"give one of {', '.join(SUFFIXES)}"
+        )
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    if suffix == ".parquet":
+        rows = _read_parquet(path)
+    else:
+        text = _read_text(path)
+        read = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv}[suffix]
+        rows = read(path, text) if text.strip() else []
+    if not rows:
+        raise UserError(f"{path}: the file is empty; it must hold at least one row")
+    return rows
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _read_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
+    rows = []
+    # Not str.splitlines, which also breaks at separators that JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{path}, line {number}: broken JSON ({error.msg}, column {error.colno})"
+            ) from None
+        if not isinstance(row, dict):
+            raise UserError(
+                f"{path}, line {number}: each line must be a JSON object, and this one is "
+                f"{type(row).__name__}"
+            )
+        rows.append(row)
+    return rows
+
+
+def _read_json(path: Path, text: str) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = "; a file with one object per line must be named .jsonl"
+        raise UserError(
+            f"{path}, line {error.lineno}: broken JSON ({error.msg}, column {error.colno})"
+            + (hint if error.msg == "Extra data" else "")
+        ) from None
+    if not isinstance(rows, list):
+        raise UserError(
+            f"{path}: must hold a JSON list of objects, and holds {type(rows).__name__}"
+        )
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise UserError(
+                f"{path}, row {number}: must be a JSON object, and is {type(row).__name__}"
+            )
+    return rows
+
+
+def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = []
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise UserError(
+                    f"{path}, line {reader.line_num}: has {'more' if None in row else 'fewer'} "
+                    f"cells than the header ({', '.join(reader.fieldnames or [])})"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: broken CSV ({error})") from None
+    return rows
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: is no readable Parquet file ({reason})") from None

@@ -1,0 +1,239 @@
+"""Rows as tokens, and rows as things to compare. Their shapes are in `holdfast.data.prompts`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from holdfast.data.prompts import (
+    Row,
+    answer_text,
+    parts,
+    plain,
+    prompt_text,
+    render,
+    shape,
+)
+from holdfast.data.reading import read_rows
+from holdfast.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = [
+    "IGNORED",
+    "Row",
+    "Tokens",
+    "answer_text",
+    "check_rows",
+    "fingerprint",
+    "prompt_ids",
+    "prompt_key",
+    "prompt_text",
+    "read_rows",
+    "row_key",
+    "shape",
+    "tokenize",
+    "tokenize_rows",
+]
+
+IGNORED = -100  # the label that the cross-entropy of torch leaves out
+
+
+class Tokens(TypedDict):
+    """A tokenized row: three lists of one length; prompt positions have the label −100."""
+
+    input_ids: list[int]
+    attention_mask: list[int]
+    labels: list[int]
+
+
+def tokenize(row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
+    """Tokenize a row for training: prompt ids + answer ids + end of sequence, answer trained only.
+
+    Prompt and answer are encoded separately, so the ids of the evaluation prompt (`prompt_ids`) are
+    exactly the beginning of the training row. The attention mask comes from lengths and never from
+    `ids != pad`, so the end of sequence is attended to and trained also where it is the padding
+    token. What exceeds `max_length` is cut on the right. A row that is already tokenized passes
+    through untouched, all its columns with it.
+
+    Raises:
+        UserError: As `render`; nothing of the answer is left within `max_length`; the tokenizer has
+            no end-of-sequence token; a tokenized row's columns differ in length or train nothing.
+    """
+    if shape(row) == "tokenized":
+        return _checked_tokens(row)
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path!r} has no end-of-sequence token (eos_token), "
+            "so a model could not learn where an answer ends"
+        )
+    text = render(row, tokenizer)
+    prompt = _encode_prompt(text.prompt, text.is_chat, tokenizer)
+    answer = [*_encode(text.answer, tokenizer), end]
+    # The first position is never predicted, so an answer needs room after it.
+    if max(len(prompt), 1) >= max_length:
+        raise UserError(
+            f"the whole answer is cut off: the prompt has {len(prompt)} tokens and the answer "
+            f"{len(answer)}, and max_length is {max_length}; raise max_length or shorten the prompt"
+        )
+    ids = (prompt + answer)[:max_length]
+    labels = ([IGNORED] * len(prompt) + answer)[:max_length]
+    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+
+
+def tokenize_rows(
+    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, where: str = ""
+) -> list[Tokens]:
+    """Tokenize rows as `tokenize` does; an error names the row, counted from 1, and `where` it is.
+
+    Raises:
+        UserError: As `tokenize`.
+    """
+    result = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            result.append(tokenize(row, tokenizer, max_length))
+        except UserError as error:
+            raise _at(number, where, error) from None
+    return result
+
+
+def prompt_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids that the model reads before it answers: the beginning of `tokenize`'s ids.
+
+    The row needs no answer. Of a tokenized row it is what precedes the first trained label.
+    """
+    if shape(row) == "tokenized":
+        tokens = _checked_tokens(row)
+        first = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
+        return list(tokens["input_ids"][:first])
+    text = render(row, tokenizer, need_answer=False)
+    return _encode_prompt(text.prompt, text.is_chat, tokenizer)
+
+
+def check_rows(rows: Sequence[Row], where: str, need_answer: bool = True) -> None:
+    """Check every row's columns and types without a tokenizer, before a model is loaded.
+
+    Args:
+        rows: The rows.
+        where: What to name in an error, such as the file.
+        need_answer: Whether a row without an answer is a mistake.
+
+    Raises:
+        UserError: There is no row, or one that `prompts.parts` refuses; with its number from 1.
+    """
+    if not len(rows):
+        raise UserError(f"{where}: there are no rows; at least one is needed")
+    for number, row in enumerate(rows, start=1):
+        try:
+            if shape(row) == "tokenized":
+                _checked_tokens(row)
+            else:
+                parts(row, need_answer)
+        except UserError as error:
+            raise _at(number, where, error) from None
+
+
+def fingerprint(rows: Iterable[Row]) -> str:
+    """Return the SHA-256 (hex) of the rows' canonical JSON, all columns, in their order.
+
+    Equal rows in equal order have equal fingerprints in any process and Python version. The order
+    of the rows matters, that of a row's columns does not.
+    """
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(_canonical(row))
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def row_key(row: Row) -> str:
+    """Return what identifies a row's content: prompt and answer, whatever its shape and extras."""
+    if shape(row) == "tokenized":
+        tokens = _checked_tokens(row)
+        return fingerprint([{"ids": list(tokens["input_ids"]), "labels": list(tokens["labels"])}])
+    prompt, answer = parts(row)
+    return fingerprint([{"prompt": _comparable(prompt), "answer": plain(answer).strip()}])
+
+
+def prompt_key(row: Row) -> str:
+    """Return what identifies a row's prompt, whatever its answer, shape and extra columns."""
+    if shape(row) == "tokenized":
+        tokens = _checked_tokens(row)
+        pairs = zip(tokens["input_ids"], tokens["labels"], strict=True)
+        return fingerprint([{"prompt": [int(token) for token, y in pairs if y == IGNORED]}])
+    return fingerprint([{"prompt": _comparable(parts(row, need_answer=False).prompt)}])
+
+
+def _comparable(prompt: list[dict[str, Any]] | str) -> list[list[str]]:
+    if isinstance(prompt, str):
+        return [["user", prompt.strip()]]
+    return [[message["role"], message["content"].strip()] for message in prompt]
+
+
+def _canonical(value: object) -> bytes:
+    # surrogatepass: a lone surrogate is legal in JSON text and must not stop a fingerprint.
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_listed
+    ).encode("utf-8", "surrogatepass")
+
+
+def _listed(value: Any) -> object:
+    # Arrays and tensors of rows that are already tokenized.
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a row holds a {type(value).__name__}, which JSON has no form for")
+
+
+def _at(number: int, where: str, error: UserError) -> UserError:
+    return UserError(f"{where}, row {number}: {error}" if where else f"row {number}: {error}")
+
+
+def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    # verbose=False: the length is checked against max_length, not against the model's own.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _encode_prompt(text: str, is_chat: bool, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    ids = _encode(text, tokenizer)
+    if is_chat:  # the template has written its special tokens itself
+        return ids
+    start = _start_ids(tokenizer)
+    return ids if ids[: len(start)] == start else start + ids
+
+
+def _start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the special ids that the tokenizer puts before a text, such as [BOS]; often none."""
+    bare = _encode("a", tokenizer)
+    full = list(tokenizer("a")["input_ids"])
+    ends = len(full) - len(bare)
+    for count in range(ends + 1):
+        if full[count : count + len(bare)] == bare:
+            return full[:count]
+    return []
+
+
+def _checked_tokens(row: Row) -> Tokens:
+    columns = ("input_ids", "attention_mask", "labels")
+    missing = [column for column in columns if row.get(column) is None]
+    if missing:
+        raise UserError(
+            f"a tokenized row needs 'input_ids', 'attention_mask' and 'labels'; {missing[0]!r} is "
+            "missing"
+        )
+    lengths = [len(row[column]) for column in columns]
+    if len(set(lengths)) > 1:
+        raise UserError(
+            "a tokenized row's 'input_ids', 'attention_mask' and 'labels' must be equally long, "
+            f"and have {lengths[0]}, {lengths[1]} and {lengths[2]} entries"
+        )
+    if not any(label != IGNORED for label in row["labels"][1:]):
+        raise UserError(
+            "a tokenized row trains nothing: all its 'labels' after the first are -100, so its "
+            "loss would not be a number"
+        )
+    return cast(Tokens, row)
