@@ -1,8 +1,8 @@
 """Tiny random decoders of every architecture that the package promises to work with.
 
 Nothing is downloaded: each model is made from its config, in fp32, from a seed, with a vocabulary
-of 64 tokens (0 pad, 1 begin, 2 end), width 32, 4 heads (2 key-value heads where the architecture has
-them) and no dropout. The weights are larger than the libraries' defaults, so that attention
+of 64 tokens (0 pad, 1 begin, 2 end), width 32, 4 heads (2 key-value heads where there are any
+such) and no dropout. The weights are larger than the libraries' defaults, so that attention
 and activations are far from linear and a mistake in them is seen.
 """
 
@@ -62,7 +62,7 @@ ARCHITECTURES: tuple[str, ...] = tuple(_MODELS)
 def tiny_model(name: str, layers: int = 2, seed: int = 0, **overrides) -> PreTrainedModel:
     """Make the model `name` (one of ARCHITECTURES) in training mode.
 
-    `overrides` are fields of its config, e.g. `attention_dropout=0.1`, `attn_implementation="eager"`.
+    `overrides` are fields of its config, such as `attention_dropout=0.1`.
     """
     config_name, model_name, settings, _ = _MODELS[name]
     fields = {**_COMMON, "num_hidden_layers": layers, **settings, **overrides}
