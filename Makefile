@@ -1,0 +1,60 @@
+# demo, test, lint and bench make and use a virtual environment of their own, in .venv. They need
+# Python 3.11 or later and git, nothing else; uv is used where it is installed, since it is faster.
+# Works with GNU make 3.81 (macOS).
+#
+#   make demo                      the phenomenon and the defenses, in results/demo
+#   make demo ARGS="--seeds 5"     ARGS goes to the command: holdfast demo, pytest
+#   make test PYTHON=python3.12    PYTHON is the interpreter that .venv is made from
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+# The first of these that runs and is new enough (a pyenv shim may be there and not run).
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo $$python; break; }; done)
+
+.PHONY: demo test lint bench clean lock
+
+demo: $(READY)
+	$(BIN)/holdfast demo --output results/demo $(ARGS)
+
+# One thread in each of the two workers: with more, two cores are oversubscribed.
+test: $(READY)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --durations 10 $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(READY)
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+clean:
+	rm -rf $(VENV) results/demo build dist .pytest_cache .ruff_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# .ready is touched last, so an installation that was interrupted is taken up again.
+$(READY): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+		echo "holdfast needs Python 3.11 or later: install it, or name it with" \
+			"'make PYTHON=/path/to/python'." >&2; exit 1; fi
+	$(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null 2>&1; then set -ex; \
+		uv pip install --python $(BIN)/python --require-hashes -r requirements.lock; \
+		uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else set -ex; \
+		$(BIN)/python -m pip install --require-hashes -r requirements.lock; \
+		$(BIN)/python -m pip install --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $(READY)
+
+# Pins every dependency again, for all systems and Python versions; needs uv. The last two build
+# this package itself.
+lock:
+	printf 'hatchling>=1.27\neditables>=0.5\n' | uv pip compile pyproject.toml - --extra dev \
+		--universal --python-version 3.11 --generate-hashes --upgrade --no-annotate \
+		--no-emit-index-url --custom-compile-command "make lock" --output-file requirements.lock
