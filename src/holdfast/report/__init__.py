@@ -1,0 +1,1 @@
+"""Results as numbers with intervals, as tables and as pictures."""
