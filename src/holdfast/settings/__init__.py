@@ -1,0 +1,18 @@
+"""Settings from YAML files and `key=value` words, checked before anything heavy is imported."""
+
+from holdfast.settings.checking import Allowed, check, nearest
+from holdfast.settings.fields import REQUIRED, Expression, Field, fields_of
+from holdfast.settings.files import load_yaml, merge, parse_overrides
+
+__all__ = [
+    "REQUIRED",
+    "Allowed",
+    "Expression",
+    "Field",
+    "check",
+    "fields_of",
+    "load_yaml",
+    "merge",
+    "nearest",
+    "parse_overrides",
+]

@@ -1,0 +1,219 @@
+"""The fields of a config dataclass, read from its source without importing it.
+
+A config's module imports torch and transformers, which takes seconds. `--help` and every mistake in
+a setting must be answered at once, so names, types, defaults and meanings are read with `ast`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+class Expression(str):
+    """A default whose value is known only at run time, as its source text."""
+
+
+REQUIRED = Expression("(required)")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting.
+
+    Args:
+        name: Its name.
+        type: Its annotation's source, with the module's own aliases written out.
+        default: Its default; `REQUIRED` if it has none, an `Expression` if only running it tells.
+        help: Its meaning, in one line.
+    """
+
+    name: str
+    type: str
+    default: object
+    help: str
+
+
+def fields_of(target: str) -> dict[str, Field]:
+    """Return the fields of the dataclass `"module:Class"` by name, inherited ones first.
+
+    Help comes from the `Args:` section of the class's docstring (`name: meaning`), else from the
+    field's `metadata={"help": …}`. Base classes are followed within the same package, and to
+    `transformers.TrainingArguments`.
+
+    Raises:
+        LookupError: There is no such module or class.
+    """
+    module, _, name = target.partition(":")
+    tree, path = _parse(module)
+    body = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
+    if body is None:
+        raise LookupError(f"{path} has no class {name}")
+    fields: dict[str, Field] = {}
+    for base in reversed(body.bases):
+        place = _place_of_base(base, module, tree)
+        if place is not None:
+            fields |= fields_of(place)
+    constants = _constants(tree)
+    own = {field.name: field for field in _own_fields(body, constants)}
+    # A field that is given again keeps its place, as in a dataclass, and its meaning.
+    fields |= {
+        key: Field(key, field.type, field.default, field.help or fields[key].help)
+        if key in fields
+        else field
+        for key, field in own.items()
+    }
+    for key, text in _documented(ast.get_docstring(body) or "").items():
+        if key in fields and (key in own or not fields[key].help):
+            fields[key] = Field(key, fields[key].type, fields[key].default, text)
+    return fields
+
+
+def source_of(module: str) -> Path:
+    """Return the source file of a module, importing neither it nor the packages above it.
+
+    Raises:
+        LookupError: There is no such module.
+    """
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is not None and not rest and spec.origin:
+        return Path(spec.origin)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        place = Path(folder, *rest)
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            if path.is_file():
+                return path
+    raise LookupError(f"there is no module {module}")
+
+
+@cache
+def _parse(module: str) -> tuple[ast.Module, Path]:
+    path = source_of(module)
+    return ast.parse(path.read_text(encoding="utf-8")), path
+
+
+def _place_of_base(base: ast.expr, module: str, tree: ast.Module) -> str | None:
+    """Return "module:Class" of a base class whose fields count, else None."""
+    name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
+    if name == "TrainingArguments":
+        return "transformers.training_args:TrainingArguments"
+    if any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body):
+        return f"{module}:{name}"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        imported = {alias.asname or alias.name: alias.name for alias in node.names}
+        origin = _absolute(node, module)
+        if name in imported and origin.split(".")[0] == module.split(".")[0]:
+            return f"{origin}:{imported[name]}"
+    return None
+
+
+def _absolute(node: ast.ImportFrom, module: str) -> str:
+    if not node.level:
+        return node.module or ""
+    is_package = source_of(module).name == "__init__.py"
+    above = module.split(".")
+    above = above[: len(above) - node.level + is_package]
+    return ".".join([*above, *([node.module] if node.module else [])])
+
+
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """Return the module's plain assignments, `NAME = expression`, by name."""
+    return {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+
+def _own_fields(body: ast.ClassDef, constants: dict[str, ast.expr]) -> Iterator[Field]:
+    for node in body.body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
+            continue
+        annotation = ast.unparse(_WriteOut(constants).visit(_unquoted(node.annotation)))
+        if re.match(r"(\w+\.)?(ClassVar|KW_ONLY)\b", annotation):
+            continue
+        options: dict[str, ast.expr] = {}
+        value = node.value
+        if isinstance(value, ast.Call) and ast.unparse(value.func) in (
+            "field",
+            "dataclasses.field",
+        ):
+            options = {word.arg: word.value for word in value.keywords if word.arg}
+            if _value(options.get("init"), {}) is False:
+                continue
+            value = options.get("default")
+        if "default_factory" in options:
+            default = _made_by(options["default_factory"])
+        else:
+            default = REQUIRED if value is None else _value(value, constants)
+        metadata = _value(options.get("metadata"), {})
+        text = metadata.get("help", "") if isinstance(metadata, dict) else ""
+        yield Field(node.target.id, annotation, default, " ".join(str(text).split()))
+
+
+def _unquoted(annotation: ast.expr) -> ast.expr:
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return ast.parse(annotation.value, mode="eval").body
+    return annotation
+
+
+class _WriteOut(ast.NodeTransformer):
+    """Writes out the module's own aliases of types, such as `State = Literal["a", "b"]`."""
+
+    def __init__(self, constants: dict[str, ast.expr]):
+        self.constants = constants
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.constants.get(node.id, node)
+
+
+def _value(node: ast.expr | None, constants: dict[str, ast.expr]) -> object:
+    if isinstance(node, ast.Name) and node.id in constants:
+        node = constants[node.id]
+    if node is None:
+        return None
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return Expression(ast.unparse(node))
+
+
+def _made_by(factory: ast.expr) -> object:
+    empty: dict[str, object] = {"list": [], "dict": {}, "set": set(), "tuple": ()}
+    if isinstance(factory, ast.Lambda):
+        return _value(factory.body, {})
+    name = ast.unparse(factory)
+    return empty.get(name, Expression(f"{name}()"))
+
+
+def _documented(docstring: str) -> dict[str, str]:
+    """Return the meanings in the `Args:` (or `Parameters:`) section of a docstring, by name."""
+    section = re.search(
+        r"^(?:Args|Parameters):[ ]*\n((?:[ ]+.*\n|[ ]*\n)+)",
+        inspect.cleandoc(docstring) + "\n",
+        re.M,
+    )
+    if section is None:
+        return {}
+    meanings: dict[str, str] = {}
+    name = ""
+    indent = len(section[1]) - len(section[1].lstrip(" "))
+    for line in section[1].splitlines():
+        start = re.match(rf"[ ]{{{indent}}}(\w+)(?: ?\(.*\))?:(.*)", line)
+        if start:
+            name = start[1]
+            meanings[name] = start[2]
+        elif line[indent : indent + 1].strip():  # a heading between the fields
+            name = ""
+        elif name:
+            meanings[name] += " " + line
+    return {name: " ".join(text.split()) for name, text in meanings.items()}
