@@ -1,1 +1,64 @@
-"""holdfast keeps a language model's safety alignment through fine-tuning."""
+"""holdfast keeps a language model's safety alignment through fine-tuning.
+
+Published defenses against harmful fine-tuning, and the baselines they are compared with, on one
+footing: align, fine-tune, repair, evaluate, in any combination.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from holdfast.errors import UserError
+
+if TYPE_CHECKING:
+    from holdfast.align.random_perturbation import (
+        RandomPerturbationConfig,
+        RandomPerturbationTrainer,
+    )
+    from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
+    from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
+    from holdfast.finetune.lisa import LisaConfig, LisaTrainer
+    from holdfast.repair.antidote import AntidoteConfig, antidote
+    from holdfast.repair.random_mask import RandomMaskConfig, random_mask
+    from holdfast.training import SFTConfig, SFTTrainer
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Loaded when first used: torch and transformers take seconds.
+_HOMES = {
+    "holdfast.training": ("SFTConfig", "SFTTrainer"),
+    "holdfast.align.vaccine": ("VaccineConfig", "VaccineMixin", "VaccineTrainer"),
+    "holdfast.align.t_vaccine": ("TVaccineConfig", "TVaccineTrainer"),
+    "holdfast.align.random_perturbation": (
+        "RandomPerturbationConfig",
+        "RandomPerturbationTrainer",
+    ),
+    "holdfast.finetune.lisa": ("LisaConfig", "LisaTrainer"),
+    "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
+    "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
+}
+
+__all__ = [
+    "AntidoteConfig",
+    "LisaConfig",
+    "LisaTrainer",
+    "RandomMaskConfig",
+    "RandomPerturbationConfig",
+    "RandomPerturbationTrainer",
+    "SFTConfig",
+    "SFTTrainer",
+    "TVaccineConfig",
+    "TVaccineTrainer",
+    "UserError",
+    "VaccineConfig",
+    "VaccineMixin",
+    "VaccineTrainer",
+    "antidote",
+    "random_mask",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'holdfast' has no attribute {name!r}")

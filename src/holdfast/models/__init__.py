@@ -1,0 +1,1 @@
+"""Models: load a base, stack adapters, find a decoder's attention blocks."""

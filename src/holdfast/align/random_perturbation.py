@@ -1,0 +1,91 @@
+"""Random perturbation: Vaccine's control, with noise in the place of the worst direction.
+
+    e_l += s · z_l,  z_l ~ N(0, I)
+
+With ``norm="total"`` s = ρ / sqrt(number of elements of all e_l in the optimizer step, padding
+not counted), so the noise has Vaccine's norm ρ and only its direction differs. With
+``norm="element"`` s = sqrt(ρ), the form of the Vaccine paper's comparison, whose total norm is far
+larger.
+
+Source: arXiv 2402.01109, the comparison with random perturbation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from holdfast.align.perturbation import changed_outputs
+from holdfast.errors import UserError
+from holdfast.models.blocks import attention_blocks
+from holdfast.training import SFTConfig, SFTTrainer
+
+
+@dataclass
+class RandomPerturbationConfig(SFTConfig):
+    """Settings of the random perturbation.
+
+    Args:
+        rho: ρ, the size of the noise; 0 is plain SFT.
+        norm: "total" gives the noise the norm ρ over all blocks, tokens and rows, as Vaccine's
+            perturbation has; "element" gives every element the variance ρ.
+    """
+
+    rho: float = 2.0
+    norm: Literal["total", "element"] = "total"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rho < 0:
+            raise UserError(f"rho is {self.rho}: the size of the noise must be 0 or more.")
+        if self.norm not in ("total", "element"):
+            raise UserError(f'norm is "{self.norm}": it must be "total" or "element".')
+
+
+class RandomPerturbationTrainer(SFTTrainer):
+    """The control. Takes what `SFTTrainer` takes, with a `RandomPerturbationConfig`."""
+
+    args: RandomPerturbationConfig
+    _step_batches: Sequence[Any] = ()
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Remember all micro-batches of the coming optimizer step."""
+        self._step_batches, num_items = super().get_batch_samples(*args, **kwargs)
+        return self._step_batches, num_items
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """One pass over a micro-batch with noise on every attention block's output."""
+        position = next((i for i, b in enumerate(self._step_batches) if b is inputs), None)
+        batches = [inputs] if position is None else self._step_batches
+        blocks = attention_blocks(self.model)
+        size = self._noise_size(batches, len(blocks))
+        place = (self.args.seed, self.state.global_step, position or 0, self.args.process_index)
+
+        def add_noise(block: int, e: Tensor) -> Tensor:
+            # Seeded by the place alone: the same when a checkpointed layer is recomputed, and
+            # dropout's own random numbers stay as they are without noise.
+            seed = int(np.random.SeedSequence((*place, block)).generate_state(1)[0])
+            generator = torch.Generator(e.device).manual_seed(seed)
+            noise = torch.randn(e.shape, generator=generator, device=e.device, dtype=torch.float32)
+            return e + (size * noise).to(e.dtype)
+
+        with changed_outputs(blocks, add_noise):
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    def _noise_size(self, batches: Sequence[dict[str, Any]], blocks: int) -> float:
+        if self.args.norm == "element":
+            return self.args.rho**0.5
+        tokens = sum(
+            b["attention_mask"].sum() if "attention_mask" in b else b["input_ids"].numel()
+            for b in batches
+        )
+        total: Any = self.accelerator.reduce(
+            torch.as_tensor(tokens, device=self.args.device), "sum"
+        )
+        elements = int(total) * blocks * self.model.config.get_text_config().hidden_size
+        return self.args.rho / elements**0.5

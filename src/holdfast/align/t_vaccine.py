@@ -1,0 +1,203 @@
+"""T-Vaccine: Vaccine on the layers that matter for safety, with every other layer frozen.
+
+Every K steps harmful probe rows give each attention block l (of L) the probability
+
+    P_l = ‖dL_harm/de_l‖ / Σ_k ‖dL_harm/de_k‖
+
+and every J steps S blocks are drawn without replacement with these probabilities. Between draws
+each step is Vaccine's two passes with the perturbation and its norm over the drawn blocks only, and
+the layers that were not drawn are frozen. Nothing below the lowest trainable or drawn layer needs
+a graph, or a second computation.
+
+What lies in no decoder layer (embeddings, last norm, head) is never frozen; where it trains at all,
+the input embedding gets a gradient from below only while the first layer is drawn.
+
+Source: G. Liu et al.: Targeted Vaccine, arXiv 2410.09760, algorithm 1.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from holdfast.align.perturbation import RandomState, StepPlan, TwoPassMixin, output_gradients
+from holdfast.errors import UserError
+from holdfast.models.blocks import attention_block, decoder_layers
+from holdfast.training import SFTConfig, SFTTrainer
+
+STATE_FILE = "t_vaccine.json"
+
+
+@dataclass
+class TVaccineConfig(SFTConfig):
+    """Settings of T-Vaccine.
+
+    Args:
+        rho: ρ, the norm of the perturbation over the drawn blocks, tokens and rows.
+        layers: S, how many layers are drawn; all of them make T-Vaccine Vaccine.
+        probe_every: K, steps between two measurements of the layers' probabilities.
+        draw_every: J, steps between two draws of layers.
+        probe_batch_size: harmful rows in one measurement; the training batch's size if not given.
+        freeze: "layer" freezes every trainable weight of a layer that is not drawn (the paper);
+            "attention" freezes only those of its attention block (the authors' code).
+    """
+
+    rho: float = 3.0
+    layers: int = 8
+    probe_every: int = 200
+    draw_every: int = 20
+    probe_batch_size: int | None = None
+    freeze: Literal["layer", "attention"] = "layer"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rho < 0:
+            raise UserError(f"rho is {self.rho}: T-Vaccine's perturbation norm must be 0 or more.")
+        for name in ("layers", "probe_every", "draw_every", "probe_batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}: it must be 1 or more.")
+        if self.freeze not in ("layer", "attention"):
+            raise UserError(f'freeze is "{self.freeze}": it must be "layer" or "attention".')
+
+
+class TVaccineTrainer(TwoPassMixin, SFTTrainer):
+    """T-Vaccine. Takes what `SFTTrainer` takes, with a `TVaccineConfig`, and ``harmful_dataset``.
+
+    Args:
+        harmful_dataset: the pool of probe rows (harmful prompt, harmful answer), in the shapes that
+            ``train_dataset`` may have. They are only measured with, never trained on.
+
+    Attributes:
+        history: one entry a draw: step, probabilities P [L], drawn layers.
+
+    Raises:
+        UserError: no probe rows, or more layers to draw than the model has.
+    """
+
+    args: TVaccineConfig
+
+    def __init__(self, model: Any, args: TVaccineConfig, *, harmful_dataset: Any, **kwargs: Any):
+        super().__init__(model, args, **kwargs)
+        self.harmful_rows = self.prepare_rows(harmful_dataset)
+        self.decoder_layers = [
+            layer for layer in decoder_layers(self.model) if attention_block(layer) is not None
+        ]
+        if args.layers > len(self.decoder_layers):
+            raise UserError(
+                f"layers is {args.layers}, but the model has {len(self.decoder_layers)} layers "
+                "with attention: draw at most as many."
+            )
+        self.blocks = [_block(layer) for layer in self.decoder_layers]
+        self.trainable = [
+            [p for p in self._freezable(layer).parameters() if p.requires_grad]
+            for layer in self.decoder_layers
+        ]
+        self.probabilities: list[float] = []
+        self.drawn: list[int] = []
+        self.history: list[dict[str, Any]] = []
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; afterwards, also after an error, every weight is as trainable as before."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._thaw(range(len(self.decoder_layers)))
+
+    def plan_step(self) -> StepPlan:
+        """Measure and draw where it is time, then perturb the drawn blocks."""
+        step = self.state.global_step
+        if step % self.args.probe_every == 0:
+            self.probabilities = self.measure(step // self.args.probe_every)
+        if step % self.args.draw_every == 0:
+            self.drawn = self.draw(step // self.args.draw_every)
+            self.history.append(
+                {"step": step, "probabilities": self.probabilities, "drawn": self.drawn}
+            )
+            self._thaw(self.drawn)
+        return StepPlan(
+            self.args.rho, [self.blocks[layer] for layer in self.drawn], self._shared_layers()
+        )
+
+    def measure(self, number: int) -> list[float]:
+        """P_l of every block from the ``number``-th batch of probe rows, [L]."""
+        self.model.train()
+        inputs = self._prepare_inputs(self.data_collator(self._probe_batch(number)))
+        random_state = RandomState(self.args.device)
+        with self.compute_loss_context_manager():
+            gradients = output_gradients(self.blocks, lambda: self.compute_loss(self.model, inputs))
+        random_state.restore()  # dropout goes on as if nothing had been measured
+        norms = [torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients]
+        squared = self.accelerator.reduce(torch.stack(norms).square(), reduction="sum")
+        weights = squared.sqrt()
+        if not weights.sum() > 0:
+            raise UserError(
+                f"the harmful probe rows give no usable gradient at step {self.state.global_step}: "
+                "they must hold answers that carry a loss."
+            )
+        return (weights / weights.sum()).tolist()
+
+    def draw(self, number: int) -> list[int]:
+        """The ``number``-th draw: S layers without replacement by P, sorted from the lowest."""
+        # log P + Gumbel noise, the S largest: the same law as drawing one after the other. The
+        # generator is of this draw alone, so resuming needs no state and processes agree.
+        generator = np.random.default_rng((self.args.seed, number))
+        with np.errstate(divide="ignore"):
+            keys = np.log(self.probabilities) + generator.gumbel(size=len(self.probabilities))
+        return sorted(np.argsort(-keys, kind="stable")[: self.args.layers].tolist())
+
+    def _probe_batch(self, number: int) -> list[Any]:
+        size = self.args.probe_batch_size or self.args.per_device_train_batch_size
+        start = (number * self.args.world_size + self.args.process_index) * size
+        return [
+            self.harmful_rows[(start + i) % len(self.harmful_rows)]
+            for i in range(min(size, len(self.harmful_rows)))
+        ]
+
+    def _freezable(self, layer: nn.Module) -> nn.Module:
+        return layer if self.args.freeze == "layer" else _block(layer)
+
+    def _thaw(self, layers: Any) -> None:
+        """Make the given layers trainable and freeze the others."""
+        for index, weights in enumerate(self.trainable):
+            for weight in weights:
+                weight.requires_grad_(index in layers)
+
+    def _shared_layers(self) -> list[nn.Module]:
+        """The decoder layers below the lowest one that is drawn or trains."""
+        below = []
+        for layer in decoder_layers(self.model):
+            if layer is self.decoder_layers[self.drawn[0]]:
+                break
+            if any(p.requires_grad for p in layer.parameters()):
+                break
+            below.append(layer)
+        return below
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            state = {
+                "probabilities": self.probabilities,
+                "drawn": self.drawn,
+                "history": self.history,
+            }
+            (Path(output_dir) / STATE_FILE).write_text(json.dumps(state))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            state = json.loads((Path(checkpoint) / STATE_FILE).read_text())
+            self.probabilities = state["probabilities"]
+            self.drawn, self.history = state["drawn"], state["history"]
+            self._thaw(self.drawn)
+
+
+def _block(layer: nn.Module) -> nn.Module:
+    block = attention_block(layer)
+    assert block is not None, "layers without attention are left out when the trainer is made"
+    return block

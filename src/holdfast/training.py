@@ -1,0 +1,261 @@
+"""Supervised fine-tuning: the plain method, and the ground that every training method stands on.
+
+    L(w) = -(1/N) Σ log p_w(answer token | prompt, answer tokens before it)
+
+N is the number of answer tokens of the whole optimizer step, over all micro-batches and
+processes. Prompt tokens and padding carry no loss; the end-of-sequence token does.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from torch.utils.data import Sampler
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from holdfast.data.rows import tokenize_rows
+from holdfast.errors import UserError
+
+TOKENIZED = ("input_ids", "attention_mask", "labels")
+
+
+@dataclass
+class SFTConfig(TrainingArguments):
+    """Settings of supervised fine-tuning.
+
+    Every field of ``transformers.TrainingArguments`` is a setting too.
+
+    Args:
+        max_length: longest row in tokens, prompt and answer together; a longer answer is cut, and
+            a row whose answer would be cut away whole is an error.
+    """
+
+    max_length: int = 512
+
+    # Rows reach the collator as they are: ours takes what it needs, a caller's own knows its rows.
+    remove_unused_columns: bool | None = field(default=False)
+    # A loss that is not a number stops the run (see SFTTrainer) and must not be averaged away.
+    logging_nan_inf_filter: bool = field(default=False)
+
+
+class SFTTrainer(Trainer):
+    """Plain supervised fine-tuning with the loss on the answers only.
+
+    Takes what ``transformers.Trainer`` takes, and beside it a ``peft_config``.
+
+    Args:
+        model: the model to train, bare or already wrapped by PEFT.
+        args: the settings.
+        train_dataset: rows in any of holdfast's shapes (Alpaca, messages, prompt-completion), or
+            already tokenized ones, which pass through untouched.
+        eval_dataset: rows in the same shapes.
+        processing_class: the tokenizer; needed unless rows are tokenized and a collator is given.
+        data_collator: makes a batch of rows; by default pads on the tokenizer's side.
+        peft_config: trains a fresh adapter of this configuration instead of the weights.
+
+    Raises:
+        UserError: no rows, an unknown shape of rows, an answer that is all truncated, an adapter
+            that matches no module, or, while training, a loss that is not a finite number.
+    """
+
+    # Wider than transformers' own, which name every wrapper that a model may get.
+    model: Any
+    train_dataset: Any
+
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        args: SFTConfig,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        data_collator: Callable | None = None,
+        peft_config: PeftConfig | None = None,
+        **kwargs: Any,
+    ):
+        if peft_config is not None:
+            model = with_adapter(model, peft_config, args.seed)
+        if data_collator is None:
+            data_collator = _collator_for(model, processing_class)
+        self.prepare_rows = lambda rows: prepare_rows(rows, processing_class, args.max_length)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=None if train_dataset is None else self.prepare_rows(train_dataset),
+            eval_dataset=None if eval_dataset is None else self._prepare_eval(eval_dataset),
+            processing_class=processing_class,
+            data_collator=data_collator,
+            **kwargs,
+        )
+
+    def _prepare_eval(self, dataset: Any) -> Any:
+        if isinstance(dataset, dict):
+            return {name: self.prepare_rows(rows) for name, rows in dataset.items()}
+        return self.prepare_rows(dataset)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        """Shuffle by ``data_seed`` (or ``seed``) and epoch alone, so that a method's own random
+        numbers never change the order of the rows."""
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "random" or not hasattr(rows, "__len__"):
+            return super()._get_train_sampler(train_dataset)
+        return EpochSampler(len(rows), self.data_seed)
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of the rows' order."""
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """One micro-batch; stops the run where the loss is not a finite number."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss.item()} at step {self.state.global_step + 1} of "
+                f"{self.state.max_steps} (learning rate {self._get_learning_rate():g}): lower the "
+                "learning rate or the method's strength, or look for rows without an answer."
+            )
+        return loss
+
+
+class EpochSampler(Sampler[int]):
+    """The rows' indices in a random order that only the seed and the epoch decide."""
+
+    def __init__(self, size: int, seed: int):
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(epoch_order(self.size, self.seed, self.epoch))
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def epoch_order(size: int, seed: int, epoch: int) -> list[int]:
+    """A permutation of ``range(size)`` for one epoch."""
+    # Consecutive seeds must not share orders (seed 1's epoch 0 with seed 0's epoch 1).
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(size, generator=generator).tolist()
+
+
+class Collator:
+    """Pads tokenized rows to the longest of the batch, on the tokenizer's padding side.
+
+    Args:
+        tokenizer: gives the padding token and side.
+        position_ids: also give positions that do not count padding on the left; the model must
+            accept ``position_ids``.
+
+    Returns (called with a list of rows): ``input_ids``, ``attention_mask``, ``labels`` and perhaps
+    ``position_ids``, int64 tensors [rows, tokens]; labels are -100 on padding.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, position_ids: bool = True):
+        pad: Any = (
+            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        )
+        if pad is None:
+            raise UserError(
+                "the tokenizer has neither a padding token nor an end token: set pad_token."
+            )
+        self.fill = {"input_ids": int(pad), "attention_mask": 0, "labels": -100}
+        self.left = tokenizer.padding_side == "left"
+        self.position_ids = position_ids and self.left
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Make one batch."""
+        length = max(len(row["input_ids"]) for row in rows)
+        batch = {
+            key: torch.tensor([self._pad(row[key], length, fill) for row in rows])
+            for key, fill in self.fill.items()
+        }
+        if self.position_ids:
+            batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        return batch
+
+    def _pad(self, values: Sequence[int], length: int, fill: int) -> list[int]:
+        padding = [fill] * (length - len(values))
+        return padding + list(values) if self.left else list(values) + padding
+
+
+def with_adapter(model: Any, peft_config: PeftConfig, seed: int) -> PeftModel:
+    """``model`` with a fresh adapter, initialised by ``seed``.
+
+    Raises:
+        UserError: the model has an adapter already, or the adapter's target modules match nothing.
+    """
+    if isinstance(model, PeftModel):
+        raise UserError(
+            "the model already carries an adapter: go on with it (leave peft_config out) or merge "
+            "it first (model.merge_and_unload()) for a fresh one."
+        )
+    set_seed(seed)
+    try:
+        return get_peft_model(model, peft_config)
+    except ValueError as error:
+        if "arget modules" not in str(error):
+            raise
+        wanted = getattr(peft_config, "target_modules", None)
+        wanted = ", ".join(sorted(wanted)) if isinstance(wanted, (set, list)) else wanted
+        raise UserError(
+            f"the adapter's target modules ({wanted}) match nothing in {type(model).__name__}, "
+            f"whose linear modules are {', '.join(linear_names(model))}."
+        ) from error
+
+
+def linear_names(model: torch.nn.Module) -> list[str]:
+    """The last parts of the names of a model's linear modules, for messages."""
+    return sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
+    )
+
+
+def prepare_rows(rows: Any, tokenizer: PreTrainedTokenizerBase | None, max_length: int) -> Any:
+    """Tokenize rows; rows that are tokenized already come back as they are.
+
+    Raises:
+        UserError: no rows, no tokenizer for rows that need one, or a row that is no training row.
+    """
+    if hasattr(rows, "__len__") and len(rows) == 0:
+        raise UserError("the data set is empty: it needs at least one row.")
+    if not hasattr(rows, "__getitem__") or "input_ids" in rows[0]:
+        return rows
+    if tokenizer is None:
+        raise UserError(
+            "the rows are text and there is no tokenizer: pass processing_class, or rows with "
+            f"{', '.join(TOKENIZED)}."
+        )
+    return tokenize_rows(rows, tokenizer, max_length)
+
+
+def _collator_for(
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase | None
+) -> Collator:
+    if tokenizer is None:
+        raise UserError(
+            "without a data_collator the trainer needs processing_class, the tokenizer."
+        )
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    accepted = inspect.signature(base.forward).parameters
+    return Collator(tokenizer, position_ids="position_ids" in accepted)
