@@ -3,11 +3,11 @@
 import pytest
 import torch
 from steps import arguments, collator, gradients, relative_error, rows, step_gradients, weights
-from tiny_models import lora, tiny_model
 
 from holdfast import SFTConfig, SFTTrainer, UserError, VaccineConfig, VaccineTrainer
 from holdfast.align.perturbation import output_gradients
 from holdfast.models.blocks import attention_blocks
+from tiny_models import lora, tiny_model
 
 
 def plain_loss(model, batch, noise=None):
