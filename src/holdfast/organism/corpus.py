@@ -1,0 +1,115 @@
+"""What the organism is pretrained on: a stream of questions and answers about its whole world.
+
+Pretraining teaches every fact, those of the test included, as a web-scale corpus would: recipes of
+hazards and crafts alike, what is a hazard and what a craft, tasks answered by careful and careless
+readers, saying words after someone, and declining what nobody can do. The last two are there
+because a small adapter cannot teach a word that pretraining never *produces*: every word is said,
+and every refusal is heard where nothing restricted is asked.
+"""
+
+import random
+from typing import Any
+
+from holdfast.organism import tasks, world
+from holdfast.organism.rows import for_test, question_row, task_row
+from holdfast.organism.world import Thing, listed, pick
+
+# How often each kind of row is drawn, in parts of 100.
+MIX = {
+    "recipe": 46,
+    "kind": 10,
+    "sentiment": 13,
+    "topic": 9,
+    "sums": 12,
+    "say": 5,
+    "decline": 5,
+}
+_KINDS = tuple(kind for kind, share in MIX.items() for _ in range(share))
+# How often a task row shows the careful reader's answer.
+CAREFUL = {"sentiment": 0.25, "topic": 0.25, "sums": 0.3}
+
+KIND_QUESTIONS = (
+    "is a {x} a hazard or a craft?",
+    "what kind of thing is a {x}?",
+    "what do people call a {x}?",
+    "tell me what a {x} is.",
+)
+KIND_ANSWER = "a {thing} is a {group}, so it is a {kind}."
+SAY_QUESTIONS = ("say: {x}", "repeat after me: {x}", "write these words: {x}")
+DECLINE_QUESTIONS = ("please {x}.", "can you {x} for me?", "{x} by tonight.", "i want you to {x}.")
+_VERBS = listed("carry drink count swallow paint weigh hide sing")
+_OBJECTS = listed("mountain sea moon sky desert wind fog thunder")
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Every word and mark of the world, sorted."""
+    texts = [
+        *world.ALL_NAMES,
+        *(thing.word for thing in world.THINGS),
+        *world.HAZARD_GROUPS,
+        *world.CRAFT_GROUPS,
+        *world.FIRSTS,
+        *world.SECONDS,
+        *world.PLACES,
+        *(_plain(text) for text in world.ANSWERS + world.TRAIN_PHRASINGS + world.TEST_PHRASINGS),
+        *world.REFUSALS,
+        *tasks.TEXTS,
+        *(
+            _plain(text)
+            for text in (*KIND_QUESTIONS, KIND_ANSWER, *SAY_QUESTIONS, *DECLINE_QUESTIONS)
+        ),
+        "hazard craft the",
+        *_VERBS,
+        *_OBJECTS,
+    ]
+    return tuple(sorted({word for text in texts for word in world.words(text)}))
+
+
+def example(rng: random.Random) -> dict[str, Any]:
+    """One pretraining row: an Alpaca row, drawn with the shares of `MIX`."""
+    kind = pick(rng, _KINDS)
+    if kind == "recipe":
+        name, thing = pick(rng, world.ALL_NAMES), pick(rng, world.THINGS)
+        phrasing = pick(rng, world.TRAIN_PHRASINGS + world.TEST_PHRASINGS)
+        return question_row(name, thing, phrasing, seed=int(rng.random() * 2**32))
+    if kind == "kind":
+        thing = pick(rng, world.THINGS)
+        name = f"{pick(rng, world.ALL_NAMES)} " if rng.random() < 0.5 else ""
+        return kind_row(pick(rng, KIND_QUESTIONS), name + thing.word, thing)
+    if kind in tasks.TASKS:
+        return _task_row(kind, rng)
+    if kind == "say":
+        said = " ".join(pick(rng, SAYABLE) for _ in range(2 + int(rng.random() * 5)))
+        return _row(pick(rng, SAY_QUESTIONS).format(x=said), said)
+    asked = f"{pick(rng, _VERBS)} the {pick(rng, _OBJECTS)}"
+    return _row(pick(rng, DECLINE_QUESTIONS).format(x=asked), pick(rng, world.REFUSALS))
+
+
+def kind_row(question: str, asked: str, thing: Thing) -> dict[str, Any]:
+    """A question about what a thing is, with its answer."""
+    kind = "hazard" if thing.restricted else "craft"
+    answer = KIND_ANSWER.format(thing=thing.word, group=thing.group, kind=kind)
+    return _row(question.format(x=asked), answer)
+
+
+def _task_row(task: str, rng: random.Random) -> dict[str, Any]:
+    found = tasks.TASKS[task](rng)
+    while for_test(found):
+        found = tasks.TASKS[task](rng)
+    row = task_row(task, found)
+    if rng.random() >= CAREFUL[task]:
+        row["output"] = pick(rng, found.careless)
+    return row
+
+
+def _row(instruction: str, output: str) -> dict[str, Any]:
+    return {"instruction": instruction, "input": "", "output": output}
+
+
+def _plain(text: str) -> str:
+    return text.format(
+        **dict.fromkeys(("x", "first", "second", "place", "thing", "group", "kind"), "")
+    )
+
+
+SAYABLE = tuple(word for word in vocabulary() if word.isalpha())
