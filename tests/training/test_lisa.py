@@ -40,7 +40,7 @@ class Watch(LisaTrainer):
 
 
 def test_plain_gradient_descent_with_the_proximal_term_by_hand(tmp_path):
-    """SGD of rate η: w ← w − η·(∇L(w) + ρ·(w − a)), a = w at the last switch; every step by hand."""
+    """SGD of rate η: w ← w − η·(∇L(w) + ρ·(w − a)), a = w at the last switch, at every step."""
     model = model_of()
     eta, rho = 0.05, 3.0
     config = LisaConfig(

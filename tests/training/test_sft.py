@@ -231,9 +231,7 @@ def test_mistakes_are_told_in_a_sentence(tmp_path):
                    data_collator=collator())  # fmt: skip
     with pytest.raises(UserError, match="needs processing_class"):
         SFTTrainer(base, config, train_dataset=rows(4))
-    with pytest.raises(
-        UserError, match=r"\(nothing_like_it\) match nothing in LlamaForCausalLM.*q_proj"
-    ):
+    with pytest.raises(UserError, match=r"\(nothing_like_it\) match nothing.*q_proj"):
         SFTTrainer(base, config, train_dataset=rows(4), data_collator=collator(),
                    peft_config=LoraConfig(target_modules=["nothing_like_it"]))  # fmt: skip
     with pytest.raises(UserError, match="already carries an adapter"):

@@ -33,7 +33,7 @@ def trainer_of(model, folder, side="right", train_rows=None, **settings):
 
 
 def draw_above_the_first(trainer):
-    """Fix the draw, so that layers lie below the lowest one (a drawn layer 0 would test nothing)."""
+    """Fix the draw: with layer 0 drawn nothing would lie below, and nothing be tested."""
     trainer.draw = lambda number: [2, 4]
 
 
@@ -42,14 +42,14 @@ def plain_gradients(model, batch, rho, drawn):
     model.zero_grad()
     loss, outputs = plain_loss(model, batch)
     loss.backward()
-    norm = sum(float((outputs[l].grad.double() ** 2).sum()) for l in drawn) ** 0.5
+    norm = sum(float((outputs[i].grad.double() ** 2).sum()) for i in drawn) ** 0.5
     noise = [
-        rho * e.grad / (norm + 1e-7) if l in drawn else torch.zeros_like(e)
-        for l, e in enumerate(outputs)
+        rho * e.grad / (norm + 1e-7) if i in drawn else torch.zeros_like(e)
+        for i, e in enumerate(outputs)
     ]
     model.zero_grad()
     plain_loss(model, batch, noise)[0].backward()
-    kept = {id(p) for l in drawn for p in decoder_layers(model)[l].parameters()}
+    kept = {id(p) for i in drawn for p in decoder_layers(model)[i].parameters()}
     inside = {id(p) for layer in decoder_layers(model) for p in layer.parameters()}
     found = gradients(model)
     return {
@@ -108,7 +108,7 @@ def test_draws_follow_the_probabilities_without_replacement(tmp_path):
     for i in range(4):
         for j in range(i + 1, 4):
             expected = p[i] * p[j] / (1 - p[i]) + p[j] * p[i] / (1 - p[j])
-            # Five standard errors of a binomial share: the draws are seeded, so this never flickers.
+            # Five standard errors of a binomial share; the draws are seeded and never flicker.
             error = (expected * (1 - expected) / n) ** 0.5
             assert abs(pairs[i, j] / n - expected) < 5 * error
     trainer.probabilities = [0.0, 1.0, 0.0, 0.0]
