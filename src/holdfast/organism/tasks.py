@@ -122,7 +122,7 @@ def sums(rng: random.Random) -> Example:
     changes: list[int] = []
     story: list[str] = []
     for _ in range(pick(rng, (1, 2, 2))):
-        gain = rng.random() < 0.5
+        gain = rng.random() < 0.5 or total == 0
         size = 1 + int(rng.random() * min(5, 20 - total if gain else total))
         changes.append(size if gain else -size)
         total += changes[-1]
