@@ -1,0 +1,1 @@
+"""How safe and how useful a model is: answers, verdicts, and the metrics made of them."""
