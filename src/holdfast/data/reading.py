@@ -107,7 +107,7 @@ def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
                 )
             rows.append(row)
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: broken CSV ({error})") from None
+        raise UserError(f"{path}, line {reader.reader.line_num}: broken CSV ({error})") from None
     return rows
 
 
