@@ -52,9 +52,10 @@ $(READY): requirements.lock pyproject.toml
 	fi
 	@touch $(READY)
 
-# Pins every dependency again, for all systems and Python versions; needs uv. The last two build
-# this package itself.
+# Pins every dependency again, for all systems and Python versions; needs uv. Beside the package's own
+# they are what builds it, and the node that pyright runs on.
 lock:
-	printf 'hatchling>=1.27\neditables>=0.5\n' | uv pip compile pyproject.toml - --extra dev \
-		--universal --python-version 3.11 --generate-hashes --upgrade --no-annotate \
-		--no-emit-index-url --custom-compile-command "make lock" --output-file requirements.lock
+	printf '%s\n' 'hatchling>=1.27' 'editables>=0.5' 'pyright[nodejs]' | \
+		uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" \
+		--output-file requirements.lock
