@@ -1,0 +1,80 @@
+"""Shows on the terminal how far the stages of a run are."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from holdfast.studies.plan import Stage
+
+_WORDS = {
+    "align": "aligning",
+    "finetune": "fine-tuning",
+    "repair": "repairing",
+    "evaluate": "evaluating",
+}
+
+
+class Display:
+    """A bar for the whole run and one for each stage under way; plain lines where no terminal is.
+
+    Args:
+        console: where to show it.
+        total: how many stages the run has.
+        title: what the run is.
+    """
+
+    def __init__(self, console: Console, total: int, title: str):
+        self.console = console
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.all = self.bars.add_task(
+            f"[bold]{escape(title)}", total=total, note=f"0/{total} stages"
+        )
+        self.total, self.over = total, 0
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "Display":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def begun(self, stage: Stage) -> None:
+        """Add the stage's bar."""
+        note = "starting (the first one imports torch, some seconds)" if not self.over else ""
+        self.tasks[stage.identity] = self.bars.add_task(
+            "  " + describe(stage), total=1.0, note=note
+        )
+
+    def moved(self, stage: Stage, share: float, note: str) -> None:
+        """Move the stage's bar."""
+        self.bars.update(self.tasks[stage.identity], completed=share, note=escape(note))
+
+    def ended(self, stage: Stage, outcome: str) -> None:
+        """Remove the stage's bar and count it."""
+        self.over += 1
+        self.bars.update(self.all, completed=self.over, note=f"{self.over}/{self.total} stages")
+        if stage.identity in self.tasks:
+            self.bars.remove_task(self.tasks.pop(stage.identity))
+        if outcome in ("failed", "skipped") or not self.console.is_terminal:
+            self.console.print(
+                f"[{self.over}/{self.total}] {escape(describe(stage))}: {outcome}", highlight=False
+            )
+
+
+def describe(stage: Stage) -> str:
+    """A stage in words: what it does, by which methods, with which seed."""
+    methods = [s.settings["method"] for s in stage.lineage() if s.kind != "evaluate"]
+    ratio = next(
+        (s.settings["harmful_ratio"] for s in stage.lineage() if s.kind == "finetune"), None
+    )
+    where = "" if ratio is None else f", p = {ratio:g}"
+    return f"{_WORDS[stage.kind]} {' + '.join(methods)}{where}, seed {stage.settings['seed']}"

@@ -1,0 +1,396 @@
+"""Run one stage: load what it starts from, train, repair or measure, and write its folder."""
+
+import json
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import LoraConfig, PeftModel
+from transformers import TrainerCallback
+
+from holdfast.data.rows import fingerprint
+from holdfast.errors import UserError
+from holdfast.models.loading import (
+    load_last_open,
+    load_merged,
+    load_tokenizer,
+    save_stack,
+)
+from holdfast.models.stack import Stack
+from holdfast.studies.folders import (
+    CHECKPOINTS,
+    METRICS,
+    PROVENANCE,
+    begin,
+    finish,
+    is_finished,
+    write_config,
+    write_json,
+)
+from holdfast.studies.plan import Stage
+from holdfast.studies.stage_data import stage_rows
+from holdfast.studies.stages import METHODS, config_settings
+
+# Called with the share done (0…1) and a word on where the stage stands.
+Progress = Callable[[float, str], None]
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has left a state that the same command goes on from."""
+
+
+def execute(
+    stage: Stage,
+    folder: Path,
+    model: Stack,
+    reference: Stack | None = None,
+    progress: Progress = lambda share, note: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Run ``stage`` into ``folder``, or find it there already.
+
+    Args:
+        stage: what to run.
+        folder: where its result goes, complete or not at all.
+        model: the model that it starts from.
+        reference: the aligned model of an evaluation.
+        progress: told now and then how far the stage is.
+        stopping: asked after every training step; True saves a checkpoint and stops.
+
+    Raises:
+        UserError: whatever is wrong with what the user asked for, or a full disk.
+        Interrupted: ``stopping`` said so; run the same stage again to go on.
+    """
+    if is_finished(folder, stage.identity):
+        return folder
+    partial = begin(folder, stage.identity)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    if torch.accelerator.is_available():
+        torch.accelerator.reset_peak_memory_stats()
+    run = {"repair": _repair, "evaluate": _evaluate}.get(stage.kind, _train)
+    with _one_thread(model.is_organism), _disk_errors(folder):
+        work = _Work(stage, partial, model, reference, progress, stopping)
+        budget = run(work)
+        write_config(partial, stage.settings, **_about(stage, model))
+        write_json(
+            partial / PROVENANCE,
+            {
+                "identity": stage.identity,
+                "kind": stage.kind,
+                "parent": stage.parent.identity if stage.parent else None,
+                "started": started.isoformat(timespec="seconds"),
+                "seconds": round(time.perf_counter() - clock, 3),
+                "peak_memory_bytes": _peak_memory(),
+                "seed": stage.settings["seed"],
+                "data": work.data,
+                "budget": budget,
+                "versions": _versions(),
+            },
+        )
+        finish(partial, folder)
+    return folder
+
+
+class _Work:
+    """One stage under way: what it is, where it writes, whom it tells."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        folder: Path,
+        model: Stack,
+        reference: Stack | None,
+        progress: Progress,
+        stopping: Callable[[], bool],
+    ):
+        self.kind, self.settings = stage.kind, stage.settings
+        self.folder, self.model, self.reference = folder, model, reference
+        self.progress, self.stopping = progress, stopping
+        self.rows = stage_rows(stage.kind, stage.settings, model.is_organism)
+        self.data = {
+            role: {"rows": len(rows), "fingerprint": fingerprint(rows)}
+            for role, rows in self.rows.items()
+        }
+
+
+def _train(work: _Work) -> dict[str, Any]:
+    settings, adapter = work.settings, work.settings["adapter"]
+    tokenizer = load_tokenizer(work.model)
+    single = adapter == "single" and work.model.entries
+    if adapter == "single" and not single:
+        raise UserError(
+            "adapter is single, but the model carries no adapter to go on with: use double."
+        )
+    transformers.set_seed(settings["seed"])
+    if single:
+        model = load_last_open(work.model, settings["dtype"], trainable=True)
+    else:
+        model = load_merged(work.model, settings["dtype"])
+    trainer = _trainer(
+        work, model, tokenizer, None if single or adapter == "full" else _lora(settings)
+    )
+    checkpoint = _last_checkpoint(work.folder / CHECKPOINTS)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if work.stopping() and trainer.state.global_step < trainer.state.max_steps:
+        raise Interrupted
+    _save_model(work, trainer.model, tokenizer, single)
+    return {
+        "rows": len(work.rows["train"]),
+        "steps": trainer.state.global_step,
+        "tokens": trainer.state.num_input_tokens_seen,
+        "passes": _passes(settings["method"]),
+        "batch_size": trainer.get_total_train_batch_size(trainer.args)
+        * trainer.args.gradient_accumulation_steps,
+    }
+
+
+def _passes(method: str) -> int:
+    """Forward and backward passes in one step."""
+    return 2 if method in ("vaccine", "t_vaccine") else 1
+
+
+def _trainer(work: _Work, model: Any, tokenizer: Any, peft_config: LoraConfig | None) -> Any:
+    trainer_class, config_class = map(_load, METHODS[work.kind][work.settings["method"]])
+    own = config_settings(work.kind, work.settings)
+    try:
+        args = config_class(
+            **{
+                "output_dir": str(work.folder / CHECKPOINTS),
+                "logging_steps": 10,
+                "save_total_limit": 1,
+                "disable_tqdm": True,
+                "report_to": "none",
+                "include_num_input_tokens_seen": "all",
+                "dataloader_pin_memory": torch.cuda.is_available(),
+                **own,
+                "seed": work.settings["seed"],
+            }
+        )
+    except ValueError as error:
+        raise UserError(f"the settings do not go together: {error}") from error
+    extra = {}
+    if "probe" in work.rows:
+        extra["harmful_dataset"] = work.rows["probe"]
+    if "alignment" in work.rows:
+        extra["alignment_dataset"] = work.rows["alignment"]
+    trainer = trainer_class(
+        model,
+        args,
+        train_dataset=work.rows["train"],
+        processing_class=tokenizer,
+        peft_config=peft_config,
+        callbacks=[_Reporter(work)],
+        **extra,
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
+
+
+def _lora(settings: Mapping[str, Any]) -> LoraConfig:
+    lora = settings["lora"]
+    return LoraConfig(
+        r=lora["r"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=lora["target_modules"],
+        task_type="CAUSAL_LM",
+    )
+
+
+def _save_model(work: _Work, model: Any, tokenizer: Any, replaces_last: Any) -> None:
+    """Write the model in the layout that `holdfast.models.stack` reads."""
+    if isinstance(model, PeftModel):
+        entries = work.model.entries[:-1] if replaces_last else work.model.entries
+        save_stack(model, Stack(work.model.base, entries), work.folder)
+    else:
+        model.save_pretrained(work.folder)
+    tokenizer.save_pretrained(work.folder)
+
+
+def _repair(work: _Work) -> dict[str, Any]:
+    settings = work.settings
+    function, config_class = map(_load, METHODS["repair"][settings["method"]])
+    tokenizer = load_tokenizer(work.model)
+    model = load_last_open(work.model, settings["dtype"])
+    own = config_settings("repair", settings)
+    if settings["method"] == "random_mask":
+        own["seed"] = settings["seed"]
+        repair = function(model, config_class(**own))
+    else:
+        rows = work.rows.get("train")
+        total = len(rows) if rows else 1
+        repair = function(
+            model,
+            rows,
+            config_class(**own),
+            processing_class=tokenizer,
+            progress=lambda done: work.progress(done / total, "scoring"),
+        )
+    _save_model(work, repair.model, tokenizer, replaces_last=True)
+    _load("holdfast.repair.pruning:save_masks")(repair.masks, work.folder / "mask.safetensors")
+    write_json(work.folder / "repair_report.json", repair.report.to_dict())
+    return {"rows": len(work.rows.get("train", [])), "zeroed": repair.report.zeroed}
+
+
+def _evaluate(work: _Work) -> dict[str, Any]:
+    settings = work.settings
+    evaluate = _load("holdfast.evaluate.metrics:evaluate")
+    protocol = _load("holdfast.protocols:get")(settings["protocol"])
+    if not work.model.is_organism:
+        raise UserError(
+            f"the protocol '{protocol.name}' asks the organism's own questions, which "
+            f"{work.model.base} knows nothing of: it measures the organism's descendants only."
+        )
+    tokenizer = load_tokenizer(work.model)
+    hidden = None
+    if work.reference is not None:
+        aligned = load_merged(work.reference, settings["dtype"])
+        hidden = _load("holdfast.evaluate.drift:hidden_states")(aligned, tokenizer, protocol)
+    result = evaluate(
+        load_merged(work.model, settings["dtype"]),
+        tokenizer,
+        protocol,
+        task=settings["task"],
+        reference=hidden,
+        seed=settings["seed"],
+        progress=lambda share: work.progress(share, "answering"),
+    )
+    write_json(work.folder / "evaluation.json", result.to_dict())
+    with (work.folder / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for sample in result.samples:
+            file.write(json.dumps(sample, ensure_ascii=False) + "\n")
+    return {"answers": len(result.samples)}
+
+
+class _Reporter(TrainerCallback):
+    """Tells the progress, keeps metrics.jsonl, and stops the training when asked to."""
+
+    def __init__(self, work: _Work):
+        self.work = work
+        self.loss = ""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Tell how far the training is; save and stop if it is to stop."""
+        step, steps = state.global_step, state.max_steps
+        self.work.progress(step / steps, f"step {step}/{steps}{self.loss}")
+        if self.work.stopping() and step < steps:
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Add a line to metrics.jsonl."""
+        if "loss" in (logs or {}):
+            self.loss = f", loss {float(logs['loss']):.3f}"
+        with (self.work.folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks for a stop after the step under way, a second one stops at once."""
+    asked = False
+
+    def ask(_signal: int, _frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest complete checkpoint; the trainer's state is what it writes last."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    newest = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+    return None if newest is None else str(newest)
+
+
+@contextmanager
+def _one_thread(is_organism: bool) -> Iterator[None]:
+    """The organism computes on one thread.
+
+    A second one gains a quarter, but the order of its sums, and so the last digits of every
+    result, would depend on the machine; two stages side by side gain more.
+    """
+    threads = torch.get_num_threads()
+    if is_organism:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Tell in one sentence that the disk is full, whichever library met it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        full = getattr(error, "errno", None) == 28 or "No space left" in str(error)
+        # Torch's own writer names the position in the file, not the reason.
+        full = full or ("PytorchStreamWriter" in str(error) and _free_bytes(folder) < 2**20)
+        if not full:
+            raise
+        raise UserError(
+            f"the disk is full at {folder.parent}: free some space and run the same command again."
+        ) from error
+
+
+def _free_bytes(folder: Path) -> int:
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize
+
+
+def _about(stage: Stage, model: Stack) -> dict[str, Any]:
+    return {"stage": stage.kind, "base": model.base, "organism": model.is_organism}
+
+
+def _peak_memory() -> int:
+    if torch.accelerator.is_available():
+        return torch.accelerator.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _versions() -> dict[str, str]:
+    packages = ("holdfast", "torch", "transformers", "peft", "accelerate", "tokenizers")
+    return {
+        **{package: version(package) for package in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": _device(),
+    }
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return (
+        str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
+    )
+
+
+def _load(target: str) -> Any:
+    module, name = target.split(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,99 @@
+"""Stage folders: written beside their place and renamed into it, so none is ever half-written."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from holdfast.errors import UserError
+
+CONFIG = "config.yaml"
+PROVENANCE = "provenance.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+_IDENTITY = "identity"
+
+
+def recorded_identity(folder: Path) -> str | None:
+    """The identity that a stage's folder was made with; None for any other folder."""
+    try:
+        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        return provenance["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_finished(folder: Path, identity: str) -> bool:
+    """Whether ``folder`` holds the result of the stage with this identity already.
+
+    Raises:
+        UserError: it holds something else, which is not ours to overwrite.
+    """
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; the output must be a folder that is new or empty.")
+    if not any(folder.iterdir()):
+        return False
+    if recorded_identity(folder) == identity:
+        return True
+    what = "the result of another run" if recorded_identity(folder) else "something else"
+    raise UserError(f"{folder} holds {what}: choose another output folder, or remove it first.")
+
+
+def begin(folder: Path, identity: str) -> Path:
+    """The working folder beside ``folder``; an interrupted run of the same stage is taken up there.
+
+    Raises:
+        UserError: the place cannot be written to, or an interrupted run of another stage is there.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        mark = partial / _IDENTITY
+        if mark.exists() and mark.read_text() != identity:
+            raise UserError(
+                f"{partial} holds an interrupted run with other settings: run it to its end with "
+                "those, remove it, or choose another output folder."
+            )
+        mark.write_text(identity)
+        for path in partial.iterdir():  # all but what the run resumes from
+            if path.name not in (_IDENTITY, CHECKPOINTS, METRICS):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
+    return partial
+
+
+def finish(partial: Path, folder: Path) -> None:
+    """Rename a working folder into its place."""
+    shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+    (partial / _IDENTITY).unlink(missing_ok=True)
+    if folder.exists():
+        folder.rmdir()  # empty, or `is_finished` had said so
+    os.replace(partial, folder)
+
+
+def write_config(folder: Path, settings: Mapping[str, Any], **about: Any) -> None:
+    """Write ``config.yaml``: the resolved settings, and what a reader of the folder needs first."""
+    content = {**about, **settings}
+    write_text(folder / CONFIG, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place, then rename it into it."""
+    beside = path.with_name(path.name + ".new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

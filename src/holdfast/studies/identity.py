@@ -1,0 +1,85 @@
+"""A stage's identity: a hash of all that decides its result, and of nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from holdfast import organism
+from holdfast.models.stack import ORGANISM, Stack
+from holdfast.studies.stages import NEUTRAL
+
+# Raised when a method's computation changes, so that results of the old one are not taken for the
+# new one's. The package's version does not count: a change of the report keeps every result.
+MECHANISMS = {
+    "sft": 1,
+    "vaccine": 1,
+    "t_vaccine": 1,
+    "random_perturbation": 1,
+    "lisa": 1,
+    "antidote": 1,
+    "random_mask": 1,
+    "evaluate": 1,
+}
+
+# Where things lie and what they are called decides no result: their content is hashed instead.
+_NAMES = {"model", "reference", "data", "harmful_data", "alignment_data"}
+_WHOLE_FILE = 64 * 2**20
+_PART = 4 * 2**20
+
+
+def stage_identity(
+    kind: str,
+    settings: Mapping[str, Any],
+    parents: Mapping[str, str],
+    data: Mapping[str, str],
+) -> str:
+    """The identity of a stage, 64 hexadecimal digits.
+
+    Args:
+        kind: the kind of stage.
+        settings: its resolved settings.
+        parents: the identities of what it starts from, by role ("model", "reference").
+        data: the fingerprints of its sets of rows, by role.
+    """
+    decisive = {k: v for k, v in settings.items() if k not in NEUTRAL | _NAMES}
+    mechanism = MECHANISMS[settings.get("method", kind)]
+    return _hash([kind, mechanism, decisive, dict(parents), dict(data)])
+
+
+def model_identity(stack: Stack) -> str:
+    """The identity of a model that no stage here made: its base and its adapters, by content."""
+    base = stack.base
+    if base == ORGANISM:
+        base = folder_fingerprint(organism.folder())
+    elif Path(base).is_dir():
+        base = folder_fingerprint(Path(base))
+    return _hash([base, [folder_fingerprint(entry) for entry in stack.entries]])
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """A hash of a model folder's weights and JSON files.
+
+    Of a file above 64 MiB the size, the beginning and the end count, so that a 13 GB model is
+    known in a moment; safetensors files say at their beginning what they hold.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.suffix not in (".safetensors", ".json") or path.name == "provenance.json":
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= _WHOLE_FILE:
+                digest.update(file.read())
+            else:
+                digest.update(file.read(_PART))
+                file.seek(-_PART, 2)
+                digest.update(file.read(_PART))
+    return digest.hexdigest()
+
+
+def _hash(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

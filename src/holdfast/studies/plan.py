@@ -1,0 +1,212 @@
+"""Pipelines as a graph of stages: what runs after what, and what several pipelines share."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from holdfast.data.rows import fingerprint
+from holdfast.errors import UserError
+from holdfast.models.stack import Stack
+from holdfast.models.stack import resolve as resolve_model
+from holdfast.settings import check, load_yaml, merge, nearest
+from holdfast.studies.folders import recorded_identity
+from holdfast.studies.identity import model_identity, stage_identity
+from holdfast.studies.stage_data import stage_rows
+from holdfast.studies.stages import KINDS, resolve, stage_fields
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One stage with everything that decides it.
+
+    Args:
+        kind: "align", "finetune", "repair" or "evaluate".
+        settings: its resolved settings; ``model`` counts only where there is no parent.
+        identity: the hash of all that decides its result.
+        parent: the stage whose model it starts from; None if ``settings`` name one.
+        reference: for an evaluation the stage whose model is the aligned one.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    identity: str
+    parent: "Stage | None" = None
+    reference: "Stage | None" = None
+
+    @property
+    def name(self) -> str:
+        """A readable name for its folder: kind, method, the identity's beginning."""
+        method = self.settings.get("method", self.settings.get("task", ""))
+        return f"{self.kind}-{method}-{self.identity[:12]}"
+
+    @property
+    def stack(self) -> Stack:
+        """The base of its model; above the first stage its adapters are the parents' to know."""
+        return self.parent.stack if self.parent else resolve_model(self.settings["model"])
+
+    def lineage(self) -> "list[Stage]":
+        """The stages that it needs, first to last, and itself."""
+        return [*(self.parent.lineage() if self.parent else []), self]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One row of a comparison: align, fine-tune, repair, evaluate; any of the first three may miss.
+
+    Args:
+        label: its name in tables.
+        stages: its stages by kind.
+    """
+
+    label: str
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+
+    @property
+    def evaluation(self) -> Stage:
+        """Its last stage."""
+        return self.stages["evaluate"]
+
+
+def make_stage(
+    kind: str,
+    given: Mapping[str, Any],
+    parent: Stage | None = None,
+    reference: Stage | None = None,
+    where: str = "the settings",
+) -> Stage:
+    """Resolve, check and identify one stage; loads no model, but reads its rows.
+
+    Raises:
+        UserError: whatever is wrong with its settings, its model's name or its rows.
+    """
+    model = given.get("model", "organism")
+    stack = parent.stack if parent else resolve_model(model)
+    settings = resolve(kind, given, stack, where)
+    data = _fingerprints(kind, settings, stack.is_organism)
+    parents = {"model": parent.identity if parent else given_identity(str(settings["model"]))}
+    if reference is not None:
+        parents["reference"] = reference.identity
+    elif settings.get("reference"):
+        parents["reference"] = given_identity(str(settings["reference"]))
+    return Stage(kind, settings, stage_identity(kind, settings, parents, data), parent, reference)
+
+
+def make_pipeline(
+    spec: Mapping[str, Any], where: str = "the pipeline", label: str = ""
+) -> Pipeline:
+    """A pipeline from its description.
+
+    ``spec`` has ``align``, ``finetune``, ``repair`` and ``evaluate``, each a method's name, a mapping
+    of settings (``method`` among them), or null for none; beside them any setting that several
+    stages have (``model``, ``seed``, ``task``, ``harmful_ratio``, ``dtype``) for all that have it.
+
+    Raises:
+        UserError: an unknown key, or whatever is wrong with a stage.
+    """
+    shared = {key: value for key, value in spec.items() if key not in KINDS}
+    _check_shared(shared, where)
+    stages: dict[str, Stage] = {}
+    below: Stage | None = None
+    for kind in KINDS:
+        given = _stage_spec(spec, kind, where)
+        if given is None:
+            continue
+        own = stage_fields(kind)
+        inherited = {key: value for key, value in shared.items() if key in own}
+        place = f"{where}: {kind}"
+        reference = stages.get("align") if kind == "evaluate" else None
+        stages[kind] = make_stage(kind, {**inherited, **given}, below, reference, place)
+        if kind != "evaluate":
+            below = stages[kind]
+    return Pipeline(label or " + ".join(_methods(stages)) or "base", stages)
+
+
+def read_pipeline(path: Path, words: Mapping[str, Any] | None = None) -> Pipeline:
+    """The pipeline in a YAML file, with settings of the command line over it."""
+    return make_pipeline(merge(load_yaml(path), words or {}), str(path))
+
+
+def all_stages(pipelines: Iterable[Pipeline]) -> list[Stage]:
+    """Every stage of the pipelines once, parents first."""
+    found: dict[str, Stage] = {}
+    for pipeline in pipelines:
+        for stage in pipeline.stages.values():
+            found.setdefault(stage.identity, stage)
+    return sorted(found.values(), key=lambda stage: KINDS.index(stage.kind))
+
+
+def given_identity(model: str) -> str:
+    """The identity of a model that is named; for a stage's folder the one it was made with."""
+    return recorded_identity(Path(model)) or model_identity(resolve_model(model))
+
+
+def _methods(stages: Mapping[str, Stage]) -> list[str]:
+    return [stages[kind].settings["method"] for kind in KINDS[:3] if kind in stages]
+
+
+def _stage_spec(spec: Mapping[str, Any], kind: str, where: str) -> dict[str, Any] | None:
+    value = spec.get(kind, {} if kind == "evaluate" else None)
+    if value is None:
+        return None
+    if isinstance(value, str) and kind != "evaluate":
+        return {"method": value}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise UserError(
+        f"{where}: {kind} is {value!r:.60}; it must be a method's name or settings such as "
+        f"{{method: …}}, or null."
+    )
+
+
+def _check_shared(shared: Mapping[str, Any], where: str) -> None:
+    fields: dict[str, Any] = {}
+    for kind in KINDS:
+        fields |= {k: f for k, f in stage_fields(kind).items() if k in SHARED}
+    for key in shared:
+        if key not in fields:
+            close = nearest(key, [*KINDS, *SHARED])
+            hint = f"; did you mean '{close}'?" if close else ""
+            raise UserError(f"{where}: there is no setting '{key}'{hint}")
+    check(shared, fields, where)
+
+
+SHARED = ("model", "task", "harmful_ratio", "seed", "sample_seed", "dtype")
+
+
+def _fingerprints(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:
+    what = {key: settings[key] for key in _DECIDE_ROWS if key in settings}
+    files = [settings.get(key) for key in ("data", "harmful_data", "alignment_data")]
+    if any(files) or not is_organism:
+        return _fingerprints_of(kind, what, is_organism)
+    # The organism's rows follow from the settings alone, and many stages read the same ones.
+    return _organism_fingerprints(kind, json.dumps(what, sort_keys=True))
+
+
+_DECIDE_ROWS = [
+    "method",
+    "score",
+    "source",
+    "task",
+    "harmful_ratio",
+    "rows",
+    "alignment_rows",
+    "harmful_rows",
+    "seed",
+    "sample_seed",
+    "data",
+    "harmful_data",
+    "alignment_data",
+]
+
+
+@lru_cache(maxsize=1024)
+def _organism_fingerprints(kind: str, settings: str) -> dict[str, str]:
+    return _fingerprints_of(kind, json.loads(settings), True)
+
+
+def _fingerprints_of(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:
+    sets = stage_rows(kind, settings, is_organism)
+    return {role: fingerprint(rows) for role, rows in sets.items()}

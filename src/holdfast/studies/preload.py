@@ -1,0 +1,15 @@
+"""Everything that a worker needs, imported once in the process that workers are forked from."""
+
+import datasets  # noqa: F401
+import peft  # noqa: F401
+import transformers.models.llama.modeling_llama
+import transformers.trainer  # noqa: F401
+
+import holdfast.align.random_perturbation
+import holdfast.align.t_vaccine
+import holdfast.align.vaccine
+import holdfast.evaluate.metrics
+import holdfast.finetune.lisa
+import holdfast.repair.antidote
+import holdfast.repair.random_mask
+import holdfast.studies.execute  # noqa: F401

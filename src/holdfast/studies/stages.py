@@ -1,0 +1,265 @@
+"""The four kinds of stage and their settings, resolved and checked without loading a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from holdfast import align, finetune, repair
+from holdfast.errors import UserError
+from holdfast.models.stack import Stack
+from holdfast.settings import Expression, Field, check, fields_of, nearest
+from holdfast.studies.defaults import TRAINING, defaults
+
+KINDS = ("align", "finetune", "repair", "evaluate")
+METHODS: dict[str, dict[str, tuple[str, str]]] = {
+    "align": align.METHODS,
+    "finetune": finetune.METHODS,
+    "repair": repair.METHODS,
+    "evaluate": {},
+}
+
+# Settings of transformers that a stage sets itself.
+_OURS = {"output_dir", "seed", "do_train", "do_eval", "do_predict", "remove_unused_columns"}
+# Settings that change nothing in the result, so a stage's identity leaves them out.
+NEUTRAL = {
+    "logging_steps",
+    "logging_strategy",
+    "save_steps",
+    "save_strategy",
+    "save_total_limit",
+    "disable_tqdm",
+    "report_to",
+    "run_name",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+}
+
+
+@dataclass
+class LoraSettings:
+    """The adapter that a training stage adds.
+
+    Args:
+        r: rank of the adapter.
+        alpha: scale of the adapter; its update counts alpha / r times.
+        dropout: dropout in front of the adapter.
+        target_modules: names of the modules that get an adapter, or "all-linear".
+    """
+
+    r: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+@dataclass
+class AlignStage:
+    """Stage 1, alignment: train a base model to refuse.
+
+    Args:
+        model: the base: organism, a folder, or a model id on the Hub.
+        method: the alignment method.
+        data: a file of alignment rows (harmful prompt and safe answer, benign rows among them); the
+            organism has its own.
+        rows: how many rows of it, from the first; all if not given.
+        harmful_data: a file of harmful rows that T-Vaccine probes with; the organism has its own.
+        harmful_rows: how many of those rows.
+        adapter: lora trains an adapter, full the weights themselves.
+        dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        seed: decides initial weights, dropout and the order of the rows.
+        sample_seed: decides which of the organism's rows are drawn; the same as seed if not given.
+    """
+
+    model: str = "organism"
+    method: str = "sft"
+    data: str | None = None
+    rows: int | None = None
+    harmful_data: str | None = None
+    harmful_rows: int | None = 200
+    adapter: Literal["lora", "full"] = "lora"
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 0
+    sample_seed: int | None = None
+
+
+@dataclass
+class FinetuneStage:
+    """Stage 2, user fine-tuning: train the aligned model on a user's rows.
+
+    Args:
+        model: the aligned model: a stage's folder, any other model, or organism.
+        method: the fine-tuning method.
+        task: the organism's user task: sentiment, topic or sums.
+        data: a file of the user's rows; the organism has its own.
+        harmful_data: a file of harmful rows to mix in; the organism has its own.
+        harmful_ratio: p, the share of harmful rows among the rows, 0 to 1.
+        rows: how many rows in all; all of the file if not given.
+        alignment_data: a file of alignment rows, for Lisa; the organism has its own.
+        alignment_rows: how many of those rows; all if not given.
+        adapter: double merges what is there and trains a fresh adapter; single goes on with the
+            last adapter; full trains the weights themselves.
+        dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        seed: decides initial weights, dropout and the order of the rows.
+        sample_seed: decides which rows are drawn; the same as seed if not given.
+    """
+
+    model: str = "organism"
+    method: str = "sft"
+    task: str = "sentiment"
+    data: str | None = None
+    harmful_data: str | None = None
+    harmful_ratio: float = 0.0
+    rows: int | None = None
+    alignment_data: str | None = None
+    alignment_rows: int | None = None
+    adapter: Literal["double", "single", "full"] = "double"
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 0
+    sample_seed: int | None = None
+
+
+@dataclass
+class RepairStage:
+    """Stage 3, repair: change a fine-tuned model's last adapter, or its weights.
+
+    Args:
+        model: the fine-tuned model or adapter, whoever trained it.
+        method: the repair.
+        data: a file of realignment rows (harmful ones); the organism has its own.
+        source: which of the organism's rows score the weights: realignment rows, rows like the
+            user's own, or benign ones.
+        task: the organism's user task, for source=user.
+        harmful_ratio: the share of harmful rows, for source=user.
+        rows: how many rows; all of the file if not given.
+        dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        seed: decides a random mask.
+        sample_seed: decides which of the organism's rows are drawn; the same as seed if not given.
+    """
+
+    model: str = "organism"
+    method: str = "antidote"
+    data: str | None = None
+    source: Literal["realignment", "user", "benign"] = "realignment"
+    task: str = "sentiment"
+    harmful_ratio: float = 0.1
+    rows: int | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 0
+    sample_seed: int | None = None
+
+
+@dataclass
+class EvaluateStage:
+    """Stage 4, evaluation: measure a model by a named protocol.
+
+    Args:
+        model: the model to measure.
+        protocol: the protocol's name.
+        task: the user task whose accuracy is measured.
+        reference: the aligned model, to which the embedding drift is measured; none, no drift.
+        dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        seed: decides which rows of the protocol's sets are asked.
+    """
+
+    model: str = "organism"
+    protocol: str = "organism"
+    task: str = "sentiment"
+    reference: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 0
+
+
+SETTINGS = {
+    "align": f"{__name__}:AlignStage",
+    "finetune": f"{__name__}:FinetuneStage",
+    "repair": f"{__name__}:RepairStage",
+    "evaluate": f"{__name__}:EvaluateStage",
+}
+
+
+def stage_fields(kind: str) -> dict[str, Any]:
+    """The fields that every stage of a kind has, ``lora`` with its own below it."""
+    fields: dict[str, Any] = dict(fields_of(SETTINGS[kind]))
+    if "lora" in fields:
+        fields["lora"] = fields_of(f"{__name__}:LoraSettings")
+    return fields
+
+
+def method_fields(kind: str, method: str) -> dict[str, Field]:
+    """The fields of a method's own configuration that a stage does not set itself."""
+    if kind == "evaluate":
+        return {}
+    _, config = METHODS[kind][method]
+    taken = _OURS | stage_fields(kind).keys()
+    return {name: f for name, f in fields_of(config).items() if name not in taken}
+
+
+def resolve(
+    kind: str, given: Mapping[str, Any], stack: Stack, where: str = "the settings"
+) -> dict[str, Any]:
+    """All settings of a stage, with the recipe's and the fields' defaults under the given ones.
+
+    Args:
+        kind: one of `KINDS`.
+        given: what the user set.
+        stack: the model that the stage starts from.
+        where: where the settings are from, for messages.
+
+    Raises:
+        UserError: an unknown method or setting, or a value of the wrong type.
+    """
+    method = given.get("method", fields_of(SETTINGS[kind]).get("method", _NONE).default)
+    if kind != "evaluate":
+        _check_method(kind, method, where)
+    own, extra = stage_fields(kind), method_fields(kind, str(method))
+    checked = check(given, {**own, **extra}, where)
+    recipe = defaults(kind, str(method), stack.is_organism)
+    resolved = {name: f.default for name, f in own.items() if isinstance(f, Field)}
+    resolved |= {
+        name: f.default
+        for name, f in extra.items()
+        if (name in TRAINING or not _from_transformers(name))
+        and not isinstance(f.default, Expression)
+    }
+    resolved |= {k: v for k, v in {**recipe, **checked}.items() if k != "lora"}
+    if "lora" in own:
+        base = {name: f.default for name, f in own["lora"].items()}
+        resolved["lora"] = {**base, **recipe.get("lora", {}), **checked.get("lora", {})}
+    if kind in ("finetune", "repair") and not 0 <= resolved["harmful_ratio"] <= 1:
+        raise UserError(
+            f"{where}: harmful_ratio is {resolved['harmful_ratio']}; it must be from 0 to 1."
+        )
+    for name in ("rows", "alignment_rows", "harmful_rows"):
+        if resolved.get(name) is not None and resolved[name] < 1:
+            raise UserError(f"{where}: {name} is {resolved[name]}; it must be 1 or more.")
+    return resolved
+
+
+def config_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a stage's resolved settings that belong to its method's own configuration."""
+    names = method_fields(kind, settings["method"])
+    return {name: value for name, value in settings.items() if name in names}
+
+
+_NONE = Field("method", "str", "", "")
+
+
+def _check_method(kind: str, method: object, where: str) -> None:
+    known = METHODS[kind]
+    if method in known:
+        return
+    close = nearest(str(method), known)
+    hint = f"did you mean '{close}'? " if close else ""
+    raise UserError(
+        f"{where}: there is no {_NAMES[kind]} method '{method}'; {hint}known are "
+        f"{', '.join(known)}."
+    )
+
+
+_NAMES = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
+
+
+def _from_transformers(name: str) -> bool:
+    return name in fields_of("transformers.training_args:TrainingArguments")
