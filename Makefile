@@ -39,14 +39,16 @@ clean:
 
 # .ready is touched last, so an installation that was interrupted is taken up again.
 $(READY): requirements.lock pyproject.toml
-	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	@if [ -z "$(PYTHON)" ] || \
+		! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		echo "holdfast needs Python 3.11 or later: install it, or name it with" \
 			"'make PYTHON=/path/to/python'." >&2; exit 1; fi
-	$(PYTHON) -m venv $(VENV)
 	@if command -v uv >/dev/null 2>&1; then set -ex; \
+		uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV); \
 		uv pip install --python $(BIN)/python --require-hashes -r requirements.lock; \
 		uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	else set -ex; \
+		$(PYTHON) -m venv $(VENV); \
 		$(BIN)/python -m pip install --require-hashes -r requirements.lock; \
 		$(BIN)/python -m pip install --no-deps --no-build-isolation -e .; \
 	fi
