@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$python; break; }; done)
 
-.PHONY: demo test lint bench clean lock
+.PHONY: demo test lint lint-ruff lint-format lint-types bench clean lock
 
 demo: $(READY)
 	$(BIN)/holdfast demo --output results/demo $(ARGS)
@@ -25,9 +25,13 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --durations 10 $(ARGS)
 
-lint: $(READY)
+# Three targets, so that `make -k lint` shows what all of them find.
+lint: lint-ruff lint-format lint-types
+lint-ruff: $(READY)
 	$(BIN)/ruff check .
+lint-format: $(READY)
 	$(BIN)/ruff format --check .
+lint-types: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)
