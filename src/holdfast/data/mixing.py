@@ -61,9 +61,7 @@ def mix(
     return mixed
 
 
-def check_disjoint(
-    sets: Mapping[str, Sequence[Row]], key: Callable[[Row], str] = row_key
-) -> None:
+def check_disjoint(sets: Mapping[str, Sequence[Row]], key: Callable[[Row], str] = row_key) -> None:
     """Check that no row is in two of the named sets.
 
     Args:
