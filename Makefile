@@ -39,7 +39,7 @@ bench: $(READY)
 
 clean:
 	rm -rf $(VENV) results/demo build dist .pytest_cache .ruff_cache
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # .ready is touched last, so an installation that was interrupted is taken up again.
 $(READY): requirements.lock pyproject.toml
