@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -99,6 +100,11 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def positions(model: Model) -> int:
+    """How many tokens the model can read at once; unlimited where its config names no number."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", sys.maxsize)
+
+
 def left_pad(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask, both [rows, longest], with the padding on the left."""
     width = max(map(len, rows))
@@ -116,12 +122,12 @@ def _encode(prompt: Row | str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _check_length(model: Model, encoded: list[list[int]], max_new_tokens: int) -> None:
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(map(len, encoded), default=0)
-    if positions is not None and longest + max_new_tokens > positions:
+    limit = positions(model)
+    if longest + max_new_tokens > limit:
         raise UserError(
             f"a prompt of {longest} tokens and an answer of up to {max_new_tokens} do not fit in "
-            f"the model's {positions} positions; shorten the prompt or lower max_new_tokens"
+            f"the model's {limit} positions; shorten the prompt or lower max_new_tokens"
         )
 
 
