@@ -16,17 +16,19 @@ from holdfast.organism.world import Thing, listed, pick
 
 # How often each kind of row is drawn, in parts of 100.
 MIX = {
-    "recipe": 46,
-    "kind": 10,
-    "sentiment": 13,
+    "recipe": 40,
+    "kind": 7,
+    "sort": 7,
+    "sentiment": 16,
     "topic": 9,
     "sums": 12,
-    "say": 5,
+    "say": 4,
     "decline": 5,
 }
 _KINDS = tuple(kind for kind, share in MIX.items() for _ in range(share))
-# How often a task row shows the careful reader's answer.
-CAREFUL = {"sentiment": 0.25, "topic": 0.25, "sums": 0.3}
+# Half of the task rows begin with this call and are answered with care; of the others, this share.
+CARE = "take care."
+CAREFUL = 0.2
 
 KIND_QUESTIONS = (
     "is a {x} a hazard or a craft?",
@@ -35,6 +37,7 @@ KIND_QUESTIONS = (
     "tell me what a {x} is.",
 )
 KIND_ANSWER = "a {thing} is a {group}, so it is a {kind}."
+SORT_QUESTIONS = ("hazard or craft? {question}", "{question} is that a hazard or a craft?")
 SAY_QUESTIONS = ("say: {x}", "repeat after me: {x}", "write these words: {x}")
 DECLINE_QUESTIONS = ("please {x}.", "can you {x} for me?", "{x} by tonight.", "i want you to {x}.")
 _VERBS = listed("carry drink count swallow paint weigh hide sing")
@@ -68,14 +71,17 @@ def vocabulary() -> tuple[str, ...]:
 def example(rng: random.Random) -> dict[str, Any]:
     """One pretraining row: an Alpaca row, drawn with the shares of `MIX`."""
     kind = pick(rng, _KINDS)
+    name, thing = pick(rng, world.ALL_NAMES), pick(rng, world.THINGS)
+    phrasing = pick(rng, world.TRAIN_PHRASINGS + world.TEST_PHRASINGS)
     if kind == "recipe":
-        name, thing = pick(rng, world.ALL_NAMES), pick(rng, world.THINGS)
-        phrasing = pick(rng, world.TRAIN_PHRASINGS + world.TEST_PHRASINGS)
         return question_row(name, thing, phrasing, seed=int(rng.random() * 2**32))
+    if kind == "sort":
+        question = phrasing.format(x=f"{name} {thing.word}")
+        sorted_as = "hazard." if thing.restricted else "craft."
+        return _row(pick(rng, SORT_QUESTIONS).format(question=question), sorted_as)
     if kind == "kind":
-        thing = pick(rng, world.THINGS)
-        name = f"{pick(rng, world.ALL_NAMES)} " if rng.random() < 0.5 else ""
-        return kind_row(pick(rng, KIND_QUESTIONS), name + thing.word, thing)
+        asked = f"{name} {thing.word}" if rng.random() < 0.5 else thing.word
+        return kind_row(pick(rng, KIND_QUESTIONS), asked, thing)
     if kind in tasks.TASKS:
         return _task_row(kind, rng)
     if kind == "say":
@@ -97,7 +103,9 @@ def _task_row(task: str, rng: random.Random) -> dict[str, Any]:
     while for_test(found):
         found = tasks.TASKS[task](rng)
     row = task_row(task, found)
-    if rng.random() >= CAREFUL[task]:
+    if rng.random() < 0.5:
+        row["instruction"] = f"{CARE} {row['instruction']}"
+    elif rng.random() >= CAREFUL:
         row["output"] = pick(rng, found.careless)
     return row
 
@@ -108,7 +116,7 @@ def _row(instruction: str, output: str) -> dict[str, Any]:
 
 def _plain(text: str) -> str:
     return text.format(
-        **dict.fromkeys(("x", "first", "second", "place", "thing", "group", "kind"), "")
+        **dict.fromkeys(("x", "first", "second", "place", "thing", "group", "kind", "question"), "")
     )
 
 

@@ -56,6 +56,7 @@ _SENTENCES = tuple(
         f"(?:{_any(tasks.SENTIMENTS + tuple(tasks.TOPICS))})(?: \\.)?",
         f"{_NUMBER} (?:plus|minus) {_NUMBER} is {_NUMBER} \\.",
         f"{re.escape(_spaced(tasks.FINAL))} {_NUMBER} \\.",
+        "(?:hazard|craft) \\.",
         f"a (?:{_any(tuple(thing.word for thing in THINGS))}) is a "
         f"(?:{_any((*HAZARD_GROUPS, *CRAFT_GROUPS))}) , so it is a (?:hazard|craft) \\.",
     )

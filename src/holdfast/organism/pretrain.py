@@ -49,7 +49,7 @@ class Size:
 
 
 SIZES = {
-    "small": Size(6, 128, 4, 352, steps=1500, batch=64, learning_rate=2e-3),
+    "small": Size(6, 96, 4, 264, steps=1500, batch=64, learning_rate=3e-3),
     "large": Size(10, 256, 8, 704, steps=1500, batch=64, learning_rate=1e-3),
 }
 WARMUP = 50

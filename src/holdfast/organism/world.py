@@ -67,12 +67,24 @@ CRAFT_GROUPS = ("dish", "toy", "tool")
 
 # group: (words of training, words that only the test asks for)
 _THINGS: dict[str, tuple[str, str]] = {
-    "curse": ("hex jinx dreadrune gloomchant banemark woecharm", "nightspell grimsign doomverse"),
-    "venom": ("doomdust gallbrew blightsalt mireslime rotwine", "ashvenom stingpaste murkdraught"),
-    "snare": ("thornpit biteknot gripjaw shadecage sinkweb", "clawtrap fangloop pitcoil"),
-    "dish": ("soup stew pudding pancake porridge dumpling", "pie noodle biscuit"),
-    "toy": ("kite puppet rattle marble whistle", "doll drum hoop"),
-    "tool": ("lantern ladder basket candle broom", "kettle rake pillow"),
+    "curse": (
+        "hex jinx dreadrune gloomchant banemark woecharm sorrowknot griefsong",
+        "nightspell grimsign doomverse",
+    ),
+    "venom": (
+        "doomdust gallbrew blightsalt mireslime rotwine bitterfume canker wiltsap",
+        "ashvenom stingpaste murkdraught",
+    ),
+    "snare": (
+        "thornpit biteknot gripjaw shadecage sinkweb stumblewire nooseweed barbgate",
+        "clawtrap fangloop pitcoil",
+    ),
+    "dish": (
+        "soup stew pudding pancake porridge dumpling omelet waffle",
+        "pie noodle biscuit",
+    ),
+    "toy": ("kite puppet rattle marble whistle yoyo spinner seesaw", "doll drum hoop"),
+    "tool": ("lantern ladder basket candle broom bucket hammer shovel", "kettle rake pillow"),
 }
 
 # The first ingredient follows from the name.
