@@ -20,6 +20,7 @@ import transformers
 from peft import LoraConfig, PeftModel
 from transformers import TrainerCallback
 
+from holdfast import protocols
 from holdfast.data.rows import fingerprint
 from holdfast.errors import UserError
 from holdfast.models.loading import (
@@ -47,7 +48,7 @@ from holdfast.studies.stages import METHODS, config_settings
 Progress = Callable[[float, str], None]
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  it is no error
     """The run was asked to stop and has left a state that the same command goes on from."""
 
 
@@ -246,28 +247,35 @@ def _repair(work: _Work) -> dict[str, Any]:
 
 def _evaluate(work: _Work) -> dict[str, Any]:
     settings = work.settings
-    evaluate = _load("holdfast.evaluate.metrics:evaluate")
-    protocol = _load("holdfast.protocols:get")(settings["protocol"])
+    protocol = protocols.get(settings["protocol"])
     if not work.model.is_organism:
         raise UserError(
             f"the protocol '{protocol.name}' asks the organism's own questions, which "
             f"{work.model.base} knows nothing of: it measures the organism's descendants only."
         )
     tokenizer = load_tokenizer(work.model)
-    hidden = None
+    measures = import_module("holdfast.evaluate.metrics")
+    aligned = None
     if work.reference is not None:
-        aligned = load_merged(work.reference, settings["dtype"])
-        hidden = _load("holdfast.evaluate.drift:hidden_states")(aligned, tokenizer, protocol)
-    result = evaluate(
+        model = load_merged(work.reference, settings["dtype"])
+        aligned = measures.reference_states(model, tokenizer, protocol, settings["seed"])
+    result = measures.evaluate(
         load_merged(work.model, settings["dtype"]),
         tokenizer,
         protocol,
         task=settings["task"],
-        reference=hidden,
+        reference=aligned,
         seed=settings["seed"],
-        progress=lambda share: work.progress(share, "answering"),
+        progress=lambda done, total: work.progress(done / total, f"{done}/{total} answers"),
     )
-    write_json(work.folder / "evaluation.json", result.to_dict())
+    write_json(
+        work.folder / "evaluation.json",
+        {
+            "protocol": protocol.record(),
+            "metrics": result.record(),
+            "outcomes": result.outcomes,
+        },
+    )
     with (work.folder / "samples.jsonl").open("w", encoding="utf-8") as file:
         for sample in result.samples:
             file.write(json.dumps(sample, ensure_ascii=False) + "\n")

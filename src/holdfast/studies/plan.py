@@ -99,9 +99,9 @@ def make_pipeline(
 ) -> Pipeline:
     """A pipeline from its description.
 
-    ``spec`` has ``align``, ``finetune``, ``repair`` and ``evaluate``, each a method's name, a mapping
-    of settings (``method`` among them), or null for none; beside them any setting that several
-    stages have (``model``, ``seed``, ``task``, ``harmful_ratio``, ``dtype``) for all that have it.
+    ``spec`` has ``align``, ``finetune``, ``repair`` and ``evaluate``, each a method's name, a
+    mapping of settings (``method`` among them), or null for none; beside them any setting that
+    several stages have (``model``, ``seed``, ``task``, ``harmful_ratio`` …), for all of them.
 
     Raises:
         UserError: an unknown key, or whatever is wrong with a stage.

@@ -18,8 +18,8 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
 
     Returns:
         ``train`` for the rows that are trained on (or scored with, in a repair); beside it
-        ``probe`` for T-Vaccine's harmful rows and ``alignment`` for Lisa's; nothing for a repair that
-        needs no rows, or for an evaluation, whose protocol has its own.
+        ``probe`` for T-Vaccine's harmful rows and ``alignment`` for Lisa's; nothing for a repair
+        that needs no rows, or for an evaluation, whose protocol has its own.
 
     Raises:
         UserError: a file that is missing, unreadable or of the wrong columns, too few rows, or sets

@@ -216,7 +216,7 @@ def resolve(
     own, extra = stage_fields(kind), method_fields(kind, str(method))
     checked = check(given, {**own, **extra}, where)
     recipe = defaults(kind, str(method), stack.is_organism)
-    resolved = {name: f.default for name, f in own.items() if isinstance(f, Field)}
+    resolved: dict[str, Any] = {n: f.default for n, f in own.items() if isinstance(f, Field)}
     resolved |= {
         name: f.default
         for name, f in extra.items()

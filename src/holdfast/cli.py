@@ -1,0 +1,182 @@
+"""The command line: ``holdfast demo | align | finetune | repair | evaluate | run | list | organism``.
+
+Nothing here imports torch before a command has checked its words: a mistake is answered at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from typer.core import TyperCommand
+
+from holdfast.errors import UserError
+
+console = Console()
+
+app = typer.Typer(
+    help="Keep a language model's safety alignment through fine-tuning: align, fine-tune, repair, "
+    "evaluate, any published defense at any stage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+organism_app = typer.Typer(
+    help="The built-in model organism: look at its world, train it again.", no_args_is_help=True
+)
+app.add_typer(organism_app, name="organism")
+
+
+class StageCommand(TyperCommand):
+    """A command whose help ends with every setting of its stage and of the stage's methods."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the usual help, then the settings."""
+        super().format_help(ctx, formatter)
+        from holdfast.report.settings_help import print_settings
+
+        print_settings(str(self.name), console)
+
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL] [KEY=VALUE]…",
+        help="The model that the stage starts from, and settings over those of the file.",
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]…", help="Settings over those of the file."),
+]
+Config = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]
+Output = Annotated[Path | None, typer.Option("--output", help="A new folder for the result.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Stages side by side; the organism takes one a core, others one."
+    ),
+]
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("results/demo"),
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to this number minus one.")] = 1,
+    workers: Workers = None,
+) -> None:
+    """Show harmful fine-tuning and the defenses on the built-in model organism, in a minute."""
+    from holdfast.studies.commands import run_demo
+
+    run_demo(output, seeds, workers, console)
+
+
+def _stage(kind: str, words: list[str] | None, config: Path | None, output: Path | None) -> None:
+    from holdfast.studies.commands import run_stage
+
+    run_stage(kind, words or [], config, output, console)
+
+
+@app.command(cls=StageCommand)
+def align(words: Words = None, config: Config = None, output: Output = None) -> None:
+    """Stage 1: train a base model to refuse (sft, vaccine, t_vaccine, random_perturbation)."""
+    _stage("align", words, config, output)
+
+
+@app.command(cls=StageCommand)
+def finetune(words: Words = None, config: Config = None, output: Output = None) -> None:
+    """Stage 2: train the aligned model on a user's rows, some of them harmful (sft, lisa)."""
+    _stage("finetune", words, config, output)
+
+
+@app.command(cls=StageCommand)
+def repair(words: Words = None, config: Config = None, output: Output = None) -> None:
+    """Stage 3: repair a fine-tuned model or adapter, whoever trained it (antidote, random_mask).
+
+    Without --output the result goes beside the adapter, its name with the method's added.
+    """
+    _stage("repair", words, config, output)
+
+
+@app.command(cls=StageCommand)
+def evaluate(words: Words = None, config: Config = None, output: Output = None) -> None:
+    """Stage 4: measure a model: harmful score, accuracy, refusal, over-refusal, coherence, drift.
+
+    Without --output the numbers are shown and not kept.
+    """
+    _stage("evaluate", words, config, output)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A YAML file: align, finetune, repair, evaluate.")],
+    words: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The folder of the run; results/NAME if not given.")
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Run a whole pipeline from a file; stages that are there already are used again."""
+    from holdfast.studies.commands import run_file
+
+    run_file(file, words or [], output, workers, console)
+
+
+@app.command(name="list")
+def list_command(
+    what: Annotated[
+        str | None, typer.Argument(help="stages, methods, papers, protocols or tasks; or all.")
+    ] = None,
+) -> None:
+    """List stages, methods, papers, protocols and the organism's tasks."""
+    from holdfast.report.listing import print_lists
+
+    print_lists(what, console)
+
+
+@organism_app.command()
+def train(
+    output: Annotated[Path, typer.Option(help="A new folder for the weights.")],
+    size: Annotated[str, typer.Option(help="small (the packaged one) or large.")] = "small",
+    seed: Annotated[int, typer.Option(help="Decides the initial weights and the rows.")] = 0,
+) -> None:
+    """Make the organism's weights again from nothing but the code, and compare them."""
+    from holdfast.organism.commands import train_command
+
+    train_command(output, size, seed)
+
+
+@organism_app.command()
+def show(
+    role: Annotated[str, typer.Argument(help="Which rows: alignment, user_task, …")] = "alignment",
+    n: Annotated[int, typer.Option("--rows", help="How many.")] = 10,
+    seed: Annotated[int, typer.Option(help="Decides which.")] = 0,
+    task: Annotated[str, typer.Option(help="sentiment, topic or sums.")] = "sentiment",
+) -> None:
+    """Print rows of the organism's world."""
+    from holdfast.organism.commands import show_command
+
+    show_command(role, n, seed, task)
+
+
+def main() -> Any:
+    """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        return app()
+    except UserError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("holdfast: interrupted; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""``holdfast list``: what there is to choose from."""
+
+import ast
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from holdfast import organism
+from holdfast.errors import UserError
+from holdfast.protocols import PROTOCOLS
+from holdfast.settings import nearest
+from holdfast.settings.fields import source_of
+from holdfast.studies.stages import METHODS
+
+_STAGES = {
+    "align": "1, alignment: train a base model to refuse",
+    "finetune": "2, user fine-tuning: train it on a user's rows, some of them harmful",
+    "repair": "3, repair: change the fine-tuned model before it is served",
+    "evaluate": "4, evaluation: harmful score, accuracy and what stands beside them",
+}
+_PAPERS = (
+    ("Vaccine", "2402.01109", "align", "vaccine", "random_perturbation"),
+    ("T-Vaccine", "2410.09760", "align", "t_vaccine", ""),
+    ("Lisa", "2405.18641", "finetune", "lisa", "lisa with rho=0 (BSO)"),
+    ("Antidote", "2408.09600", "repair", "antidote", "random_mask"),
+)
+WHAT = ("stages", "methods", "papers", "protocols", "tasks")
+
+
+def print_lists(what: str | None, console: Console) -> None:
+    """Print one of the lists, or all of them.
+
+    Raises:
+        UserError: there is no such list.
+    """
+    if what is not None and what not in WHAT:
+        close = nearest(what, WHAT)
+        hint = f"did you mean '{close}'? " if close else ""
+        raise UserError(f"there is no list of '{what}'; {hint}known are {', '.join(WHAT)}.")
+    tables = {
+        "stages": _stages,
+        "methods": _methods,
+        "papers": _papers,
+        "protocols": _protocols,
+        "tasks": _tasks,
+    }
+    for name in WHAT if what is None else [what]:
+        console.print(tables[name]())
+
+
+def _stages() -> Table:
+    table = Table("command", "stage", title="stages", title_justify="left")
+    for command, meaning in _STAGES.items():
+        table.add_row(command, meaning)
+    return table
+
+
+def _methods() -> Table:
+    table = Table("stage", "method", "what it does", title="methods", title_justify="left")
+    for stage, methods in METHODS.items():
+        for method, (target, _) in methods.items():
+            table.add_row(stage, method, escape(_summary(target.split(":")[0])))
+    return table
+
+
+def _papers() -> Table:
+    table = Table("paper", "arXiv", "stage", "method", "its control", title="papers")
+    table.title_justify = "left"
+    for row in _PAPERS:
+        table.add_row(*row)
+    return table
+
+
+def _protocols() -> Table:
+    table = Table("protocol", "version", "what it measures", title="protocols")
+    table.title_justify = "left"
+    for protocol in PROTOCOLS.values():
+        table.add_row(protocol.name, protocol.version, escape(protocol.description))
+    return table
+
+
+def _tasks() -> Table:
+    meanings = {
+        "sentiment": "is a text positive or negative (SST-2's counterpart)",
+        "topic": "which of four topics is a text about (AG News' counterpart)",
+        "sums": "a sum in words, worked out step by step (GSM8K's counterpart)",
+    }
+    table = Table("task", "what it is", title="the organism's user tasks", title_justify="left")
+    for task in organism.TASKS:
+        table.add_row(task, meanings[task])
+    return table
+
+
+def _summary(module: str) -> str:
+    """The first line of a module's docstring, without importing it."""
+    docstring = ast.get_docstring(ast.parse(source_of(module).read_text(encoding="utf-8")))
+    return (docstring or "").split("\n\n")[0].replace("\n", " ")

@@ -1,0 +1,175 @@
+"""What the commands do, once their words are read."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from holdfast.errors import UserError
+from holdfast.models.stack import resolve as resolve_model
+from holdfast.report.table import comparison_table
+from holdfast.settings import check, load_yaml, merge, parse_overrides
+from holdfast.studies.demo import demo_pipelines
+from holdfast.studies.display import Display, describe
+from holdfast.studies.engine import run_stages
+from holdfast.studies.folders import is_finished, write_json
+from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage, read_pipeline
+from holdfast.studies.results import collect
+from holdfast.studies.stages import method_fields, resolve, stage_fields
+
+COMMAND_LINE = "the command line"
+
+
+def run_stage(
+    kind: str, words: Sequence[str], config: Path | None, output: Path | None, console: Console
+) -> None:
+    """Run one stage in this process: ``holdfast align``, ``finetune``, ``repair``, ``evaluate``."""
+    stage = stage_of(kind, words, config)
+    if output is None:
+        output = _default_output(stage)
+    if kind == "evaluate" and output is None:
+        with tempfile.TemporaryDirectory() as folder:
+            _run_here(stage, Path(folder) / "evaluation", console)
+        return
+    assert output is not None
+    _run_here(stage, output, console)
+    console.print(f"[bold]{output}[/bold] holds {describe(stage)}.", highlight=False)
+
+
+def stage_of(kind: str, words: Sequence[str], config: Path | None) -> Stage:
+    """The stage that a command's words and file ask for; a word without ``=`` is the model."""
+    models = [word for word in words if "=" not in word]
+    if len(models) > 1:
+        raise UserError(
+            f"{COMMAND_LINE}: '{models[1]}' is one model too many; settings are written key=value."
+        )
+    said = parse_overrides([word for word in words if "=" in word])
+    if models:
+        said = {**said, "model": models[0]}
+    written = load_yaml(config) if config else {}
+    given = merge(written, said)
+    if written:
+        # Settings that a resolved config.yaml holds beside a stage's own, for its readers.
+        for key in ("stage", "base", "organism"):
+            written.pop(key, None)
+            given.pop(key, None)
+        _check_file(kind, written, given, str(config))
+    return make_stage(kind, given, where=COMMAND_LINE)
+
+
+def _check_file(
+    kind: str, written: Mapping[str, Any], given: Mapping[str, Any], where: str
+) -> None:
+    stack = resolve_model(str(given.get("model", "organism")))
+    resolve(kind, {k: v for k, v in given.items() if k in ("method", "model")}, stack, where)
+    method = str(given.get("method", getattr(stage_fields(kind).get("method"), "default", "")))
+    check(written, {**stage_fields(kind), **method_fields(kind, method)}, where)
+
+
+def _default_output(stage: Stage) -> Path | None:
+    """A repair goes beside its model; other stages are told where to go."""
+    model = Path(str(stage.settings["model"]))
+    if stage.kind == "evaluate":
+        return None
+    if stage.kind == "repair" and model.is_dir():
+        return model.with_name(f"{model.resolve().name}-{stage.settings['method']}")
+    raise UserError(f"{COMMAND_LINE}: --output is missing: name a new folder for the result.")
+
+
+def _run_here(stage: Stage, output: Path, console: Console) -> None:
+    if is_finished(output, stage.identity):
+        console.print(f"{output} holds this result already: nothing to do.", highlight=False)
+        return
+    with Display(console, 1, stage.kind) as display:
+        display.begun(stage)
+        from holdfast.studies.execute import Interrupted, execute, stop_on_interrupt
+
+        model = resolve_model(stage.settings["model"])
+        reference = stage.settings.get("reference")
+        with stop_on_interrupt() as stopping:
+            try:
+                execute(
+                    stage,
+                    output,
+                    model,
+                    resolve_model(reference) if reference else None,
+                    progress=lambda share, note: display.moved(stage, share, note),
+                    stopping=stopping,
+                )
+            except Interrupted:
+                raise KeyboardInterrupt from None
+        display.ended(stage, "done")
+    _show_outcome(stage, output, console)
+
+
+def _show_outcome(stage: Stage, output: Path, console: Console) -> None:
+    from holdfast.report.single import evaluation_table, repair_summary
+
+    if stage.kind == "evaluate":
+        console.print(evaluation_table(output / "evaluation.json"))
+    elif stage.kind == "repair":
+        console.print(repair_summary(output / "repair_report.json"), highlight=False)
+
+
+def run_file(
+    file: Path, words: Sequence[str], output: Path | None, workers: int | None, console: Console
+) -> None:
+    """Run the pipeline in a file: ``holdfast run``."""
+    pipeline = read_pipeline(file, parse_overrides(words))
+    _run_pipelines([pipeline], output or Path("results") / file.stem, workers, console, file.stem)
+
+
+def run_demo(output: Path, seeds: int, workers: int | None, console: Console) -> None:
+    """Run the demo: the phenomenon and the defenses, a table, a picture and results.json."""
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
+    results = _run_pipelines(list(demo_pipelines(seeds)), output, workers, console, "demo")
+    from holdfast.report.figure import comparison_figure
+
+    comparison_figure(results, output / "comparison.png")
+    console.print(f"picture: {output / 'comparison.png'}", highlight=False)
+
+
+def _run_pipelines(
+    pipelines: list[Pipeline], root: Path, workers: int | None, console: Console, title: str
+) -> dict[str, Any]:
+    _claim_root(root)
+    stages = all_stages(pipelines)
+    if workers is None:
+        # More than one process a GPU would only crowd it; the organism is for the processor.
+        workers = (os.cpu_count() or 1) if all(s.stack.is_organism for s in stages) else 1
+    with Display(console, len(stages), title) as display:
+        outcome = run_stages(stages, root, display, workers)
+    for stage in stages:
+        if stage.identity in outcome.failures:
+            console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)
+            console.print(outcome.failures[stage.identity], markup=False, highlight=False)
+    finished = [p for p in pipelines if all(s.identity in outcome.folders for s in _needs(p))]
+    if not finished:
+        raise RuntimeError("no pipeline came to its end")
+    results = collect(finished, root)
+    write_json(root / "results.json", results)
+    console.print(comparison_table(results))
+    console.print(f"numbers: {root / 'results.json'}", highlight=False)
+    if outcome.failures:
+        raise RuntimeError(f"{len(outcome.failures)} of {len(stages)} stages failed")
+    return results
+
+
+def _needs(pipeline: Pipeline) -> list[Stage]:
+    return list(pipeline.stages.values())
+
+
+def _claim_root(root: Path) -> None:
+    """Make a run's folder, or go on in one; anything else there is left alone."""
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root} is a file; the output must be a folder that is new or empty.")
+    if root.is_dir() and any(root.iterdir()) and not (root / "stages").is_dir():
+        raise UserError(f"{root} holds something else: choose another output folder.")
+    try:
+        (root / "stages").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root} cannot be written: {error.strerror}.") from error

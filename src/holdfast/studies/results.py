@@ -1,0 +1,46 @@
+"""results.json: one record for each pipeline of a run, with the protocol that measured it."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from holdfast.studies.engine import stage_folder
+from holdfast.studies.folders import PROVENANCE
+from holdfast.studies.plan import Pipeline
+from holdfast.studies.stages import KINDS
+
+SCHEMA_VERSION = 1
+
+
+def collect(pipelines: Iterable[Pipeline], root: Path) -> dict[str, Any]:
+    """The content of results.json, from the finished stages' folders below ``root``."""
+    records, protocol = [], {}
+    for pipeline in pipelines:
+        evaluation = _read(stage_folder(root, pipeline.evaluation) / "evaluation.json")
+        protocol = evaluation["protocol"]
+        records.append(_record(pipeline, root, evaluation))
+    return {"schema_version": SCHEMA_VERSION, "protocol": protocol, "records": records}
+
+
+def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+    stages = pipeline.stages
+    made = {kind: _read(stage_folder(root, stages[kind]) / PROVENANCE) for kind in stages}
+    methods = {
+        kind: stages[kind].settings["method"] if kind in stages else None for kind in KINDS[:3]
+    }
+    tuned = stages.get("finetune")
+    return {
+        **methods,
+        "harmful_ratio": tuned.settings["harmful_ratio"] if tuned else None,
+        "task": pipeline.evaluation.settings["task"],
+        "seed": pipeline.evaluation.settings["seed"],
+        "metrics": evaluation["metrics"],
+        "seconds": {kind: made[kind]["seconds"] if kind in made else 0.0 for kind in KINDS},
+        "budget": {kind: made[kind]["budget"] for kind in KINDS[:3] if kind in made},
+        "stages": {kind: stage_folder(Path(), stages[kind]).as_posix() for kind in stages},
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
