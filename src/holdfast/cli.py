@@ -1,4 +1,4 @@
-"""The command line: ``holdfast demo | align | finetune | repair | evaluate | run | list | organism``.
+"""The command line, ``holdfast``.
 
 Nothing here imports torch before a command has checked its words: a mistake is answered at once.
 """
@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from holdfast.errors import UserError
+from holdfast.errors import Stopped, UserError
 
 console = Console()
 
@@ -33,7 +32,7 @@ app.add_typer(organism_app, name="organism")
 class StageCommand(TyperCommand):
     """A command whose help ends with every setting of its stage and of the stage's methods."""
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the usual help, then the settings."""
         super().format_help(ctx, formatter)
         from holdfast.report.settings_help import print_settings
@@ -173,8 +172,8 @@ def main() -> Any:
     except UserError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("holdfast: interrupted; the same command goes on from here.", file=sys.stderr)
+    except Stopped:
+        print("holdfast: stopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
 
 

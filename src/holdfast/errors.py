@@ -1,4 +1,4 @@
-"""The errors that a user's input can cause."""
+"""What can end a command beside its success."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The sentence says what is wrong, where, and what would be right. The command line prints it
     without a traceback and exits with code 2.
     """
+
+
+class Stopped(Exception):  # noqa: N818  it is no error
+    """Ctrl-C has stopped the run and left a state that the same command goes on from."""

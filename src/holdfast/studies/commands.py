@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from holdfast.errors import UserError
+from holdfast.errors import Stopped, UserError
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.report.table import comparison_table
 from holdfast.settings import check, load_yaml, merge, parse_overrides
@@ -85,22 +85,19 @@ def _run_here(stage: Stage, output: Path, console: Console) -> None:
         return
     with Display(console, 1, stage.kind) as display:
         display.begun(stage)
-        from holdfast.studies.execute import Interrupted, execute, stop_on_interrupt
+        from holdfast.studies.execute import execute, stop_on_interrupt
 
         model = resolve_model(stage.settings["model"])
         reference = stage.settings.get("reference")
         with stop_on_interrupt() as stopping:
-            try:
-                execute(
-                    stage,
-                    output,
-                    model,
-                    resolve_model(reference) if reference else None,
-                    progress=lambda share, note: display.moved(stage, share, note),
-                    stopping=stopping,
-                )
-            except Interrupted:
-                raise KeyboardInterrupt from None
+            execute(
+                stage,
+                output,
+                model,
+                resolve_model(reference) if reference else None,
+                progress=lambda share, note: display.moved(stage, share, note),
+                stopping=stopping,
+            )
         display.ended(stage, "done")
     _show_outcome(stage, output, console)
 
@@ -142,7 +139,10 @@ def _run_pipelines(
         # More than one process a GPU would only crowd it; the organism is for the processor.
         workers = (os.cpu_count() or 1) if all(s.stack.is_organism for s in stages) else 1
     with Display(console, len(stages), title) as display:
-        outcome = run_stages(stages, root, display, workers)
+        try:
+            outcome = run_stages(stages, root, display, workers)
+        except KeyboardInterrupt:
+            raise Stopped from None
     for stage in stages:
         if stage.identity in outcome.failures:
             console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from holdfast.errors import UserError
+from holdfast.errors import Stopped, UserError
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.studies.folders import is_finished
 from holdfast.studies.plan import Stage
@@ -203,7 +203,7 @@ def _pool(size: int) -> Iterator[_Pool]:
 def _work(connection: Connection, stop: "Event") -> None:
     """A worker's life: run stage after stage until told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it sets `stop`
-    from holdfast.studies.execute import Interrupted, execute
+    from holdfast.studies.execute import execute
 
     while (task := connection.recv()) is not None:
         stage, folder, model, reference = task
@@ -217,8 +217,8 @@ def _work(connection: Connection, stop: "Event") -> None:
                 stopping=stop.is_set,
             )
             connection.send(("done",))
-        except Interrupted:
-            connection.send(("interrupted",))
+        except Stopped:
+            connection.send(("stopped",))
         except UserError as error:
             connection.send(("mistake", str(error)))
         except Exception:

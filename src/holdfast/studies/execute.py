@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 
 from holdfast import protocols
 from holdfast.data.rows import fingerprint
-from holdfast.errors import UserError
+from holdfast.errors import Stopped, UserError
 from holdfast.models.loading import (
     load_last_open,
     load_merged,
@@ -39,6 +39,7 @@ from holdfast.studies.folders import (
     is_finished,
     write_config,
     write_json,
+    write_text,
 )
 from holdfast.studies.plan import Stage
 from holdfast.studies.stage_data import stage_rows
@@ -46,10 +47,6 @@ from holdfast.studies.stages import METHODS, config_settings
 
 # Called with the share done (0…1) and a word on where the stage stands.
 Progress = Callable[[float, str], None]
-
-
-class Interrupted(Exception):  # noqa: N818  it is no error
-    """The run was asked to stop and has left a state that the same command goes on from."""
 
 
 def execute(
@@ -72,10 +69,11 @@ def execute(
 
     Raises:
         UserError: whatever is wrong with what the user asked for, or a full disk.
-        Interrupted: ``stopping`` said so; run the same stage again to go on.
+        Stopped: ``stopping`` said so; run the same stage again to go on.
     """
     if is_finished(folder, stage.identity):
         return folder
+    _quiet()
     partial = begin(folder, stage.identity)
     started, clock = datetime.now(UTC), time.perf_counter()
     if torch.accelerator.is_available():
@@ -143,9 +141,10 @@ def _train(work: _Work) -> dict[str, Any]:
         work, model, tokenizer, None if single or adapter == "full" else _lora(settings)
     )
     checkpoint = _last_checkpoint(work.folder / CHECKPOINTS)
+    _cut_metrics(work.folder / METRICS, checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
     if work.stopping() and trainer.state.global_step < trainer.state.max_steps:
-        raise Interrupted
+        raise Stopped
     _save_model(work, trainer.model, tokenizer, single)
     return {
         "rows": len(work.rows["train"]),
@@ -330,6 +329,12 @@ def _last_checkpoint(folder: Path) -> str | None:
     return None if newest is None else str(newest)
 
 
+def _quiet() -> None:
+    """No bars and remarks of the libraries between ours."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
 @contextmanager
 def _one_thread(is_organism: bool) -> Iterator[None]:
     """The organism computes on one thread.
@@ -344,6 +349,16 @@ def _one_thread(is_organism: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _cut_metrics(path: Path, checkpoint: str | None) -> None:
+    """Drop the lines of steps that are trained again after an interruption."""
+    if not path.exists():
+        return
+    done = 0 if checkpoint is None else int(checkpoint.rsplit("-", 1)[1])
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+    kept = [line for line in lines if json.loads(line)["step"] <= done]
+    write_text(path, "".join(line + "\n" for line in kept))
 
 
 @contextmanager
