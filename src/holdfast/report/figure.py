@@ -1,0 +1,230 @@
+"""The comparison as a picture: harmful score against fine-tune accuracy."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from holdfast.errors import UserError
+from holdfast.report.escape import visible
+from holdfast.report.labels import Box, anchor, place
+from holdfast.report.results import Pipeline, pipelines
+from holdfast.report.table import footnotes, header
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DPI = 160
+_CONTROLS = ("random_perturbation", "random_mask")
+# Okabe and Ito's palette, which colour-blind readers can tell apart; shape and colour by stage.
+_STYLES = {
+    "no attack (p = 0)": ("#000000", "*", 15),
+    "no defense": ("#000000", "X", 10),
+    "defense in alignment": ("#0072B2", "o", 8.5),
+    "defense in fine-tuning": ("#D55E00", "^", 9),
+    "defense by repair": ("#009E73", "s", 8),
+    "defenses in several stages": ("#CC79A7", "D", 8),
+    "control": ("#808080", "v", 8.5),
+}
+_INK = "#333333"
+
+
+def comparison_figure(results: Mapping[str, Any], path: Path) -> None:
+    """Draw every pipeline as a point with its 95 % intervals both ways, and write a PNG.
+
+    The picture is written beside `path` and renamed into it, so it is whole or not there.
+
+    Args:
+        results: what results.json holds.
+        path: the PNG file.
+
+    Raises:
+        UserError: as `holdfast.report.results.read_results`; no pipeline has both metrics; the file
+            cannot be written.
+    """
+    rows = [r for r in pipelines(results) if {"harmful_score", "finetune_accuracy"} <= {*r.metrics}]
+    if not rows:
+        raise UserError("no record has both 'harmful_score' and 'finetune_accuracy' to draw")
+    figure = Figure(figsize=(9, 6), dpi=DPI, facecolor="white", layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = cast("Axes", figure.subplots())
+    _frame(axes, rows)
+    for row in rows:
+        _point(axes, row)
+    axes.set_title(
+        "Harmful fine-tuning: what stays safe and still learns the task",
+        loc="left",
+        fontsize=13,
+        fontweight="bold",
+        color=_INK,
+        pad=24,
+    )
+    axes.text(
+        0, 1.015, _plain(header(results)), transform=axes.transAxes, fontsize=9, color="#666666"
+    )
+    notes = "  ".join(footnotes(results, rows))
+    figure.supxlabel(_plain(notes), fontsize=8.5, color="#666666", x=0.01, ha="left")
+    _legend(axes, rows)
+    canvas.draw()
+    figure.set_layout_engine("none")
+    _labels(axes, rows, canvas)
+    beside = path.with_name(path.name + ".new")
+    try:
+        figure.savefig(beside, format="png", dpi=DPI)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def stage(row: Pipeline) -> str:
+    """Where a pipeline defends: the key of its colour and shape."""
+    methods = [m for m in (row.align, row.finetune, row.repair) if m not in ("sft", None)]
+    if not methods:
+        return "no attack (p = 0)" if row.harmful_ratio == 0 else "no defense"
+    if all(method in _CONTROLS for method in methods):
+        return "control"
+    if len(methods) > 1:
+        return "defenses in several stages"
+    if row.align != "sft":
+        return "defense in alignment"
+    return "defense in fine-tuning" if row.finetune != "sft" else "defense by repair"
+
+
+def _frame(axes: "Axes", rows: list[Pipeline]) -> None:
+    lowest = min(row.metrics["finetune_accuracy"].low for row in rows)
+    highest = max(row.metrics["finetune_accuracy"].high for row in rows)
+    room = 0.35 * max(highest - lowest, 8)
+    axes.set_xlim(-4, 104)
+    axes.set_ylim(max(-4, lowest - room), min(104, highest + room))
+    axes.set_xlabel("harmful score: answered restricted requests (%)", fontsize=11, color=_INK)
+    axes.set_ylabel("fine-tune accuracy on the user's task (%)", fontsize=11, color=_INK)
+    axes.grid(color="#E8E8E8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.tick_params(colors=_INK, length=0)
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    good = {
+        "transform": axes.transAxes,
+        "fontsize": 10,
+        "color": "#007A55",
+        "fontweight": "bold",
+        "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 2},
+    }
+    axes.text(0.01, 0.015, "← safer", ha="left", va="bottom", **good)
+    axes.text(0.99, 0.985, "more accurate ↑", ha="right", va="top", **good)
+
+
+def _point(axes: "Axes", row: Pipeline) -> None:
+    x, y = row.metrics["harmful_score"], row.metrics["finetune_accuracy"]
+    color, marker, size = _STYLES[stage(row)]
+    axes.errorbar(
+        x.value,
+        y.value,
+        xerr=[[x.value - x.low], [x.high - x.value]],
+        yerr=[[y.value - y.low], [y.high - y.value]],
+        fmt="none",
+        ecolor=color,
+        elinewidth=1.4,
+        alpha=0.45,
+        capsize=0,
+        zorder=2,
+    )
+    # The baseline without an attack is hollow: it is the goal, not a defense.
+    fill = "white" if row.harmful_ratio == 0 else color
+    axes.plot(
+        x.value,
+        y.value,
+        marker=marker,
+        markersize=size,
+        markerfacecolor=fill,
+        markeredgecolor=color if row.harmful_ratio == 0 else "white",
+        markeredgewidth=1.2,
+        zorder=3,
+    )
+
+
+def _legend(axes: "Axes", rows: list[Pipeline]) -> None:
+    used = {stage(row) for row in rows}
+    for name, (color, marker, size) in _STYLES.items():
+        if name in used:
+            hollow = name == "no attack (p = 0)"
+            axes.plot(
+                [],
+                [],
+                marker,
+                color=color,
+                markersize=size * 0.85,
+                label=name,
+                markerfacecolor="white" if hollow else color,
+            )
+    axes.legend(
+        loc="lower right",
+        fontsize=9,
+        labelcolor=_INK,
+        frameon=True,
+        facecolor="white",
+        edgecolor="#DDDDDD",
+        framealpha=1,
+    )
+
+
+def _labels(axes: "Axes", rows: list[Pipeline], canvas: FigureCanvasAgg) -> None:
+    """Name every point, each label beside it or joined to it by a thin line."""
+    scale = DPI / 100
+    to_pixels, inverse = axes.transData.transform, axes.transData.inverted().transform
+    points: list[tuple[float, float]] = []
+    obstacles: list[Box] = []
+    for row in rows:
+        x, y = row.metrics["harmful_score"], row.metrics["finetune_accuracy"]
+        px, py = to_pixels((x.value, y.value))
+        points.append((px, py))
+        obstacles.append(Box(px, py, px, py).grown(8 * scale))
+        (left, bottom), (right, top) = to_pixels((x.low, y.low)), to_pixels((x.high, y.high))
+        obstacles.append(Box(left, py, right, py).grown(1.5 * scale))
+        obstacles.append(Box(px, bottom, px, top).grown(1.5 * scale))
+    renderer = canvas.get_renderer()
+    for fixed in (axes.get_legend(), *axes.texts[:2]):
+        if fixed is not None:
+            obstacles.append(Box(*fixed.get_window_extent(renderer).extents).grown(3 * scale))
+    style: dict[str, Any] = {"fontsize": 10.5, "ha": "center", "va": "center", "zorder": 5}
+    texts = [axes.text(0, 0, _plain(_label(row, rows)), color=_ink(row), **style) for row in rows]
+    extents = [text.get_window_extent(renderer) for text in texts]
+    frame = Box(*axes.get_window_extent(renderer).extents)
+    boxes = place(points, [(e.width, e.height) for e in extents], obstacles, frame, scale)
+    for row, text, point, box in zip(rows, texts, points, boxes, strict=True):
+        middle = inverse(((box.left + box.right) / 2, (box.bottom + box.top) / 2))
+        text.set_position(tuple(middle))
+        start, end = inverse(point), inverse(anchor(point, box))
+        axes.plot(
+            [start[0], end[0]],
+            [start[1], end[1]],
+            color=_STYLES[stage(row)][0],
+            linewidth=0.8,
+            alpha=0.6,
+            zorder=1,
+        )
+
+
+def _label(row: Pipeline, rows: list[Pipeline]) -> str:
+    """The pipeline's label, with p where the picture holds several attacks."""
+    several = len({each.harmful_ratio for each in rows} - {0.0}) > 1
+    return f"{row.label}, p = {row.harmful_ratio:g}" if several and row.harmful_ratio else row.label
+
+
+def _ink(row: Pipeline) -> str:
+    """The colour of a label: the point's, the light ones darkened so that they read on white."""
+    color: str = _STYLES[stage(row)][0]
+    darker: dict[str, str] = {"#CC79A7": "#A04A7B", "#808080": "#5A5A5A", "#009E73": "#007A55"}
+    return darker.get(color, color)
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib takes literally: a $ would begin a formula."""
+    return visible(text).replace("$", r"\$")
