@@ -114,7 +114,7 @@ def over_seeds(seeds: Sequence[Estimate], bounds: tuple[float, float] = PERCENT)
     Checked by simulation (tests/report/test_statistics.py): with 5 seeds × 200 prompts the truth is
     inside in 95 % of the cases or more; a plain bootstrap over seeds and prompts reaches 88 %, and
     Student's interval alone 8 to 95 %. With 2 seeds and a rare, very uneven outcome (mean 2 %, most
-    seeds at 0) it falls to 83 %, as any rule must that has seen two values.
+    seeds at 0) it falls to 83 %.
     """
     if not seeds:
         raise UserError("there is no seed to average over")
