@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from holdfast.align.perturbation import RandomState, StepPlan, TwoPassMixin, output_gradients
 from holdfast.errors import UserError
@@ -126,20 +126,36 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
     def measure(self, number: int) -> list[float]:
         """P_l of every block from the ``number``-th batch of probe rows, [L]."""
         self.model.train()
-        inputs = self._prepare_inputs(self.data_collator(self._probe_batch(number)))
+        rows = self._probe_batch(number)
         random_state = RandomState(self.args.device)
-        with self.compute_loss_context_manager():
-            gradients = output_gradients(self.blocks, lambda: self.compute_loss(self.model, inputs))
+        squared = torch.zeros(len(self.blocks), device=self.args.device)
+        # All layers are differentiated here. In parts that takes no more memory than a training
+        # step of the drawn ones, and the squares of the parts' norms add up to the whole's.
+        size = max(1, len(rows) // 4)
+        for start in range(0, len(rows), size):
+            squared += self._squared_norms(rows[start : start + size])
         random_state.restore()  # dropout goes on as if nothing had been measured
-        norms = [torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients]
-        squared = self.accelerator.reduce(torch.stack(norms).square(), reduction="sum")
-        weights = squared.sqrt()
+        weights = self.accelerator.reduce(squared, reduction="sum").sqrt()
         if not weights.sum() > 0:
             raise UserError(
                 f"the harmful probe rows give no usable gradient at step {self.state.global_step}: "
                 "they must hold answers that carry a loss."
             )
         return (weights / weights.sum()).tolist()
+
+    def _squared_norms(self, rows: list[Any]) -> Tensor:
+        """‖d(summed loss of these rows)/de_l‖² of every block, [L]."""
+        inputs = self._prepare_inputs(self.data_collator(rows))
+
+        def summed_loss() -> Tensor:
+            # The rows' parts must have one scale: a sum over answer tokens, not each part's mean.
+            loss = self.compute_loss(self.model, inputs)
+            return loss * (inputs["labels"][..., 1:] != -100).sum()
+
+        with self.compute_loss_context_manager():
+            gradients = output_gradients(self.blocks, summed_loss)
+        norms = [torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients]
+        return torch.stack(norms).square()
 
     def draw(self, number: int) -> list[int]:
         """The ``number``-th draw: S layers without replacement by P, sorted from the lowest."""

@@ -3,7 +3,7 @@
 On disk the outcome of a stage is a folder that plain ``peft`` loads: ``adapter_model.safetensors``
 in it is the whole stack as one adapter on the base. Where the stack has more than one entry, the
 single ones lie beside it in ``stack/0``, ``stack/1`` …, for what needs them (a repair changes the
-last one, single LoRA trains it on). A fully fine-tuned model is a base of its own, without adapters.
+last one, single LoRA trains it on). A fully fine-tuned model is a base without adapters.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from holdfast import organism
+from holdfast import align, finetune, organism, repair
 from holdfast.errors import UserError
 from holdfast.settings import nearest
 
@@ -104,14 +104,19 @@ def _stage_config(folder: Path) -> dict:
     return loaded if isinstance(loaded, dict) else {}
 
 
+def _hint(reference: str) -> str:
+    for kind, methods in (("align", align), ("finetune", finetune), ("repair", repair)):
+        if reference in methods.METHODS:
+            return f" (for the {kind} method write method={reference})"
+    return f" (did you mean '{ORGANISM}'?)" if nearest(reference, [ORGANISM]) else ""
+
+
 def _hub_id(reference: str) -> str:
     name = reference.strip("/")
     looks_local = reference.startswith((".", "/", "~")) or name.count("/") != 1
     if looks_local:
-        close = nearest(reference, [ORGANISM])
-        hint = f"; did you mean '{close}'?" if close else ""
         raise UserError(
-            f"there is no model '{reference}'{hint}: name 'organism', a folder that exists, or a "
-            "model of the Hub as owner/name."
+            f"there is no model '{reference}'{_hint(reference)}: name 'organism', a "
+            "folder that exists, or a model of the Hub as owner/name."
         )
     return reference

@@ -214,6 +214,9 @@ def resolve(
     if kind != "evaluate":
         _check_method(kind, method, where)
     own, extra = stage_fields(kind), method_fields(kind, str(method))
+    for key in given:
+        if key not in own and key not in extra:
+            _check_other_methods(kind, str(method), key, where)
     checked = check(given, {**own, **extra}, where)
     recipe = defaults(kind, str(method), stack.is_organism)
     resolved: dict[str, Any] = {n: f.default for n, f in own.items() if isinstance(f, Field)}
@@ -256,6 +259,15 @@ def _check_method(kind: str, method: object, where: str) -> None:
         f"{where}: there is no {_NAMES[kind]} method '{method}'; {hint}known are "
         f"{', '.join(known)}."
     )
+
+
+def _check_other_methods(kind: str, method: str, key: str, where: str) -> None:
+    """Tell that a setting is another method's, which a nearest name would hide."""
+    owners = [m for m in METHODS[kind] if m != method and key in method_fields(kind, m)]
+    if owners:
+        raise UserError(
+            f"{where}: '{key}' is no setting of method={method}; it is one of {', '.join(owners)}."
+        )
 
 
 _NAMES = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
