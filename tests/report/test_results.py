@@ -118,7 +118,7 @@ def change(path: list, value: object) -> dict:
         (change(["protocol"], {"name": "x"}), "'protocol'"),
         (change(["records"], []), "no 'records'"),
         (change(["records", 2], 5), "record 3: it is no JSON object"),
-        (change(["records", 0, "align"], None), "record 1: 'align'"),
+        (change(["records", 0, "align"], 3), "record 1: 'align'"),
         (change(["records", 0, "repair"], 3), "record 1: 'repair'"),
         (change(["records", 0, "harmful_ratio"], 1.5), "'harmful_ratio' must be a number from 0"),
         (change(["records", 0, "seed"], "a"), "'seed' must be a whole number"),

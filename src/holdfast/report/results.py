@@ -29,19 +29,21 @@ class Pipeline:
     """One pipeline's results over its seeds.
 
     Args:
-        align: The alignment method's name in results.json.
-        finetune: The fine-tuning method's.
+        align: The alignment method's name in results.json; None for none.
+        finetune: The fine-tuning method's; None for none.
         repair: The repair's; None for none.
-        harmful_ratio: p, the harmful share of the user's rows.
+        harmful_ratio: p, the harmful share of the user's rows; None where nobody fine-tuned.
+        variant: What tells it from another pipeline of the same methods, such as a setting.
         metrics: Mean and interval by metric; see `over_seeds` for what the interval covers.
         seconds: Mean seconds of all stages together; None where none are recorded.
         seeds: How many seeds.
     """
 
-    align: str
-    finetune: str
+    align: str | None
+    finetune: str | None
     repair: str | None
-    harmful_ratio: float
+    harmful_ratio: float | None
+    variant: str
     metrics: dict[str, Estimate]
     seconds: float | None
     seeds: int
@@ -49,8 +51,14 @@ class Pipeline:
     @property
     def label(self) -> str:
         """The methods that are not plain SFT, joined by +; "SFT" where there is none."""
+        if self.align is self.finetune is self.repair is None:
+            return "base model"
         methods = [m for m in (self.align, self.finetune, self.repair) if m not in ("sft", None)]
         name = " + ".join(display_name(method) for method in methods) or "SFT"
+        if self.variant:
+            name += f" ({self.variant})"
+        if self.finetune is None:
+            return f"{name}, not fine-tuned"
         return f"{name}, p = 0" if self.harmful_ratio == 0 else name
 
 
@@ -134,8 +142,16 @@ def pipelines(results: Mapping[str, Any]) -> list[Pipeline]:
     return found
 
 
-def _key(record: Mapping[str, Any]) -> tuple[str, str, str | None, float]:
-    return (record["align"], record["finetune"], record.get("repair"), record["harmful_ratio"])
+def _key(
+    record: Mapping[str, Any],
+) -> tuple[str | None, str | None, str | None, float | None, str]:
+    return (
+        record.get("align"),
+        record.get("finetune"),
+        record.get("repair"),
+        record.get("harmful_ratio"),
+        record.get("variant", ""),
+    )
 
 
 def _estimate(metric: float | Mapping[str, Any]) -> Estimate:
@@ -151,14 +167,14 @@ def _problem(record: object) -> str | None:
     """What is wrong with a record, if anything."""
     if not isinstance(record, Mapping):
         return "it is no JSON object"
-    for name in ("align", "finetune"):
-        if not isinstance(record.get(name), str):
-            return f"'{name}' must name a method"
-    if not isinstance(record.get("repair"), str | None):
-        return "'repair' must name a method or be null"
-    ratio = record.get("harmful_ratio", -1)
-    if not (_is_number(ratio) and 0 <= ratio <= 1):
-        return "'harmful_ratio' must be a number from 0 to 1"
+    for name in ("align", "finetune", "repair"):
+        if not isinstance(record.get(name), str | None):
+            return f"'{name}' must name a method or be null"
+    ratio = record.get("harmful_ratio")
+    if not (ratio is None or (_is_number(ratio) and 0 <= ratio <= 1)):
+        return "'harmful_ratio' must be a number from 0 to 1, or null"
+    if not isinstance(record.get("variant", ""), str):
+        return "'variant' must be text"
     if not isinstance(record.get("seed"), int):
         return "'seed' must be a whole number"
     if not isinstance(record.get("metrics"), Mapping):

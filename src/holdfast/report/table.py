@@ -110,9 +110,12 @@ def _budget_notes(results: Mapping[str, Any]) -> list[str]:
 
 
 def _names(row: Pipeline) -> list[str]:
-    repair = "–" if row.repair is None else display_name(row.repair)
-    ratio = f"{row.harmful_ratio:g}"
-    return [display_name(row.align), display_name(row.finetune), repair, ratio]
+    names = ["–" if m is None else display_name(m) for m in (row.align, row.finetune, row.repair)]
+    if row.variant:
+        # Beside the last method of the pipeline, which is what a variant varies.
+        last = max(i for i, m in enumerate((row.align, row.finetune, row.repair)) if m is not None)
+        names[last] += f" ({row.variant})"
+    return [*names, "–" if row.harmful_ratio is None else f"{row.harmful_ratio:g}"]
 
 
 def _interval(estimate: Estimate | None) -> str:

@@ -116,23 +116,29 @@ def run_file(
 ) -> None:
     """Run the pipeline in a file: ``holdfast run``."""
     pipeline = read_pipeline(file, parse_overrides(words))
-    _run_pipelines([pipeline], output or Path("results") / file.stem, workers, console, file.stem)
+    run_pipelines([pipeline], output or Path("results") / file.stem, workers, console, file.stem)
 
 
 def run_demo(output: Path, seeds: int, workers: int | None, console: Console) -> None:
     """Run the demo: the phenomenon and the defenses, a table, a picture and results.json."""
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
-    results = _run_pipelines(list(demo_pipelines(seeds)), output, workers, console, "demo")
+    results = run_pipelines(list(demo_pipelines(seeds)), output, workers, console, "demo")
     from holdfast.report.figure import comparison_figure
 
     comparison_figure(results, output / "comparison.png")
     console.print(f"picture: {output / 'comparison.png'}", highlight=False)
 
 
-def _run_pipelines(
+def run_pipelines(
     pipelines: list[Pipeline], root: Path, workers: int | None, console: Console, title: str
 ) -> dict[str, Any]:
+    """Run pipelines in one folder, write results.json there, show the table; gives its content.
+
+    Raises:
+        UserError: what is wrong with the request. RuntimeError: a stage failed; the others went on.
+        Stopped: Ctrl-C; the same call goes on from there.
+    """
     _claim_root(root)
     stages = all_stages(pipelines)
     if workers is None:

@@ -114,7 +114,8 @@ def _schedule(
 
 
 def _is_lost(stage: Stage, outcome: Outcome) -> bool:
-    return stage.identity in outcome.failures or stage in outcome.skipped
+    skipped = {other.identity for other in outcome.skipped}
+    return stage.identity in outcome.failures.keys() | skipped
 
 
 def _models(stage: Stage, folders: dict[str, Path]) -> tuple[Any, Any]:

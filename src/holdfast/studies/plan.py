@@ -57,11 +57,11 @@ class Pipeline:
     """One row of a comparison: align, fine-tune, repair, evaluate; any of the first three may miss.
 
     Args:
-        label: its name in tables.
+        variant: what tells it from another pipeline of the same methods, such as a setting.
         stages: its stages by kind.
     """
 
-    label: str
+    variant: str
     stages: Mapping[str, Stage] = field(default_factory=dict)
 
     @property
@@ -95,7 +95,7 @@ def make_stage(
 
 
 def make_pipeline(
-    spec: Mapping[str, Any], where: str = "the pipeline", label: str = ""
+    spec: Mapping[str, Any], where: str = "the pipeline", variant: str = ""
 ) -> Pipeline:
     """A pipeline from its description.
 
@@ -121,7 +121,7 @@ def make_pipeline(
         stages[kind] = make_stage(kind, {**inherited, **given}, below, reference, place)
         if kind != "evaluate":
             below = stages[kind]
-    return Pipeline(label or " + ".join(_methods(stages)) or "base", stages)
+    return Pipeline(variant, stages)
 
 
 def read_pipeline(path: Path, words: Mapping[str, Any] | None = None) -> Pipeline:
@@ -141,10 +141,6 @@ def all_stages(pipelines: Iterable[Pipeline]) -> list[Stage]:
 def given_identity(model: str) -> str:
     """The identity of a model that is named; for a stage's folder the one it was made with."""
     return recorded_identity(Path(model)) or model_identity(resolve_model(model))
-
-
-def _methods(stages: Mapping[str, Stage]) -> list[str]:
-    return [stages[kind].settings["method"] for kind in KINDS[:3] if kind in stages]
 
 
 def _stage_spec(spec: Mapping[str, Any], kind: str, where: str) -> dict[str, Any] | None:

@@ -32,13 +32,23 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
     tuned = stages.get("finetune")
     return {
         **methods,
+        "variant": pipeline.variant,
         "harmful_ratio": tuned.settings["harmful_ratio"] if tuned else None,
         "task": pipeline.evaluation.settings["task"],
         "seed": pipeline.evaluation.settings["seed"],
         "metrics": evaluation["metrics"],
         "seconds": {kind: made[kind]["seconds"] if kind in made else 0.0 for kind in KINDS},
-        "budget": {kind: made[kind]["budget"] for kind in KINDS[:3] if kind in made},
+        "budget": _budget([made[kind]["budget"] for kind in KINDS[:2] if kind in made]),
         "stages": {kind: stage_folder(Path(), stages[kind]).as_posix() for kind in stages},
+    }
+
+
+def _budget(stages: list[dict[str, Any]]) -> dict[str, int]:
+    """What the training stages spent together."""
+    return {
+        "training steps": sum(stage["steps"] for stage in stages),
+        "forward-backward passes": sum(stage["steps"] * stage["passes"] for stage in stages),
+        "training tokens": sum(stage["tokens"] for stage in stages),
     }
 
 

@@ -1,0 +1,90 @@
+"""The organism's tables: every method and its control, at three strengths of the attack.
+
+    python benchmarks/organism_tables.py [--output results/tables] [--workers 2] [--seeds 5]
+
+Harmful ratio 0.1; the user's fine-tuning as it is, at 3 × the learning rate, and at 3 × the epochs.
+The settings were chosen on other seeds by benchmarks/search_organism.py. Writes
+docs/organism-tables.md.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from holdfast.report.table import markdown_table
+from holdfast.studies.commands import run_pipelines
+from holdfast.studies.defaults import ORGANISM
+from holdfast.studies.plan import Pipeline, make_pipeline
+
+ROOT = Path(__file__).parent.parent
+TUNED = ORGANISM["finetune"]
+STRENGTHS: dict[str, dict[str, Any]] = {
+    "The user's fine-tuning as it is": {},
+    "3 × the learning rate": {"learning_rate": 3 * TUNED["learning_rate"]},
+    "3 × the epochs": {"num_train_epochs": 3 * TUNED["num_train_epochs"]},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("results/tables"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    seeds = range(options.seeds)
+    text = [
+        "# The organism: every method and its control",
+        "",
+        f"Written by `python benchmarks/organism_tables.py`; seeds 0 to {options.seeds - 1}, none "
+        "of which chose a setting. HS: harmful score; FA: fine-tune accuracy; mean [95 % interval].",
+    ]
+    parts = {"After alignment, before any fine-tuning": [_aligned(seed) for seed in seeds]}
+    parts |= {
+        title: [_tuned(seed, attack) for seed in seeds] for title, attack in STRENGTHS.items()
+    }
+    for title, made in parts.items():
+        runs = [pipeline for of_seed in made for pipeline in of_seed]
+        results = run_pipelines(runs, options.output, options.workers, Console(), title)
+        text += ["", f"## {title}", "", markdown_table(results).rstrip()]
+    (ROOT / "docs").mkdir(exist_ok=True)
+    (ROOT / "docs" / "organism-tables.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+def _aligned(seed: int) -> list[Pipeline]:
+    methods = ("sft", "vaccine", "t_vaccine", "random_perturbation")
+    base = make_pipeline({"seed": seed})
+    return [base, *(make_pipeline({"align": method, "seed": seed}) for method in methods)]
+
+
+def _tuned(seed: int, attack: dict[str, Any]) -> list[Pipeline]:
+    rho_zero = {"method": "vaccine", "rho": 0.0}
+    bso = {"method": "lisa", "rho": 0.0}
+    magnitude = {"method": "antidote", "score": "magnitude"}
+    benign = {"method": "antidote", "source": "benign"}
+    rows: list[tuple[Any, Any, Any, float, str]] = [
+        ("sft", "sft", None, 0.0, ""),
+        ("sft", "sft", None, 0.1, ""),
+        ("vaccine", "sft", None, 0.1, ""),
+        (rho_zero, "sft", None, 0.1, "ρ = 0 in alignment"),
+        ("random_perturbation", "sft", None, 0.1, ""),
+        ("t_vaccine", "sft", None, 0.1, ""),
+        ("sft", "lisa", None, 0.1, ""),
+        ("sft", bso, None, 0.1, "ρ = 0"),
+        ("sft", "sft", "antidote", 0.1, ""),
+        ("sft", "sft", magnitude, 0.1, "magnitude"),
+        ("sft", "sft", benign, 0.1, "benign rows"),
+        ("sft", "sft", "random_mask", 0.1, ""),
+        ("vaccine", "lisa", "antidote", 0.1, ""),
+    ]
+    made = []
+    for align, finetune, repair, ratio, variant in rows:
+        tuned = {"method": finetune} if isinstance(finetune, str) else dict(finetune)
+        spec = {"align": align, "finetune": {**tuned, **attack}, "repair": repair}
+        made.append(make_pipeline({**spec, "harmful_ratio": ratio, "seed": seed}, variant=variant))
+    return made
+
+
+if __name__ == "__main__":
+    main()
