@@ -164,6 +164,13 @@ def test_target_modules_choose_adapted_modules():
     assert len(chosen) == 6
 
 
+def test_a_single_target_may_be_a_string():
+    config = AntidoteConfig(dense_ratio=0.3, target_modules="v_proj")
+    masks = antidote(adapted(), ROWS, config, data_collator=RIGHT).masks
+    assert len(masks) == 4
+    assert all("v_proj" in name for name in masks)
+
+
 def test_target_modules_reach_the_head_of_a_full_model():
     model = tiny_model("llama").double()
     modules = {"lm_head.weight": model.lm_head}
@@ -280,6 +287,14 @@ def test_rows_are_read_as_they_are_needed_and_the_model_runs_once():
 
 
 # What stays as it was
+
+
+def test_a_callers_inference_mode_changes_nothing():
+    model = adapted()
+    expected = slow_masks(model, lora_factors(model), ROWS, "0.3")
+    with torch.inference_mode():
+        repair = antidote(model, ROWS, AntidoteConfig(dense_ratio=0.3), data_collator=RIGHT)
+    assert as_lists(repair.masks) == expected
 
 
 def test_modes_gradients_and_random_state_stay():

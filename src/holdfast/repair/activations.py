@@ -46,7 +46,13 @@ def input_norms(
     body = _smallest_body(model, matrices)
     sums = _SquareSums()
     rows = 0
-    with torch.no_grad(), _evaluation_mode(model), _hooks(sums, matrices):
+    # A caller's inference mode would take away the tensors' versions, which _SquareSums reads.
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        _evaluation_mode(model),
+        _hooks(sums, matrices),
+    ):
         for batch in batches:
             mask = _attention_mask(batch)
             sums.start_batch(mask)

@@ -57,7 +57,7 @@ class AntidoteConfig:
     dense_ratio: float = 0.1
     score: Literal["wanda", "magnitude"] = "wanda"
     group: Group = "row"
-    target_modules: list[str] | None = None
+    target_modules: list[str] | str | None = None
     batch_size: int = 16
     max_length: int = 2048
 

@@ -66,7 +66,8 @@ def find_matrices(
     """
     found, skipped = _all_matrices(model)
     if target_modules is not None:
-        found = _named(found, list(target_modules), model)
+        targets = [target_modules] if isinstance(target_modules, str) else list(target_modules)
+        found = _named(found, targets, model)
     elif not _lora_layers(model):
         inside = {part for layer in decoder_layers(model) for part in layer.modules()}
         found = [matrix for matrix in found if matrix.reader in inside]

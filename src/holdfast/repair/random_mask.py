@@ -36,7 +36,7 @@ class RandomMaskConfig:
     dense_ratio: float = 0.1
     seed: int = 0
     group: Group = "row"
-    target_modules: list[str] | None = None
+    target_modules: list[str] | str | None = None
 
     def __post_init__(self):
         check_settings(self.dense_ratio, self.group)
