@@ -45,9 +45,9 @@ class AntidoteConfig:
     Args:
         dense_ratio: α, the share of weights to set to zero, above 0 and up to 1; the paper uses 0.1
             and 0.05 for adapters, and 1e-5 after full fine-tuning.
-        score: ``wanda`` weighs a weight by the inputs it gets on the rows; ``magnitude`` is |W|
-            alone and needs no rows.
-        group: ``row`` zeroes the top α of every output row, ``matrix`` the top α of each matrix.
+        score: wanda weighs a weight by the inputs it gets on the rows; magnitude is |W| alone and
+            needs no rows.
+        group: row zeroes the top α of every output row, matrix the top α of each matrix.
         target_modules: repair the modules with these names (or ends of names) only; by default the
             whole adapter, or without adapter every linear layer in the decoder layers.
         batch_size: rows in one forward pass; it changes the time and memory, not the result.

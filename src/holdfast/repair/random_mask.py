@@ -27,8 +27,8 @@ class RandomMaskConfig:
     Args:
         dense_ratio: α, the share of weights to set to zero, above 0 and up to 1.
         seed: of the mask; the global random state is neither used nor changed.
-        group: ``row`` zeroes floor(α·in) weights of every output row, ``matrix`` floor(α·out·in)
-            of each matrix.
+        group: row zeroes floor(α·in) weights of every output row, matrix floor(α·out·in) of each
+            matrix.
         target_modules: prune the modules with these names (or ends of names) only; by default the
             whole adapter, or without adapter every linear layer in the decoder layers.
     """
