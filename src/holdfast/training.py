@@ -70,6 +70,7 @@ class SFTTrainer(Trainer):
     # Wider than transformers' own, which name every wrapper that a model may get.
     model: Any
     train_dataset: Any
+    _operations_a_token: float | None = None
 
     def __init__(
         self,
@@ -114,6 +115,15 @@ class SFTTrainer(Trainer):
     def data_seed(self) -> int:
         """The seed of the rows' order."""
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> float:
+        """As transformers estimates it, but the parameters are counted once, not every step."""
+        if "input_ids" not in inputs:
+            return super().floating_point_ops(inputs)
+        tokens = inputs["input_ids"].numel()
+        if self._operations_a_token is None:
+            self._operations_a_token = super().floating_point_ops(inputs) / tokens
+        return self._operations_a_token * tokens
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None

@@ -50,6 +50,11 @@ def fields_of(target: str) -> dict[str, Field]:
     Raises:
         LookupError: There is no such module or class.
     """
+    return dict(_fields_of(target))
+
+
+@cache
+def _fields_of(target: str) -> dict[str, Field]:
     module, _, name = target.partition(":")
     tree, path = _parse(module)
     body = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -80,7 +81,11 @@ def execute(
     if torch.accelerator.is_available():
         torch.accelerator.reset_peak_memory_stats()
     run = {"repair": _repair, "evaluate": _evaluate}.get(stage.kind, _train)
-    with _one_thread(model.is_organism), _disk_errors(folder):
+    with (
+        _nothing_half_written(partial),
+        _one_thread(model.is_organism),
+        _disk_errors(folder),
+    ):
         work = _Work(stage, partial, model, reference, progress, stopping)
         budget = run(work)
         write_config(partial, stage.settings, **_about(stage, model))
@@ -138,6 +143,7 @@ def _train(work: _Work) -> dict[str, Any]:
         model = load_last_open(work.model, settings["dtype"], trainable=True)
     else:
         model = load_merged(work.model, settings["dtype"])
+        model.requires_grad_(adapter == "full")  # a merged adapter leaves its base frozen
     trainer = _trainer(
         work, model, tokenizer, None if single or adapter == "full" else _lora(settings)
     )
@@ -361,6 +367,17 @@ def _cut_metrics(path: Path, checkpoint: str | None) -> None:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
     kept = [line for line in lines if json.loads(line)["step"] <= done]
     write_text(path, "".join(line + "\n" for line in kept))
+
+
+@contextmanager
+def _nothing_half_written(partial: Path) -> Iterator[None]:
+    """After a user's mistake only a state to go on from stays."""
+    try:
+        yield
+    except UserError:
+        if _last_checkpoint(partial / CHECKPOINTS) is None:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 @contextmanager
