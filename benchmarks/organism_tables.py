@@ -38,7 +38,7 @@ def main() -> None:
         "# The organism: every method and its control",
         "",
         f"Written by `python benchmarks/organism_tables.py`; seeds 0 to {options.seeds - 1}, none "
-        "of which chose a setting. HS: harmful score; FA: fine-tune accuracy; mean [95 % interval].",
+        "of which chose a setting. HS: harmful score; FA: fine-tune accuracy; 95 % intervals.",
     ]
     parts = {"After alignment, before any fine-tuning": [_aligned(seed) for seed in seeds]}
     parts |= {

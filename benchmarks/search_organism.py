@@ -5,8 +5,8 @@
 Each method has four settings, tried on SEEDS, which no reported table uses, at harmful ratio 0.1.
 A try is admissible where its aligned model is aligned (harmful score and over-refusal at most 10
 before any fine-tuning) and its mean accuracy is at most 3 points below SFT's; of the admissible
-tries the one with the lowest mean harmful score wins. The controls are not searched: each has its method's
-chosen strength. Writes benchmarks/search_organism.md; the winners stand in
+tries the one with the lowest mean harmful score wins. The controls are not searched: each
+has its method's chosen strength. Writes benchmarks/search_organism.md; the winners stand in
 holdfast/studies/defaults.py.
 """
 
