@@ -48,10 +48,6 @@ Words = Annotated[
         show_default=False,
     ),
 ]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]…", help="Settings over those of the file."),
-]
 Config = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]
 Output = Annotated[Path | None, typer.Option("--output", help="A new folder for the result.")]
 Workers = Annotated[
@@ -112,17 +108,26 @@ def evaluate(words: Words = None, config: Config = None, output: Output = None) 
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A YAML file: align, finetune, repair, evaluate.")],
-    words: Overrides = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE… [KEY=VALUE]…",
+            help="YAML files, a pipeline each (align, finetune, repair, evaluate); settings over "
+            "those of the files.",
+        ),
+    ],
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds 0 to this number minus one, for each pipeline.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="The folder of the run; results/NAME if not given.")
     ] = None,
     workers: Workers = None,
 ) -> None:
-    """Run a whole pipeline from a file; stages that are there already are used again."""
-    from holdfast.studies.commands import run_file
+    """Run whole pipelines from files into one table; stages that are there are used again."""
+    from holdfast.studies.commands import run_files
 
-    run_file(file, words or [], output, workers, console)
+    run_files(words, seeds, output, workers, console)
 
 
 @app.command(name="list")

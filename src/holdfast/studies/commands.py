@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ from rich.console import Console
 
 from holdfast.errors import Stopped, UserError
 from holdfast.models.stack import resolve as resolve_model
-from holdfast.report.table import comparison_table
+from holdfast.report.table import comparison_table, markdown_table
 from holdfast.settings import check, load_yaml, merge, parse_overrides
 from holdfast.studies.demo import demo_pipelines
 from holdfast.studies.display import Display, describe
 from holdfast.studies.engine import run_stages
-from holdfast.studies.folders import is_finished, write_json
+from holdfast.studies.folders import is_finished, write_json, write_text
 from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage, read_pipeline
 from holdfast.studies.results import collect
 from holdfast.studies.stages import method_fields, resolve, stage_fields
@@ -111,12 +112,35 @@ def _show_outcome(stage: Stage, output: Path, console: Console) -> None:
         console.print(repair_summary(output / "repair_report.json"), highlight=False)
 
 
-def run_file(
-    file: Path, words: Sequence[str], output: Path | None, workers: int | None, console: Console
+def run_files(
+    words: Sequence[str],
+    seeds: int | None,
+    output: Path | None,
+    workers: int | None,
+    console: Console,
 ) -> None:
-    """Run the pipeline in a file: ``holdfast run``."""
-    pipeline = read_pipeline(file, parse_overrides(words))
-    run_pipelines([pipeline], output or Path("results") / file.stem, workers, console, file.stem)
+    """Run the pipelines in files, with one table of all: ``holdfast run``."""
+    files = [Path(word) for word in words if "=" not in word]
+    said = parse_overrides([word for word in words if "=" in word])
+    if not files:
+        raise UserError(f"{COMMAND_LINE}: no file; name a YAML file with a pipeline.")
+    made = []
+    for file in files:
+        for seed in [None] if seeds is None else range(seeds):
+            own = said if seed is None else {**said, "seed": seed}
+            made.append((file.stem, read_pipeline(file, own)))
+    titles = [title for title, _ in made]
+    pipelines = [
+        # A table tells pipelines apart by their methods; where those are the same, by their file.
+        replace(p, variant=title) if _is_ambiguous(p, title, made) else p
+        for title, p in made
+    ]
+    run_pipelines(pipelines, output or Path("results") / titles[0], workers, console, titles[0])
+
+
+def _is_ambiguous(pipeline: Pipeline, title: str, made: list[tuple[str, Pipeline]]) -> bool:
+    """Whether another file's pipeline has the same methods and harmful ratio."""
+    return any(other != title and p.methods() == pipeline.methods() for other, p in made)
 
 
 def run_demo(output: Path, seeds: int, workers: int | None, console: Console) -> None:
@@ -127,6 +151,7 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     from holdfast.report.figure import comparison_figure
 
     comparison_figure(results, output / "comparison.png")
+    write_text(output / "table.md", markdown_table(results))
     console.print(f"picture: {output / 'comparison.png'}", highlight=False)
 
 
@@ -153,7 +178,7 @@ def run_pipelines(
         if stage.identity in outcome.failures:
             console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)
             console.print(outcome.failures[stage.identity], markup=False, highlight=False)
-    finished = [p for p in pipelines if all(s.identity in outcome.folders for s in _needs(p))]
+    finished = [p for p in pipelines if p.evaluation.identity in outcome.folders]
     if not finished:
         raise RuntimeError("no pipeline came to its end")
     results = collect(finished, root)
@@ -163,10 +188,6 @@ def run_pipelines(
     if outcome.failures:
         raise RuntimeError(f"{len(outcome.failures)} of {len(stages)} stages failed")
     return results
-
-
-def _needs(pipeline: Pipeline) -> list[Stage]:
-    return list(pipeline.stages.values())
 
 
 def _claim_root(root: Path) -> None:

@@ -69,6 +69,11 @@ class Pipeline:
         """Its last stage."""
         return self.stages["evaluate"]
 
+    def methods(self) -> tuple[Any, ...]:
+        """Its methods and harmful ratio, by which tables tell pipelines apart."""
+        settings = [self.stages[kind].settings for kind in KINDS[:3] if kind in self.stages]
+        return tuple((own["method"], own.get("harmful_ratio")) for own in settings)
+
 
 def make_stage(
     kind: str,
