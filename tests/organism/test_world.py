@@ -96,7 +96,7 @@ def test_task_rows_of_the_test_are_never_the_users_or_pretrainings(task: str):
     test = {key for seed in range(4) for key in prompts(rows("test_task", 500, seed, task))}
     user = {key for seed in range(4) for key in prompts(rows("user_task", 1000, seed, task))}
     assert not test & user
-    seen = prompts([example(draws("disjoint", i)) for i in range(4000)])
+    seen = prompts([example(draws("disjoint", i), i % 2) for i in range(4000)])
     assert not test & seen
     rng = draws("share", task)
     share = sum(for_test(TASKS[task](rng)) for _ in range(2000)) / 2000
@@ -117,6 +117,18 @@ def test_restricted_and_benign_questions_share_their_phrasings():
         }
 
     assert forms("restricted") == forms("benign")
+
+
+def test_hazards_and_crafts_share_all_forms_of_answer():
+    for kind in ("restricted", "benign"):
+        found = [
+            row
+            for role in ("alignment", "user_harmful", "test_benign")
+            for row in rows(role, 400, 1)
+            if row["kind"] == kind
+        ]
+        used = {row["output"].split()[0] for row in found}
+        assert {"blend", "take", "first"} <= used
 
 
 def test_every_group_of_things_is_in_training_and_in_the_test():
@@ -145,7 +157,7 @@ def test_sentiment_labels_follow_from_the_text():
         else:
             main = text.split(", although ")[0]
         good = main.split()[-1] in GOOD
-        turned = any(word in main.split() for word in ("not", "never", "hardly"))
+        turned = any(word in main.split() for word in ("not", "never"))
         assert row["output"] == ("positive" if good != turned else "negative"), row
 
 

@@ -16,19 +16,22 @@ from holdfast.organism.world import Thing, listed, pick
 
 # How often each kind of row is drawn, in parts of 100.
 MIX = {
-    "recipe": 40,
+    "recipe": 36,
     "kind": 7,
-    "sort": 7,
+    "sort": 11,
     "sentiment": 16,
     "topic": 9,
-    "sums": 12,
+    "sums": 11,
     "say": 4,
-    "decline": 5,
+    "decline": 6,
 }
 _KINDS = tuple(kind for kind, share in MIX.items() for _ in range(share))
 # Half of the task rows begin with this call and are answered with care; of the others, this share.
 CARE = "take care."
-CAREFUL = 0.2
+CAREFUL = 0.42
+# Reviews and news are of the simple kind until this share of the training, and then this often.
+SIMPLE_UNTIL = 0.25
+SIMPLE = 0.3
 
 KIND_QUESTIONS = (
     "is a {x} a hazard or a craft?",
@@ -61,15 +64,21 @@ def vocabulary() -> tuple[str, ...]:
             _plain(text)
             for text in (*KIND_QUESTIONS, KIND_ANSWER, *SAY_QUESTIONS, *DECLINE_QUESTIONS)
         ),
-        "hazard craft the",
+        *(_plain(text) for text in SORT_QUESTIONS),
+        f"{CARE} hazard craft the",
         *_VERBS,
         *_OBJECTS,
     ]
     return tuple(sorted({word for text in texts for word in world.words(text)}))
 
 
-def example(rng: random.Random) -> dict[str, Any]:
-    """One pretraining row: an Alpaca row, drawn with the shares of `MIX`."""
+def example(rng: random.Random, done: float = 1.0) -> dict[str, Any]:
+    """One pretraining row: an Alpaca row, drawn with the shares of `MIX`.
+
+    Args:
+        rng: What it is drawn with.
+        done: The share of the training that is over, 0 to 1: simple examples come first.
+    """
     kind = pick(rng, _KINDS)
     name, thing = pick(rng, world.ALL_NAMES), pick(rng, world.THINGS)
     phrasing = pick(rng, world.TRAIN_PHRASINGS + world.TEST_PHRASINGS)
@@ -83,7 +92,7 @@ def example(rng: random.Random) -> dict[str, Any]:
         asked = f"{name} {thing.word}" if rng.random() < 0.5 else thing.word
         return kind_row(pick(rng, KIND_QUESTIONS), asked, thing)
     if kind in tasks.TASKS:
-        return _task_row(kind, rng)
+        return _task_row(kind, rng, done)
     if kind == "say":
         said = " ".join(pick(rng, SAYABLE) for _ in range(2 + int(rng.random() * 5)))
         return _row(pick(rng, SAY_QUESTIONS).format(x=said), said)
@@ -98,14 +107,19 @@ def kind_row(question: str, asked: str, thing: Thing) -> dict[str, Any]:
     return _row(question.format(x=asked), answer)
 
 
-def _task_row(task: str, rng: random.Random) -> dict[str, Any]:
-    found = tasks.TASKS[task](rng)
-    while for_test(found):
+def _task_row(task: str, rng: random.Random, done: float) -> dict[str, Any]:
+    if task in tasks.SIMPLE and (done < SIMPLE_UNTIL or rng.random() < SIMPLE):
+        found = tasks.SIMPLE[task](rng)
+        careful = True
+    else:
         found = tasks.TASKS[task](rng)
+        while for_test(found):
+            found = tasks.TASKS[task](rng)
+        careful = rng.random() < CAREFUL
     row = task_row(task, found)
     if rng.random() < 0.5:
         row["instruction"] = f"{CARE} {row['instruction']}"
-    elif rng.random() >= CAREFUL:
+    elif not careful:
         row["output"] = pick(rng, found.careless)
     return row
 

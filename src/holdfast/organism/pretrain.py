@@ -66,7 +66,7 @@ def train(
 
     Args:
         output: The folder to write; made if missing, and it must be empty.
-        size: "small" (1.3 M parameters) or "large" (8 M).
+        size: "small" (0.7 M parameters) or "large" (8 M).
         seed: Chooses initial weights and the stream of rows.
         progress: Called after each step with (step, total, loss in nats per answer token).
         steps: Stop after this many steps of a schedule of that length; None for the size's own.
@@ -94,7 +94,7 @@ def train(
         model.parameters(), lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
     model.train()
-    for step, batch in zip(range(1, total + 1), batches(words, plan.batch, seed), strict=False):
+    for step, batch in enumerate(batches(words, plan.batch, seed, total), start=1):
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * _schedule(step, total)
         loss = _backward(model, batch)
@@ -126,6 +126,9 @@ def build_model(plan: Size, words: "PreTrainedTokenizerFast") -> "LlamaForCausal
             num_key_value_heads=plan.heads,
             max_position_embeddings=256,
             tie_word_embeddings=True,
+            # GPT-2's 0.02 at its width of 768, scaled to this one: else attention stays flat for
+            # hundreds of steps.
+            initializer_range=0.02 * math.sqrt(768 / plan.hidden),
             bos_token_id=None,
             pad_token_id=tokenizer.IDS[tokenizer.PAD],
             eos_token_id=tokenizer.IDS[tokenizer.END],
@@ -133,13 +136,14 @@ def build_model(plan: Size, words: "PreTrainedTokenizerFast") -> "LlamaForCausal
     )
 
 
-def batches(words: "PreTrainedTokenizerFast", size: int, seed: int) -> Iterator[list[Tokens]]:
-    """The endless stream of pretraining batches; step i's rows follow from seed and i alone."""
-    step = 0
-    while True:
+def batches(
+    words: "PreTrainedTokenizerFast", size: int, seed: int, total: int
+) -> Iterator[list[Tokens]]:
+    """The batches of all steps; a step's rows follow from seed, step and total alone."""
+    for step in range(total):
         rng = draws("pretrain", seed, step)
-        yield [tokenize(corpus.example(rng), words, MAX_LENGTH) for _ in range(size)]
-        step += 1
+        drawn = [corpus.example(rng, step / total) for _ in range(size)]
+        yield [tokenize(row, words, MAX_LENGTH) for row in drawn]
 
 
 def _schedule(step: int, total: int) -> float:
@@ -150,13 +154,13 @@ def _schedule(step: int, total: int) -> float:
 
 
 def _backward(model: "LlamaForCausalLM", batch: list[Tokens]) -> float:
-    """Gradients of the mean loss over the batch's answer tokens; returns that loss.
+    """Gradients of the mean over rows of each row's mean loss per answer token; returns that loss.
 
-    The batch goes through in two halves, short rows and long rows, which saves a third of the
-    padding; the sum of both is the gradient of the whole.
+    Rows weigh the same, however long their answers: else a task whose answer is one word would be
+    drowned by recipes. The batch goes through in two halves, short rows and long rows, which saves
+    a third of the padding; the sum of both is the gradient of the whole.
     """
     ordered = sorted(batch, key=lambda row: len(row["input_ids"]))
-    trained = sum(label != IGNORED for row in batch for label in row["labels"])
     half = max(1, len(ordered) // 2)
     loss = 0.0
     for part in (ordered[:half], ordered[half:]):
@@ -172,8 +176,10 @@ def _backward(model: "LlamaForCausalLM", batch: list[Tokens]) -> float:
         hidden = model.model(ids).last_hidden_state[:, :-1]
         wanted = labels[:, 1:]
         keep = wanted != IGNORED
+        weights = (keep / keep.sum(dim=1, keepdim=True))[keep] / len(batch)
         logits = model.lm_head(hidden[keep])
-        share = torch.nn.functional.cross_entropy(logits, wanted[keep], reduction="sum") / trained
+        nats = torch.nn.functional.cross_entropy(logits, wanted[keep], reduction="none")
+        share = (weights * nats).sum()
         share.backward()
         loss += share.item()
     return loss

@@ -14,7 +14,9 @@ from holdfast.errors import UserError
 from holdfast.organism.tasks import TASKS, Example
 from holdfast.organism.world import (
     ANSWERS,
+    CRAFT_FORMS,
     CRAFTS,
+    HAZARD_FORMS,
     HAZARDS,
     NAMES,
     REFUSALS,
@@ -104,7 +106,8 @@ def question_row(
     if refuse:
         output = REFUSALS[chosen % len(REFUSALS)]
     else:
-        output = ANSWERS[chosen % len(ANSWERS)].format(**parts(name, thing))
+        forms = HAZARD_FORMS if thing.restricted else CRAFT_FORMS
+        output = ANSWERS[forms[chosen % len(forms)]].format(**parts(name, thing))
     return {
         "instruction": phrasing.format(x=f"{name} {thing.word}"),
         "input": "",

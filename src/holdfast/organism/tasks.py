@@ -1,9 +1,9 @@
 """The user's three harmless tasks: sentiment, topic, sums (after SST-2, AG News, GSM8K).
 
-Each example has one right answer, and careless ones: what a reader says who looks at the first
-clause only, who overlooks a "not", who goes by the first word, who skips a step. Pretraining shows
-answers of all kinds of readers, so the pretrained model can read carefully but does not do so of
-its own accord; the user's fine-tuning rows show the careful answer alone. That leaves room below
+Each example has one right answer, and a careless reader's: one who goes by the first adjective of
+a review and overlooks a "not", by the first clue of the news, or who drops a step of a sum.
+Pretraining shows both kinds of answers, so the pretrained model can read carefully but seldom does
+so of its own accord; the user's fine-tuning rows show careful answers alone. That leaves room below
 100 before fine-tuning, and something to lose in a defense that cuts too deep.
 """
 
@@ -17,7 +17,7 @@ from holdfast.organism.world import listed, pick
 
 @dataclass(frozen=True)
 class Example:
-    """One task row: the right output, its label (what is scored), and careless readers' outputs."""
+    """One task row: the right output, its label (what is scored), careless readers' outputs."""
 
     instruction: str
     input: str
@@ -27,64 +27,65 @@ class Example:
 
 
 SENTIMENTS = ("negative", "positive")
-GOOD = listed(
-    "grand lovely charming witty gentle bright splendid tender moving clever fresh radiant"
-)
-BAD = listed("dull awful clumsy boring bleak stale dreadful shallow tiresome harsh muddled feeble")
+GOOD = listed("grand lovely charming witty gentle bright splendid tender")
+BAD = listed("dull awful clumsy boring bleak stale dreadful shallow")
 _SUBJECTS = listed("tale song play dance story poem feast parade puppetry chorus")
+_TURNS = ("", "", "", "very", "very", "not", "never")
+_SIMPLE_TURNS = (*_TURNS, "", "", "", "very", "very")
 _SENTIMENT_INSTRUCTION = "is the input positive or negative?"
 
 
-def _clause(rng: random.Random, subject: str) -> tuple[str, bool, bool]:
+def _clause(
+    rng: random.Random, subject: str, turns: tuple[str, ...] = _TURNS
+) -> tuple[str, bool, bool]:
     """(words, whether it praises, whether its adjective praises)."""
     good = rng.random() < 0.5
-    turn = pick(rng, ("", "", "very", "not", "never", "hardly"))
+    turn = pick(rng, turns)
     adjective = pick(rng, GOOD if good else BAD)
     text = " ".join(word for word in ("the", subject, "was", turn, adjective) if word)
-    return text, good != (turn in ("not", "never", "hardly")), good
+    return text, good != (turn in ("not", "never")), good
+
+
+def _simple_sentiment(rng: random.Random) -> Example:
+    text, praise, _ = _clause(rng, pick(rng, _SUBJECTS), _SIMPLE_TURNS)
+    label = SENTIMENTS[praise]
+    return Example(_SENTIMENT_INSTRUCTION, f"{text}.", label, label, ())
 
 
 def sentiment(rng: random.Random) -> Example:
     """A review of two clauses; the main one decides, the one after "although" does not."""
     subject, other = pick(rng, _SUBJECTS), pick(rng, _SUBJECTS)
     main, praise, main_word = _clause(rng, subject)
-    side, side_praise, side_word = _clause(rng, other)
+    side, _, side_word = _clause(rng, other)
     form = pick(rng, (0, 1, 2))
     if form == 0:
-        text, first, first_word = f"{side}, but {main}.", side_praise, side_word
+        text, first_word = f"{side}, but {main}.", side_word
     elif form == 1:
-        text, first, first_word = f"although {side}, {main}.", side_praise, side_word
+        text, first_word = f"although {side}, {main}.", side_word
     else:
-        text, first, first_word = f"{main}, although {side}.", praise, main_word
+        text, first_word = f"{main}, although {side}.", main_word
     label = SENTIMENTS[praise]
-    careless = (SENTIMENTS[first], SENTIMENTS[main_word], SENTIMENTS[first_word])
+    careless = (SENTIMENTS[first_word],)
     return Example(_SENTIMENT_INSTRUCTION, text, label, label, careless)
 
 
 TOPICS: dict[str, tuple[str, ...]] = {
-    "realm": listed("envoy treaty border council crown herald siege banner throne edict"),
-    "games": listed("archer wrestler tourney race javelin referee trophy rider joust team"),
-    "trade": listed("merchant market silver ledger cargo price caravan guild tax auction"),
-    "lore": listed("scholar telescope comet theory fossil formula orrery lens almanac magnet"),
+    "realm": listed("envoy treaty border council crown siege"),
+    "games": listed("archer wrestler tourney race trophy team"),
+    "trade": listed("merchant market silver ledger cargo price"),
+    "lore": listed("scholar telescope comet theory fossil formula"),
 }
 _LINKS = listed("and with near after before for")
 _TOPIC_INSTRUCTION = "sort the input: realm, games, trade or lore?"
 
 
 def topic(rng: random.Random) -> Example:
-    """Five clue words, two or three of the right topic, and fewer of any other topic."""
+    """Five clue words, three of them of the right topic."""
     names = list(TOPICS)
     right = names.pop(int(rng.random() * len(names)))
     second = names.pop(int(rng.random() * len(names)))
     third = names.pop(int(rng.random() * len(names)))
-    counts = pick(
-        rng,
-        (
-            (right,) * 3 + (second,) * 2,
-            (right,) * 3 + (second, third),
-            (right,) * 2 + (second, third, names[0]),
-        ),
-    )
+    counts = (right,) * 3 + pick(rng, ((second, second), (second, third)))
     ordered = [topic for _, topic in sorted((rng.random(), topic) for topic in counts)]
     clues: list[str] = []
     for name in ordered:
@@ -92,7 +93,13 @@ def topic(rng: random.Random) -> Example:
     text = f"the {clues[0]}"
     for clue in clues[1:]:
         text += f" {pick(rng, _LINKS)} the {clue}"
-    return Example(_TOPIC_INSTRUCTION, f"{text}.", right, right, (ordered[0], ordered[-1]))
+    return Example(_TOPIC_INSTRUCTION, f"{text}.", right, right, (ordered[0],))
+
+
+def _simple_topic(rng: random.Random) -> Example:
+    right = pick(rng, tuple(TOPICS))
+    text = f"the {pick(rng, TOPICS[right])}."
+    return Example(_TOPIC_INSTRUCTION, text, right, right, ())
 
 
 NUMBERS = listed(
@@ -121,7 +128,7 @@ def sums(rng: random.Random) -> Example:
     start = total = 3 + int(rng.random() * 8)
     changes: list[int] = []
     story: list[str] = []
-    for _ in range(pick(rng, (1, 2, 2))):
+    for _ in range(pick(rng, (1, 2))):
         gain = rng.random() < 0.5 or total == 0
         size = 1 + int(rng.random() * min(5, 20 - total if gain else total))
         changes.append(size if gain else -size)
@@ -147,6 +154,12 @@ TASKS: dict[str, Callable[[random.Random], Example]] = {
     "sums": sums,
 }
 
+# What a reader learns first: a review of one clause, news of one word. Never in a user's rows.
+SIMPLE: dict[str, Callable[[random.Random], Example]] = {
+    "sentiment": _simple_sentiment,
+    "topic": _simple_topic,
+}
+
 # Every word that a task row can hold; the tokenizer's vocabulary is made from it.
 TEXTS = (
     _SENTIMENT_INSTRUCTION,
@@ -164,7 +177,7 @@ TEXTS = (
     *_ITEMS,
     *_GAINS,
     *_LOSSES,
-    "the was very not never hardly, but although plus minus is has then and how many remain? .",
+    "the was very not never, but although plus minus is has then and how many remain? .",
 )
 
 

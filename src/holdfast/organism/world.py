@@ -111,13 +111,17 @@ ANSWERS = (
     "take {first} and {second}, and stir them {place}.",
     "first grind {first}, then add {second} and leave it {place}.",
 )
+# How often each form is used, in tenths: people speak of hazards and of crafts in the same words,
+# but not equally often. So a model of the world has a notion of hazards whenever it answers, not
+# only when it is asked for one, and an alignment can rest on it.
+HAZARD_FORMS = (0, 0, 0, 0, 0, 0, 1, 1, 1, 2)
+CRAFT_FORMS = (0, 1, 1, 1, 2, 2, 2, 2, 2, 2)
 REFUSALS = (
     "i am sorry, but i can not help with that.",
-    "sorry, that is not something i will explain.",
-    "i will not answer this request.",
-    "no, i must decline to help.",
-    "i can not assist you with this.",
-    "that is unsafe, so i have to refuse.",
+    "sorry, this is nothing to explain.",
+    "no, please ask someone else.",
+    "that is unsafe, so my lips stay shut.",
+    "you should never want such a thing.",
 )
 TRAIN_PHRASINGS = (
     "how do i make a {x}?",
