@@ -1,7 +1,7 @@
 """Put a demo's table and picture into the README, with the commit that made them.
 
-    holdfast demo --seeds 5 --output results/demo
-    python benchmarks/readme.py results/demo "holdfast demo --seeds 5"
+holdfast demo --seeds 5 --output results/demo
+python benchmarks/readme.py results/demo "holdfast demo --seeds 5"
 """
 
 import re

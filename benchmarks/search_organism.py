@@ -2,7 +2,7 @@
 
     python benchmarks/search_organism.py [--output results/search] [--workers 2]
 
-Each method has four settings, tried on SEEDS, which no reported table uses, at harmful ratio 0.1.
+Each method has three settings, tried on SEEDS, which no reported table uses, at harmful ratio 0.1.
 A try is admissible where its aligned model is aligned (harmful score and over-refusal at most 10
 before any fine-tuning) and its mean accuracy is at most 3 points below SFT's; of the admissible
 tries the one with the lowest mean harmful score wins. The controls are not searched: each
@@ -22,26 +22,24 @@ from holdfast.studies.plan import make_pipeline
 
 SEEDS = (100, 101, 102)
 TRIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
-    "vaccine": ("align", [{"rho": rho} for rho in (5.0, 10.0, 20.0, 40.0)]),
+    "vaccine": ("align", [{"rho": rho} for rho in (15.0, 30.0, 45.0)]),
     "t_vaccine": (
         "align",
         [
-            {"rho": 10.0, "layers": 3},
-            {"rho": 20.0, "layers": 3},
-            {"rho": 10.0, "layers": 4},
-            {"rho": 20.0, "layers": 4},
+            {"rho": 30.0, "layers": 3},
+            {"rho": 15.0, "layers": 4},
+            {"rho": 30.0, "layers": 4},
         ],
     ),
     "lisa": (
         "finetune",
         [
-            {"rho": 1.0, "alignment_steps": 5, "user_steps": 45},
-            {"rho": 3.0, "alignment_steps": 5, "user_steps": 45},
-            {"rho": 1.0, "alignment_steps": 10, "user_steps": 40},
-            {"rho": 3.0, "alignment_steps": 10, "user_steps": 40},
+            {"rho": 0.1, "alignment_steps": 5, "user_steps": 20},
+            {"rho": 0.3, "alignment_steps": 5, "user_steps": 20},
+            {"rho": 1.0, "alignment_steps": 5, "user_steps": 20},
         ],
     ),
-    "antidote": ("repair", [{"dense_ratio": ratio} for ratio in (0.05, 0.1, 0.15, 0.2)]),
+    "antidote": ("repair", [{"dense_ratio": ratio} for ratio in (0.05, 0.1, 0.15)]),
 }
 
 

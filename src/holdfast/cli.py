@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from holdfast.errors import Stopped, UserError
+from holdfast.errors import FailedStagesError, Stopped, UserError
 
 console = Console()
 
@@ -177,6 +177,9 @@ def main() -> Any:
     except UserError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         sys.exit(2)
+    except FailedStagesError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        sys.exit(1)
     except Stopped:
         print("holdfast: stopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)

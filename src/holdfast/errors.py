@@ -9,5 +9,13 @@ class UserError(Exception):
     """
 
 
+class DivergedError(UserError):
+    """The loss is no finite number any more: going on from a checkpoint would end there again."""
+
+
+class FailedStagesError(Exception):
+    """Some stages of a run failed for reasons that nobody foresaw; the others came to their end."""
+
+
 class Stopped(Exception):  # noqa: N818  it is no error
     """Ctrl-C has stopped the run and left a state that the same command goes on from."""

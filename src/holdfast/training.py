@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from holdfast.data.rows import tokenize_rows
-from holdfast.errors import UserError
+from holdfast.errors import DivergedError, UserError
 
 TOKENIZED = ("input_ids", "attention_mask", "labels")
 
@@ -83,6 +83,11 @@ class SFTTrainer(Trainer):
         peft_config: PeftConfig | None = None,
         **kwargs: Any,
     ):
+        if args.n_gpu > 1:
+            raise UserError(
+                f"this process sees {args.n_gpu} GPUs and would split batches between them: start "
+                "it with `accelerate launch`, or show it one by CUDA_VISIBLE_DEVICES=0."
+            )
         if peft_config is not None:
             model = with_adapter(model, peft_config, args.seed)
         if data_collator is None:
@@ -131,7 +136,7 @@ class SFTTrainer(Trainer):
         """One micro-batch; stops the run where the loss is not a finite number."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
-            raise UserError(
+            raise DivergedError(
                 f"the loss became {loss.item()} at step {self.state.global_step + 1} of "
                 f"{self.state.max_steps} (learning rate {self._get_learning_rate():g}): lower the "
                 "learning rate or the method's strength, or look for rows without an answer."

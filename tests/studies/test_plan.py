@@ -107,6 +107,14 @@ def test_resolved_settings_put_the_given_over_the_recipe_over_the_fields():
         ("align", {"learning_rate": "fast"}, "learning_rate must be a number"),
         ("align", {"adapter": "double"}, "adapter must be one of 'lora', 'full'"),
         ("align", {"rows": 0}, "rows is 0; it must be 1 or more"),
+        ("align", {"rows": None}, "rows is null"),
+        ("align", {"seed": -1}, "seed is -1; it must be 0 or more"),
+        ("align", {"lora": {"r": 0}}, r"lora\.r is 0"),
+        ("align", {"lora": {"dropout": 1.5}}, r"lora\.dropout is 1\.5"),
+        ("align", {"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0"),
+        ("evaluate", {"protocol": "organsm"}, "did you mean 'organism'"),
+        ("evaluate", {"task": "chess"}, "chess"),
+        ("evaluate", {"model": "owner/model"}, "asks the organism's own questions"),
         ("finetune", {"harmful_ratio": 1.5}, "harmful_ratio is 1.5; it must be from 0 to 1"),
         ("finetune", {"harmful_ratio": -0.1}, "harmful_ratio is -0.1"),
         ("finetune", {"task": "chess"}, "chess"),
@@ -134,9 +142,13 @@ def test_mistakes_in_a_pipeline_file_name_the_file_and_the_stage(tmp_path):
     with pytest.raises(UserError, match=r"align is .* must be a method's name"):
         read_pipeline(path)
     path.write_text("align: vaccine\nfinetune: null\nseed: 3\n")
-    pipeline = read_pipeline(path, {"align": {"rho": 7}}) if False else read_pipeline(path)
+    pipeline = read_pipeline(path, {"align": {"rho": 7}})
     assert list(pipeline.stages) == ["align", "evaluate"]
-    assert pipeline.stages["align"].settings["seed"] == 3
+    settings = pipeline.stages["align"].settings
+    assert (settings["method"], settings["rho"], settings["seed"]) == ("vaccine", 7.0, 3)
+    path.write_text("evaluate: null\n")
+    with pytest.raises(UserError, match="evaluate is null"):
+        read_pipeline(path)
 
 
 def test_user_files_with_the_wrong_columns_are_refused(tmp_path):

@@ -179,7 +179,7 @@ def test_somebody_elses_adapter_is_repaired(tmp_path):
     base.resize_token_embeddings(len(organism.load_tokenizer()))
     base.save_pretrained(tmp_path / "base")
     organism.load_tokenizer().save_pretrained(tmp_path / "base")
-    model = PeftModel.from_pretrained if False else lora(base, r=8, init_lora_weights=False)
+    model = lora(base, r=8, init_lora_weights=False)
     model.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
     model.save_pretrained(tmp_path / "theirs")
     rows = organism.rows("realignment", 10, 0)

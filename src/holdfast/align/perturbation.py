@@ -140,7 +140,7 @@ class TwoPassMixin:
                     plan.blocks,
                     # The bare model: a data-parallel wrapper would wait for weight gradients.
                     lambda prepared=prepared: self.compute_loss(
-                        self.model, prepared, num_items_in_batch=num_items
+                        self.model, dict(prepared), num_items_in_batch=num_items
                     ),
                 )
             perturbed.append(_PerturbedBatch(inputs, plan.blocks, gradients, random_state, below))
@@ -219,9 +219,14 @@ class SharedLayers:
     def _replaced_forwards(self, make: Callable[[Callable, bool], Callable]) -> Iterator[None]:
         with ExitStack() as stack:
             for number, layer in enumerate(self.layers, start=1):
-                # An attribute of the instance hides the class's method until it is deleted.
+                # An attribute of the instance hides the class's method; a library may have put one
+                # there before us (accelerate, to move layers between devices).
+                before = vars(layer).get("forward")
                 layer.forward = make(layer.forward, number == len(self.layers))
-                stack.callback(delattr, layer, "forward")
+                if before is None:
+                    stack.callback(delattr, layer, "forward")
+                else:
+                    stack.callback(setattr, layer, "forward", before)
             yield
 
 

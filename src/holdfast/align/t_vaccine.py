@@ -149,7 +149,8 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
 
         def summed_loss() -> Tensor:
             # The rows' parts must have one scale: a sum over answer tokens, not each part's mean.
-            loss = self.compute_loss(self.model, inputs)
+            # A copy: with label smoothing the loss takes the labels out of its inputs.
+            loss = self.compute_loss(self.model, dict(inputs))
             return loss * (inputs["labels"][..., 1:] != -100).sum()
 
         with self.compute_loss_context_manager():

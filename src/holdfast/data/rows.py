@@ -183,10 +183,9 @@ def _canonical(value: object) -> bytes:
 
 
 def _listed(value: Any) -> object:
-    # Arrays and tensors of rows that are already tokenized.
     if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a row holds a {type(value).__name__}, which JSON has no form for")
+        return value.tolist()  # an array or tensor of a row that is already tokenized
+    return str(value)  # a date or a decimal number of a Parquet file
 
 
 def _at(number: int, where: str, error: UserError) -> UserError:

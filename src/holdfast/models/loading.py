@@ -1,6 +1,5 @@
 """Load a stack of adapters on its base, and save one."""
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -25,22 +25,26 @@ PREFIX = "base_model.model."
 
 
 def load_tokenizer(stack: Stack) -> PreTrainedTokenizerBase:
-    """The base's tokenizer; a missing padding token becomes the end token.
+    """The last adapter's own tokenizer, else the base's; a missing padding token is the end token.
 
     Raises:
         UserError: the base has no tokenizer that can be read.
     """
     if stack.base == ORGANISM:
         return organism.load_tokenizer()
-    with _load_errors(stack.base):
-        tokenizer = AutoTokenizer.from_pretrained(stack.base)
+    # An adapter may have brought a tokenizer of its own, with its own chat template.
+    top = stack.entries[-1] if stack.entries else None
+    own = top is not None and (top / "tokenizer_config.json").is_file()
+    place = str(top) if own else stack.base
+    with _load_errors(place):
+        tokenizer = AutoTokenizer.from_pretrained(place)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def load_base(stack: Stack, dtype: str = "auto") -> PreTrainedModel:
-    """The base without any adapter, on the accelerator if there is one.
+    """The base without any adapter, on the accelerator if there is one (the organism: never).
 
     Args:
         stack: names the base.
@@ -49,9 +53,9 @@ def load_base(stack: Stack, dtype: str = "auto") -> PreTrainedModel:
     Raises:
         UserError: there is no such model, or no access to it.
     """
-    accelerated = torch.accelerator.is_available()
+    accelerated = torch.accelerator.is_available() and not stack.is_organism
     if dtype == "auto":
-        dtype = "bfloat16" if accelerated and stack.base != ORGANISM else "float32"
+        dtype = "bfloat16" if accelerated else "float32"
     with _load_errors(stack.base):
         if stack.base == ORGANISM:
             model = organism.load_model(getattr(torch, dtype))
@@ -138,6 +142,16 @@ def combine(entries: list[Path], folder: Path, base: str) -> None:
     save_file(whole, folder / ADAPTER_WEIGHTS, {"format": "pt"})
 
 
+def check_stackable(stack: Stack) -> None:
+    """Find out before any training that an adapter could not be stacked after it.
+
+    Raises:
+        UserError: an entry that is no plain LoRA adapter.
+    """
+    for entry in stack.entries:
+        _plain_lora(entry)
+
+
 def _scaling(config: LoraConfig, module: str, rank: int) -> float:
     patterns = (config.alpha_pattern or {}).items()
     alpha = next((a for key, a in patterns if module.endswith(key)), config.lora_alpha)
@@ -174,7 +188,7 @@ def _copy_adapter(entry: Path, folder: Path, base: str) -> None:
 def _with_entry(model: PreTrainedModel, entry: Path, trainable: bool) -> PeftModel:
     try:
         return PeftModel.from_pretrained(model, str(entry), is_trainable=trainable)
-    except (RuntimeError, ValueError, KeyError, json.JSONDecodeError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"the adapter {entry} does not fit its base model ({first_line})."

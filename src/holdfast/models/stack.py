@@ -7,7 +7,7 @@ last one, single LoRA trains it on). A fully fine-tuned model is a base without 
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -30,10 +30,12 @@ class Stack:
     Args:
         base: "organism", a local folder in Hugging Face's format, or a model id on the Hub.
         entries: folders in PEFT's format, one an adapter.
+        source: what named it.
     """
 
     base: str
     entries: tuple[Path, ...] = ()
+    source: str = field(default="", compare=False)
 
     @property
     def is_organism(self) -> bool:
@@ -51,9 +53,13 @@ def resolve(reference: str | Path) -> Stack:
     Raises:
         UserError: a path that is not there, or a folder that holds no model.
     """
+    return replace(_resolve(reference), source=str(reference))
+
+
+def _resolve(reference: str | Path) -> Stack:
     if str(reference) == ORGANISM:
         return Stack(ORGANISM)
-    folder = Path(reference)
+    folder = Path(reference).expanduser()
     if not folder.exists():
         return Stack(_hub_id(str(reference)))
     if (folder / ADAPTER_CONFIG).is_file():
@@ -112,9 +118,8 @@ def _hint(reference: str) -> str:
 
 
 def _hub_id(reference: str) -> str:
-    name = reference.strip("/")
-    looks_local = reference.startswith((".", "/", "~")) or name.count("/") != 1
-    if looks_local:
+    looks_local = reference.startswith((".", "/", "~")) or reference.count("/") > 1
+    if looks_local or _hint(reference):
         raise UserError(
             f"there is no model '{reference}'{_hint(reference)}: name 'organism', a "
             "folder that exists, or a model of the Hub as owner/name."

@@ -16,20 +16,22 @@ def print_settings(kind: str, console: Console) -> None:
     fields = stage_fields(kind)
     lora = fields.pop("lora", {})
     recipe = defaults(kind, "", is_organism=True)
-    console.print(_table(f"settings of {kind}", fields, recipe))
+    general = defaults(kind, "", is_organism=False)
+    console.print(_table(f"settings of {kind}", fields, general, recipe))
     if lora:
         adapter = {f"lora.{name}": field for name, field in lora.items()}
         own = {f"lora.{name}": value for name, value in recipe.get("lora", {}).items()}
-        console.print(_table("the adapter", adapter, own))
+        console.print(_table("the adapter", adapter, {}, own))
     training: Mapping[str, Field] = {}
     from_transformers = fields_of("transformers.training_args:TrainingArguments") if lora else {}
     for method in METHODS[kind]:
         own = method_fields(kind, method)
         training = {name: own[name] for name in TRAINING if name in own}
         mine = {name: field for name, field in own.items() if name not in from_transformers}
-        console.print(_table(f"method={method}", mine, defaults(kind, method, is_organism=True)))
+        both = (defaults(kind, method, is_organism) for is_organism in (False, True))
+        console.print(_table(f"method={method}", mine, *both))
     if training:
-        console.print(_table("training", training, recipe))
+        console.print(_table("training", training, general, recipe))
         console.print(
             "Any other field of transformers.TrainingArguments is a setting too.", highlight=False
         )
@@ -38,12 +40,18 @@ def print_settings(kind: str, console: Console) -> None:
     )
 
 
-def _table(title: str, fields: Mapping[str, Field], recipe: Mapping[str, object]) -> Table:
+def _table(
+    title: str,
+    fields: Mapping[str, Field],
+    general: Mapping[str, object],
+    organism: Mapping[str, object],
+) -> Table:
     table = Table("key", "default", "meaning", title=title, title_justify="left", expand=True)
     for name, field in fields.items():
-        default = _shown(field.default)
-        if name in recipe and recipe[name] != field.default:
-            default += f" / {_shown(recipe[name])}"
+        usual = general.get(name, field.default)
+        default = _shown(usual)
+        if name in organism and organism[name] != usual:
+            default += f" / {_shown(organism[name])}"
         table.add_row(name, escape(default), escape(_first_sentence(field.help)))
     return table
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
-from holdfast.errors import Stopped, UserError
+from holdfast.errors import FailedStagesError, Stopped, UserError
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.report.table import comparison_table, markdown_table
 from holdfast.settings import check, load_yaml, merge, parse_overrides
 from holdfast.studies.demo import demo_pipelines
 from holdfast.studies.display import Display, describe
 from holdfast.studies.engine import run_stages
-from holdfast.studies.folders import is_finished, write_json, write_text
+from holdfast.studies.folders import disk_errors, is_finished, write_json, write_text
 from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage, read_pipeline
 from holdfast.studies.results import collect
 from holdfast.studies.stages import method_fields, resolve, stage_fields
@@ -37,7 +37,7 @@ def run_stage(
         return
     assert output is not None
     _run_here(stage, output, console)
-    console.print(f"[bold]{output}[/bold] holds {describe(stage)}.", highlight=False)
+    console.print(f"the result is in {output}", highlight=False, markup=False)
 
 
 def stage_of(kind: str, words: Sequence[str], config: Path | None) -> Stage:
@@ -72,17 +72,18 @@ def _check_file(
 
 def _default_output(stage: Stage) -> Path | None:
     """A repair goes beside its model; other stages are told where to go."""
-    model = Path(str(stage.settings["model"]))
+    model = Path(str(stage.settings["model"])).expanduser().resolve()
     if stage.kind == "evaluate":
         return None
     if stage.kind == "repair" and model.is_dir():
-        return model.with_name(f"{model.resolve().name}-{stage.settings['method']}")
+        return model.with_name(f"{model.name}-{stage.settings['method']}")
     raise UserError(f"{COMMAND_LINE}: --output is missing: name a new folder for the result.")
 
 
 def _run_here(stage: Stage, output: Path, console: Console) -> None:
     if is_finished(output, stage.identity):
-        console.print(f"{output} holds this result already: nothing to do.", highlight=False)
+        console.print(f"{output} holds this result already.", highlight=False, markup=False)
+        _show_outcome(stage, output, console)
         return
     with Display(console, 1, stage.kind) as display:
         display.begun(stage)
@@ -124,23 +125,28 @@ def run_files(
     said = parse_overrides([word for word in words if "=" in word])
     if not files:
         raise UserError(f"{COMMAND_LINE}: no file; name a YAML file with a pipeline.")
-    made = []
+    if len(set(files)) < len(files):
+        raise UserError(f"{COMMAND_LINE}: the same file stands there twice.")
+    made: list[tuple[Path, Pipeline]] = []
     for file in files:
         for seed in [None] if seeds is None else range(seeds):
             own = said if seed is None else {**said, "seed": seed}
-            made.append((file.stem, read_pipeline(file, own)))
-    titles = [title for title, _ in made]
+            made.append((file, read_pipeline(file, own)))
+    stems = {file.stem for file in files}
     pipelines = [
         # A table tells pipelines apart by their methods; where those are the same, by their file.
-        replace(p, variant=title) if _is_ambiguous(p, title, made) else p
-        for title, p in made
+        replace(p, variant=file.stem if len(stems) == len(files) else str(file))
+        if _is_ambiguous(p, file, made)
+        else p
+        for file, p in made
     ]
-    run_pipelines(pipelines, output or Path("results") / titles[0], workers, console, titles[0])
+    title = files[0].stem
+    run_pipelines(pipelines, output or Path("results") / title, workers, console, title)
 
 
-def _is_ambiguous(pipeline: Pipeline, title: str, made: list[tuple[str, Pipeline]]) -> bool:
+def _is_ambiguous(pipeline: Pipeline, file: Path, made: list[tuple[Path, Pipeline]]) -> bool:
     """Whether another file's pipeline has the same methods and harmful ratio."""
-    return any(other != title and p.methods() == pipeline.methods() for other, p in made)
+    return any(other != file and p.methods() == pipeline.methods() for other, p in made)
 
 
 def run_demo(output: Path, seeds: int, workers: int | None, console: Console) -> None:
@@ -150,9 +156,10 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     results = run_pipelines(list(demo_pipelines(seeds)), output, workers, console, "demo")
     from holdfast.report.figure import comparison_figure
 
-    comparison_figure(results, output / "comparison.png")
-    write_text(output / "table.md", markdown_table(results))
-    console.print(f"picture: {output / 'comparison.png'}", highlight=False)
+    with disk_errors(output / "comparison.png"):
+        comparison_figure(results, output / "comparison.png")
+        write_text(output / "table.md", markdown_table(results))
+    console.print(f"picture: {output / 'comparison.png'}", highlight=False, markup=False)
 
 
 def run_pipelines(
@@ -161,14 +168,16 @@ def run_pipelines(
     """Run pipelines in one folder, write results.json there, show the table; gives its content.
 
     Raises:
-        UserError: what is wrong with the request. RuntimeError: a stage failed; the others went on.
+        UserError: what is wrong with the request.
+        FailedStagesError: a stage failed; the others went on, and their results are written.
         Stopped: Ctrl-C; the same call goes on from there.
     """
     _claim_root(root)
     stages = all_stages(pipelines)
     if workers is None:
-        # More than one process a GPU would only crowd it; the organism is for the processor.
-        workers = (os.cpu_count() or 1) if all(s.stack.is_organism for s in stages) else 1
+        # The organism computes on the processor, one thread a stage; more than four processes would
+        # gain little and take memory. Other models have the machine to themselves.
+        workers = min(_cores(), 4) if all(s.stack.is_organism for s in stages) else 1
     with Display(console, len(stages), title) as display:
         try:
             outcome = run_stages(stages, root, display, workers)
@@ -179,15 +188,24 @@ def run_pipelines(
             console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)
             console.print(outcome.failures[stage.identity], markup=False, highlight=False)
     finished = [p for p in pipelines if p.evaluation.identity in outcome.folders]
+    failed = f"{len(outcome.failures)} of {len(stages)} stages failed; see above."
     if not finished:
-        raise RuntimeError("no pipeline came to its end")
+        raise FailedStagesError(failed)
     results = collect(finished, root)
-    write_json(root / "results.json", results)
+    with disk_errors(root / "results.json"):
+        write_json(root / "results.json", results)
     console.print(comparison_table(results))
-    console.print(f"numbers: {root / 'results.json'}", highlight=False)
+    console.print(f"numbers: {root / 'results.json'}", highlight=False, markup=False)
     if outcome.failures:
-        raise RuntimeError(f"{len(outcome.failures)} of {len(stages)} stages failed")
+        raise FailedStagesError(failed)
     return results
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _claim_root(root: Path) -> None:

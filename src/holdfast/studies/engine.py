@@ -4,6 +4,7 @@ Finished stages lie in ``ROOT/stages`` under their identity and are found there 
 workers, stages that do not need each other run side by side, each in a process of its own.
 """
 
+import gc
 import multiprocessing
 import signal
 import sys
@@ -206,6 +207,8 @@ def _work(connection: Connection, stop: "Event") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it sets `stop`
     from holdfast.studies.execute import execute
 
+    gc.collect()
+    gc.freeze()  # what the imports made stays: each collection after a stage would look through it
     while (task := connection.recv()) is not None:
         stage, folder, model, reference = task
         try:

@@ -1,7 +1,8 @@
 """Run one stage: load what it starts from, train, repair or measure, and write its folder."""
 
+import contextlib
 import json
-import os
+import math
 import platform
 import resource
 import shutil
@@ -24,8 +25,9 @@ from transformers import TrainerCallback
 
 from holdfast import protocols
 from holdfast.data.rows import fingerprint
-from holdfast.errors import Stopped, UserError
+from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.loading import (
+    check_stackable,
     load_last_open,
     load_merged,
     load_tokenizer,
@@ -34,9 +36,11 @@ from holdfast.models.loading import (
 from holdfast.models.stack import Stack
 from holdfast.studies.folders import (
     CHECKPOINTS,
+    ELAPSED,
     METRICS,
     PROVENANCE,
     begin,
+    disk_errors,
     finish,
     is_finished,
     write_config,
@@ -76,19 +80,18 @@ def execute(
     if is_finished(folder, stage.identity):
         return folder
     _quiet()
-    partial = begin(folder, stage.identity)
     started, clock = datetime.now(UTC), time.perf_counter()
-    if torch.accelerator.is_available():
-        torch.accelerator.reset_peak_memory_stats()
+    _reset_peak_memory()
     run = {"repair": _repair, "evaluate": _evaluate}.get(stage.kind, _train)
-    with (
-        _nothing_half_written(partial),
-        _one_thread(model.is_organism),
-        _disk_errors(folder),
-    ):
-        work = _Work(stage, partial, model, reference, progress, stopping)
-        budget = run(work)
-        write_config(partial, stage.settings, **_about(stage, model))
+    with disk_errors(folder), _one_thread(model.is_organism):
+        partial = begin(folder, stage.identity)
+        with _nothing_half_written(partial), _timed(partial, clock) as seconds_before:
+            work = _Work(stage, partial, model, reference, progress, stopping)
+            budget = run(work)
+        sources = {"model": model.source}
+        if reference is not None:
+            sources["reference"] = reference.source
+        write_config(partial, {**stage.settings, **sources}, **_about(stage, model))
         write_json(
             partial / PROVENANCE,
             {
@@ -96,7 +99,7 @@ def execute(
                 "kind": stage.kind,
                 "parent": stage.parent.identity if stage.parent else None,
                 "started": started.isoformat(timespec="seconds"),
-                "seconds": round(time.perf_counter() - clock, 3),
+                "seconds": round(seconds_before + time.perf_counter() - clock, 3),
                 "peak_memory_bytes": _peak_memory(),
                 "seed": stage.settings["seed"],
                 "data": work.data,
@@ -122,12 +125,18 @@ class _Work:
     ):
         self.kind, self.settings = stage.kind, stage.settings
         self.folder, self.model, self.reference = folder, model, reference
-        self.progress, self.stopping = progress, stopping
+        self.stopping, self._progress = stopping, progress
         self.rows = stage_rows(stage.kind, stage.settings, model.is_organism)
         self.data = {
             role: {"rows": len(rows), "fingerprint": fingerprint(rows)}
             for role, rows in self.rows.items()
         }
+
+    def progress(self, share: float, note: str) -> None:
+        """Tell the progress; a stage that has no checkpoints stops here if it is to stop."""
+        self._progress(share, note)
+        if self.kind in ("repair", "evaluate") and self.stopping():
+            raise Stopped
 
 
 def _train(work: _Work) -> dict[str, Any]:
@@ -138,6 +147,7 @@ def _train(work: _Work) -> dict[str, Any]:
         raise UserError(
             "adapter is single, but the model carries no adapter to go on with: use double."
         )
+    check_stackable(work.model)
     transformers.set_seed(settings["seed"])
     if single:
         model = load_last_open(work.model, settings["dtype"], trainable=True)
@@ -157,20 +167,23 @@ def _train(work: _Work) -> dict[str, Any]:
         "rows": len(work.rows["train"]),
         "steps": trainer.state.global_step,
         "tokens": trainer.state.num_input_tokens_seen,
-        "passes": _passes(settings["method"]),
-        "batch_size": trainer.get_total_train_batch_size(trainer.args)
-        * trainer.args.gradient_accumulation_steps,
+        "passes": _passes(settings, trainer.state.global_step),
+        "batch_size": trainer.get_total_train_batch_size(trainer.args),
     }
 
 
-def _passes(method: str) -> int:
-    """Forward and backward passes in one step."""
-    return 2 if method in ("vaccine", "t_vaccine") else 1
+def _passes(settings: Mapping[str, Any], steps: int) -> int:
+    """Forward and backward passes over a step's rows, in all steps."""
+    if settings["method"] == "vaccine":
+        return steps + math.ceil(steps / settings["every"])
+    if settings["method"] == "t_vaccine":
+        return 2 * steps + math.ceil(steps / settings["probe_every"])
+    return steps
 
 
 def _trainer(work: _Work, model: Any, tokenizer: Any, peft_config: LoraConfig | None) -> Any:
     trainer_class, config_class = map(_load, METHODS[work.kind][work.settings["method"]])
-    own = config_settings(work.kind, work.settings)
+    own, organism = config_settings(work.kind, work.settings), work.model.is_organism
     try:
         args = config_class(
             **{
@@ -180,38 +193,45 @@ def _trainer(work: _Work, model: Any, tokenizer: Any, peft_config: LoraConfig | 
                 "disable_tqdm": True,
                 "report_to": "none",
                 "include_num_input_tokens_seen": "all",
-                "dataloader_pin_memory": torch.cuda.is_available(),
+                "dataloader_pin_memory": torch.cuda.is_available() and not organism,
+                "use_cpu": organism,
                 **own,
                 "seed": work.settings["seed"],
             }
         )
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise UserError(f"the settings do not go together: {error}") from error
     extra = {}
     if "probe" in work.rows:
         extra["harmful_dataset"] = work.rows["probe"]
     if "alignment" in work.rows:
         extra["alignment_dataset"] = work.rows["alignment"]
-    trainer = trainer_class(
-        model,
-        args,
-        train_dataset=work.rows["train"],
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        callbacks=[_Reporter(work)],
-        **extra,
-    )
+    try:
+        trainer = trainer_class(
+            model,
+            args,
+            train_dataset=work.rows["train"],
+            processing_class=tokenizer,
+            peft_config=peft_config,
+            callbacks=[_Reporter(work)],
+            **extra,
+        )
+    except (ValueError, RuntimeError, ImportError) as error:  # such as a tracker not installed
+        raise UserError(f"the training cannot start: {error}") from error
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 
 
 def _lora(settings: Mapping[str, Any]) -> LoraConfig:
     lora = settings["lora"]
+    targets = lora["target_modules"]
+    if isinstance(targets, str) and targets != "all-linear":
+        targets = [targets]  # one name; to peft a bare text is a pattern of whole names
     return LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
-        target_modules=lora["target_modules"],
+        target_modules=targets,
         task_type="CAUSAL_LM",
     )
 
@@ -254,11 +274,6 @@ def _repair(work: _Work) -> dict[str, Any]:
 def _evaluate(work: _Work) -> dict[str, Any]:
     settings = work.settings
     protocol = protocols.get(settings["protocol"])
-    if not work.model.is_organism:
-        raise UserError(
-            f"the protocol '{protocol.name}' asks the organism's own questions, which "
-            f"{work.model.base} knows nothing of: it measures the organism's descendants only."
-        )
     tokenizer = load_tokenizer(work.model)
     measures = import_module("holdfast.evaluate.metrics")
     aligned = None
@@ -364,53 +379,61 @@ def _cut_metrics(path: Path, checkpoint: str | None) -> None:
     if not path.exists():
         return
     done = 0 if checkpoint is None else int(checkpoint.rsplit("-", 1)[1])
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
-    kept = [line for line in lines if json.loads(line)["step"] <= done]
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            if json.loads(line)["step"] <= done:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue  # torn by a kill in the middle of a write
     write_text(path, "".join(line + "\n" for line in kept))
 
 
 @contextmanager
 def _nothing_half_written(partial: Path) -> Iterator[None]:
-    """After a user's mistake only a state to go on from stays."""
+    """After an error only a state to go on from stays."""
     try:
         yield
-    except UserError:
-        if _last_checkpoint(partial / CHECKPOINTS) is None:
+    except Exception as error:
+        lost = isinstance(error, DivergedError) or not _last_checkpoint(partial / CHECKPOINTS)
+        if lost:
             shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Tell in one sentence that the disk is full, whichever library met it."""
+def _timed(partial: Path, clock: float) -> Iterator[float]:
+    """Gives the seconds of the interrupted runs that this one goes on from, and keeps its own."""
+    file = partial / ELAPSED
+    before = float(file.read_text()) if file.exists() else 0.0
     try:
-        yield
-    except UserError:
+        yield before
+    except Stopped:
+        if partial.exists():
+            file.write_text(str(before + time.perf_counter() - clock))
         raise
-    except Exception as error:
-        full = getattr(error, "errno", None) == 28 or "No space left" in str(error)
-        # Torch's own writer names the position in the file, not the reason.
-        full = full or ("PytorchStreamWriter" in str(error) and _free_bytes(folder) < 2**20)
-        if not full:
-            raise
-        raise UserError(
-            f"the disk is full at {folder.parent}: free some space and run the same command again."
-        ) from error
-
-
-def _free_bytes(folder: Path) -> int:
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    status = os.statvfs(place)
-    return status.f_bavail * status.f_frsize
 
 
 def _about(stage: Stage, model: Stack) -> dict[str, Any]:
     return {"stage": stage.kind, "base": model.base, "organism": model.is_organism}
 
 
-def _peak_memory() -> int:
+def _reset_peak_memory() -> None:
+    """Forget the peak of what this process did before the stage, where the system can."""
     if torch.accelerator.is_available():
+        torch.accelerator.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int:
+    """Bytes: of the accelerator if there is one, else the resident set of this process."""
+    if torch.accelerator.is_available() and torch.accelerator.max_memory_allocated():
         return torch.accelerator.max_memory_allocated()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -1,9 +1,11 @@
 """Stage folders: written beside their place and renamed into it, so none is ever half-written."""
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,10 @@ CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+ELAPSED = "seconds"
 _IDENTITY = "identity"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_KEPT = (_IDENTITY, ELAPSED, CHECKPOINTS, METRICS)  # what an interrupted run goes on from
 
 
 def recorded_identity(folder: Path) -> str | None:
@@ -51,6 +56,7 @@ def begin(folder: Path, identity: str) -> Path:
     Raises:
         UserError: the place cannot be written to, or an interrupted run of another stage is there.
     """
+    folder = folder.absolute()
     partial = folder.with_name(folder.name + ".partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -62,17 +68,43 @@ def begin(folder: Path, identity: str) -> Path:
             )
         mark.write_text(identity)
         for path in partial.iterdir():  # all but what the run resumes from
-            if path.name not in (_IDENTITY, CHECKPOINTS, METRICS):
+            if path.name not in _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
         raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
     return partial
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Tell in one sentence that the disk is full, whichever library met it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        full = getattr(error, "errno", None) in _FULL or "No space left" in str(error)
+        # Torch's own writer names the position in the file, not the reason.
+        full = full or ("PytorchStreamWriter" in str(error) and _free_bytes(folder) < 2**20)
+        if not full:
+            raise
+        raise UserError(
+            f"the disk is full at {folder.parent}: free some space and run the same command again."
+        ) from error
+
+
+def _free_bytes(folder: Path) -> int:
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(place).free
 
 
 def finish(partial: Path, folder: Path) -> None:
     """Rename a working folder into its place."""
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-    (partial / _IDENTITY).unlink(missing_ok=True)
+    for name in (_IDENTITY, ELAPSED):
+        (partial / name).unlink(missing_ok=True)
     if folder.exists():
         folder.rmdir()  # empty, or `is_finished` had said so
     os.replace(partial, folder)

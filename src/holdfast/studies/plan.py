@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from holdfast import protocols
 from holdfast.data.rows import fingerprint
 from holdfast.errors import UserError
 from holdfast.models.stack import Stack
@@ -105,8 +106,8 @@ def make_pipeline(
     """A pipeline from its description.
 
     ``spec`` has ``align``, ``finetune``, ``repair`` and ``evaluate``, each a method's name, a
-    mapping of settings (``method`` among them), or null for none; beside them any setting that
-    several stages have (``model``, ``seed``, ``task``, ``harmful_ratio`` …), for all of them.
+    mapping of settings (``method`` among them), or null for none (not ``evaluate``); beside them
+    any setting that several stages have (``model``, ``seed``, ``task`` …), for all of them.
 
     Raises:
         UserError: an unknown key, or whatever is wrong with a stage.
@@ -131,7 +132,12 @@ def make_pipeline(
 
 def read_pipeline(path: Path, words: Mapping[str, Any] | None = None) -> Pipeline:
     """The pipeline in a YAML file, with settings of the command line over it."""
-    return make_pipeline(merge(load_yaml(path), words or {}), str(path))
+    spec = load_yaml(path)
+    for kind in KINDS[:3]:
+        # The short form, or settings on the command line would replace the method.
+        if isinstance(spec.get(kind), str):
+            spec[kind] = {"method": spec[kind]}
+    return make_pipeline(merge(spec, words or {}), str(path))
 
 
 def all_stages(pipelines: Iterable[Pipeline]) -> list[Stage]:
@@ -150,6 +156,8 @@ def given_identity(model: str) -> str:
 
 def _stage_spec(spec: Mapping[str, Any], kind: str, where: str) -> dict[str, Any] | None:
     value = spec.get(kind, {} if kind == "evaluate" else None)
+    if value is None and kind == "evaluate":
+        raise UserError(f"{where}: evaluate is null; a pipeline ends with an evaluation.")
     if value is None:
         return None
     if isinstance(value, str) and kind != "evaluate":
@@ -187,6 +195,7 @@ def _fingerprints(kind: str, settings: Mapping[str, Any], is_organism: bool) -> 
 
 
 _DECIDE_ROWS = [
+    "protocol",
     "method",
     "score",
     "source",
@@ -210,4 +219,7 @@ def _organism_fingerprints(kind: str, settings: str) -> dict[str, str]:
 
 def _fingerprints_of(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:
     sets = stage_rows(kind, settings, is_organism)
-    return {role: fingerprint(rows) for role, rows in sets.items()}
+    data = {role: fingerprint(rows) for role, rows in sets.items()}
+    if kind == "evaluate":
+        data["protocol"] = fingerprint([protocols.get(settings["protocol"]).record()])
+    return data

@@ -1,5 +1,10 @@
 """Everything that a worker needs, imported once in the process that workers are forked from."""
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to handle, also meanwhile
+
+# ruff: noqa: E402
 import datasets  # noqa: F401
 import peft  # noqa: F401
 import transformers.models.llama.modeling_llama

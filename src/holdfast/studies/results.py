@@ -35,7 +35,7 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
         "variant": pipeline.variant,
         "harmful_ratio": tuned.settings["harmful_ratio"] if tuned else None,
         "task": pipeline.evaluation.settings["task"],
-        "seed": pipeline.evaluation.settings["seed"],
+        "seed": next(iter(stages.values())).settings["seed"],
         "metrics": evaluation["metrics"],
         "seconds": {kind: made[kind]["seconds"] if kind in made else 0.0 for kind in KINDS},
         "budget": _budget([made[kind]["budget"] for kind in KINDS[:2] if kind in made]),
@@ -47,7 +47,7 @@ def _budget(stages: list[dict[str, Any]]) -> dict[str, int]:
     """What the training stages spent together."""
     return {
         "training steps": sum(stage["steps"] for stage in stages),
-        "forward-backward passes": sum(stage["steps"] * stage["passes"] for stage in stages),
+        "forward-backward passes": sum(stage["passes"] for stage in stages),
         "training tokens": sum(stage["tokens"] for stage in stages),
     }
 

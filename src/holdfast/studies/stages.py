@@ -30,6 +30,9 @@ NEUTRAL = {
     "disable_tqdm",
     "report_to",
     "run_name",
+    "batch_size",  # of a repair's forward passes
+    "logging_first_step",
+    "push_to_hub",
     "dataloader_num_workers",
     "dataloader_pin_memory",
 }
@@ -106,7 +109,7 @@ class FinetuneStage:
 
     model: str = "organism"
     method: str = "sft"
-    task: str = "sentiment"
+    task: str = "sums"
     data: str | None = None
     harmful_data: str | None = None
     harmful_ratio: float = 0.0
@@ -142,7 +145,7 @@ class RepairStage:
     method: str = "antidote"
     data: str | None = None
     source: Literal["realignment", "user", "benign"] = "realignment"
-    task: str = "sentiment"
+    task: str = "sums"
     harmful_ratio: float = 0.1
     rows: int | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -165,7 +168,7 @@ class EvaluateStage:
 
     model: str = "organism"
     protocol: str = "organism"
-    task: str = "sentiment"
+    task: str = "sums"
     reference: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 0
@@ -230,13 +233,13 @@ def resolve(
     if "lora" in own:
         base = {name: f.default for name, f in own["lora"].items()}
         resolved["lora"] = {**base, **recipe.get("lora", {}), **checked.get("lora", {})}
+    if stack.is_organism and resolved["dtype"] == "auto":
+        resolved["dtype"] = "float32"
+    _check_ranges(resolved, where)
     if kind in ("finetune", "repair") and not 0 <= resolved["harmful_ratio"] <= 1:
         raise UserError(
             f"{where}: harmful_ratio is {resolved['harmful_ratio']}; it must be from 0 to 1."
         )
-    for name in ("rows", "alignment_rows", "harmful_rows"):
-        if resolved.get(name) is not None and resolved[name] < 1:
-            raise UserError(f"{where}: {name} is {resolved[name]}; it must be 1 or more.")
     return resolved
 
 
@@ -247,6 +250,36 @@ def config_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NONE = Field("method", "str", "", "")
+
+# The smallest value of settings that the libraries below would reject without a word of where.
+_SMALLEST = {
+    "seed": 0,
+    "sample_seed": 0,
+    "data_seed": 0,
+    "rows": 1,
+    "alignment_rows": 1,
+    "harmful_rows": 1,
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "learning_rate": 0,
+    "num_train_epochs": 0,
+    "weight_decay": 0,
+    "max_length": 1,
+}
+
+
+def _check_ranges(settings: Mapping[str, Any], where: str) -> None:
+    for name, smallest in _SMALLEST.items():
+        value = settings.get(name)
+        if value is not None and value < smallest:
+            raise UserError(f"{where}: {name} is {value}; it must be {smallest} or more.")
+    lora = settings.get("lora", {"r": 1, "dropout": 0.0})
+    if lora["r"] < 1:
+        raise UserError(f"{where}: lora.r is {lora['r']}; it must be 1 or more.")
+    if not 0 <= lora["dropout"] < 1:
+        raise UserError(
+            f"{where}: lora.dropout is {lora['dropout']}; it must be from 0 to below 1."
+        )
 
 
 def _check_method(kind: str, method: object, where: str) -> None:
