@@ -59,23 +59,26 @@ def _aligned(seed: int) -> list[Pipeline]:
 
 
 def _tuned(seed: int, attack: dict[str, Any]) -> list[Pipeline]:
-    rho_zero = {"method": "vaccine", "rho": 0.0}
     bso = {"method": "lisa", "rho": 0.0}
+    strong = {"method": "lisa", "rho": 0.3, "alignment_steps": 5}
     magnitude = {"method": "antidote", "score": "magnitude"}
     benign = {"method": "antidote", "source": "benign"}
+    more = {"dense_ratio": 0.1}
     rows: list[tuple[Any, Any, Any, float, str]] = [
         ("sft", "sft", None, 0.0, ""),
         ("sft", "sft", None, 0.1, ""),
         ("vaccine", "sft", None, 0.1, ""),
-        (rho_zero, "sft", None, 0.1, "ρ = 0 in alignment"),
-        ("random_perturbation", "sft", None, 0.1, ""),
         ("t_vaccine", "sft", None, 0.1, ""),
+        ("random_perturbation", "sft", None, 0.1, ""),
         ("sft", "lisa", None, 0.1, ""),
         ("sft", bso, None, 0.1, "ρ = 0"),
+        ("sft", strong, None, 0.1, "ρ = 0.3"),
         ("sft", "sft", "antidote", 0.1, ""),
         ("sft", "sft", magnitude, 0.1, "magnitude"),
         ("sft", "sft", benign, 0.1, "benign rows"),
         ("sft", "sft", "random_mask", 0.1, ""),
+        ("sft", "sft", {"method": "antidote", **more}, 0.1, "α = 0.1"),
+        ("sft", "sft", {"method": "random_mask", **more}, 0.1, "α = 0.1"),
         ("vaccine", "lisa", "antidote", 0.1, ""),
     ]
     made = []

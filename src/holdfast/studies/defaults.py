@@ -38,9 +38,9 @@ ORGANISM: dict[str, dict[str, Any]] = {
         "per_device_train_batch_size": 10,
         "max_length": 64,
     },
-    "align.vaccine": {"rho": 15.0},
-    "align.t_vaccine": {"rho": 15.0, "layers": 4, "probe_every": 60, "draw_every": 10},
-    "align.random_perturbation": {"rho": 15.0},
+    "align.vaccine": {"rho": 30.0},
+    "align.t_vaccine": {"rho": 15.0, "layers": 5, "probe_every": 60, "draw_every": 10},
+    "align.random_perturbation": {"rho": 30.0},
     "finetune": {
         "rows": 1000,
         "harmful_ratio": 0.1,
@@ -52,10 +52,10 @@ ORGANISM: dict[str, dict[str, Any]] = {
         "per_device_train_batch_size": 10,
         "max_length": 64,
     },
-    "finetune.lisa": {"rho": 1.0, "alignment_steps": 5, "user_steps": 45},
+    "finetune.lisa": {"rho": 0.03, "alignment_steps": 10, "user_steps": 20},
     "repair": {"rows": 500, "max_length": 64, "batch_size": 50},
-    "repair.antidote": {"dense_ratio": 0.1},
-    "repair.random_mask": {"dense_ratio": 0.1},
+    "repair.antidote": {"dense_ratio": 0.05},
+    "repair.random_mask": {"dense_ratio": 0.05},
 }
 
 # The same wherever nothing better is known: common practice for LoRA on a 7B model.
