@@ -90,6 +90,32 @@ def test_files_in_one_table_with_seeds(tmp_path):
     assert len(list((tmp_path / "out" / "stages").glob("align-*"))) == 2
 
 
+def test_a_demo_in_small_writes_table_picture_and_results(tmp_path, monkeypatch):
+    from rich.console import Console
+
+    from holdfast.studies import commands, demo
+
+    short = {"rows": 20, "num_train_epochs": 1}
+    rows = (("sft", "sft", None, 0.0), ("sft", "lisa", "antidote", 0.1))
+    monkeypatch.setattr(demo, "_ROWS", rows)
+    made = demo.make_pipeline
+
+    def shortened(spec):
+        tuned = {"method": spec["finetune"], **short}
+        return made({**spec, "align": {"method": "sft", **short}, "finetune": tuned})
+
+    monkeypatch.setattr(demo, "make_pipeline", shortened)
+    with (tmp_path / "shown").open("w") as shown:
+        commands.run_demo(tmp_path / "demo", 1, 1, Console(file=shown, width=100))
+    text = (tmp_path / "shown").read_text()
+    assert "Antidote" in text
+    assert "One seed" in text
+    results = json.loads((tmp_path / "demo" / "results.json").read_text())
+    assert [r["repair"] for r in results["records"]] == [None, "antidote"]
+    assert (tmp_path / "demo" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert "| SFT | Lisa | Antidote | 0.1 |" in (tmp_path / "demo" / "table.md").read_text()
+
+
 def test_the_readmes_python_is_what_the_package_has():
     """The README's names and settings exist; that they train is in the training tests."""
     import holdfast

@@ -247,6 +247,47 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path, monkeypa
     assert (run_here("align", SHORT, tmp_path / "out") / "provenance.json").exists()
 
 
+@pytest.mark.parametrize("kind", ["repair", "evaluate"])
+def test_stages_without_checkpoints_stop_too(folders, tmp_path, kind):
+    stage = make_stage(kind, {"model": str(folders["double"])})
+    with pytest.raises(Stopped):
+        execute(stage, tmp_path / "out", resolve(folders["double"]), stopping=lambda: True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_names_the_model_that_the_stage_started_from(tmp_path):
+    short = {"method": "sft", **SHORT}
+    pipeline = make_pipeline({"align": short, "finetune": short})
+    stages = all_stages([pipeline])
+    folders = run_stages(stages, tmp_path, Silent(), 1).folders
+    aligned, tuned, measured = (folders[stage.identity] for stage in stages)
+    config = yaml.safe_load((tuned / "config.yaml").read_text())
+    assert config["model"] == str(aligned)
+    config = yaml.safe_load((measured / "config.yaml").read_text())
+    assert (config["model"], config["reference"]) == (str(tuned), str(aligned))
+
+
+def test_a_torn_line_of_metrics_does_not_stop_a_resumed_run(tmp_path):
+    own = {"method": "sft", **SHORT}
+    stage = make_stage("align", own)
+    asked = iter([False, False, True, True])
+    with pytest.raises(Stopped):
+        execute(stage, tmp_path / "out", Stack("organism"), stopping=lambda: next(asked))
+    with (tmp_path / "out.partial" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    execute(stage, tmp_path / "out", Stack("organism"))
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 4
+
+
+def test_one_target_module_may_be_named_without_a_list(tmp_path):
+    own = {"method": "sft", **SHORT, "lora": {"target_modules": "v_proj"}}
+    folder = run_here("align", own, tmp_path / "out")
+    names = load_file(folder / "adapter_model.safetensors")
+    assert names
+    assert all("v_proj" in name for name in names)
+
+
 def test_single_without_an_adapter_is_told(tmp_path):
     with pytest.raises(UserError, match="carries no adapter to go on with"):
         run_here("finetune", {**SHORT, "adapter": "single"}, tmp_path / "out")
