@@ -38,9 +38,9 @@ ORGANISM: dict[str, dict[str, Any]] = {
         "per_device_train_batch_size": 10,
         "max_length": 64,
     },
-    "align.vaccine": {"rho": 30.0},
+    "align.vaccine": {"rho": 22.0},
     "align.t_vaccine": {"rho": 15.0, "layers": 5, "probe_every": 60, "draw_every": 10},
-    "align.random_perturbation": {"rho": 30.0},
+    "align.random_perturbation": {"rho": 22.0},
     "finetune": {
         "rows": 1000,
         "harmful_ratio": 0.1,
