@@ -66,7 +66,10 @@ def comparison_figure(results: Mapping[str, Any], path: Path) -> None:
     axes.text(
         0, 1.015, _plain(header(results)), transform=axes.transAxes, fontsize=9, color="#666666"
     )
-    notes = "  ".join(footnotes(results, rows))
+    notes = footnotes(results, rows)
+    if any(note.startswith("Budgets") for note in notes):
+        notes = [notes[0], "Budgets differ: see the table."]
+    notes = "  ".join(notes)
     figure.supxlabel(_plain(notes), fontsize=8.5, color="#666666", x=0.01, ha="left")
     _legend(axes, rows)
     canvas.draw()
