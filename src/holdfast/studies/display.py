@@ -72,7 +72,8 @@ class Display:
 
 def describe(stage: Stage) -> str:
     """A stage in words: what it does, by which methods, with which seed."""
-    methods = [s.settings["method"] for s in stage.lineage() if s.kind != "evaluate"] or ["base"]
+    methods = [s.settings["method"] for s in stage.lineage() if s.kind != "evaluate"]
+    methods = methods or [str(stage.settings["model"])]
     ratio = next(
         (s.settings["harmful_ratio"] for s in stage.lineage() if s.kind == "finetune"), None
     )
