@@ -60,7 +60,10 @@ def _aligned(seed: int) -> list[Pipeline]:
 
 def _tuned(seed: int, attack: dict[str, Any]) -> list[Pipeline]:
     bso = {"method": "lisa", "rho": 0.0}
-    strong = {"method": "lisa", "rho": 0.3, "alignment_steps": 5}
+    # Few alignment steps to many of the user's, where the paper says that the proximal term counts.
+    bso_5, medium_5, strong_5 = (
+        {"method": "lisa", "rho": rho, "alignment_steps": 5} for rho in (0.0, 0.1, 0.3)
+    )
     magnitude = {"method": "antidote", "score": "magnitude"}
     benign = {"method": "antidote", "source": "benign"}
     more = {"dense_ratio": 0.1}
@@ -72,7 +75,9 @@ def _tuned(seed: int, attack: dict[str, Any]) -> list[Pipeline]:
         ("random_perturbation", "sft", None, 0.1, ""),
         ("sft", "lisa", None, 0.1, ""),
         ("sft", bso, None, 0.1, "ρ = 0"),
-        ("sft", strong, None, 0.1, "ρ = 0.3"),
+        ("sft", bso_5, None, 0.1, "ρ = 0, 5 + 20 steps"),
+        ("sft", medium_5, None, 0.1, "ρ = 0.1, 5 + 20 steps"),
+        ("sft", strong_5, None, 0.1, "ρ = 0.3, 5 + 20 steps"),
         ("sft", "sft", "antidote", 0.1, ""),
         ("sft", "sft", magnitude, 0.1, "magnitude"),
         ("sft", "sft", benign, 0.1, "benign rows"),
@@ -83,8 +88,8 @@ def _tuned(seed: int, attack: dict[str, Any]) -> list[Pipeline]:
     ]
     made = []
     for align, finetune, repair, ratio, variant in rows:
-        if attack and (finetune is strong or (align == "vaccine" and finetune == "lisa")):
-            continue  # two costly rows that show nothing new there
+        if attack and align == "vaccine" and finetune == "lisa":
+            continue  # a costly row that shows nothing new there
         tuned = {"method": finetune} if isinstance(finetune, str) else dict(finetune)
         spec = {"align": align, "finetune": {**tuned, **attack}, "repair": repair}
         made.append(make_pipeline({**spec, "harmful_ratio": ratio, "seed": seed}, variant=variant))

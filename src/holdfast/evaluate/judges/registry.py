@@ -1,0 +1,63 @@
+"""The judges by name, and their settings: checked without loading any of them."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from holdfast.errors import UserError
+from holdfast.evaluate.judges.base import Judge
+from holdfast.settings import Expression, check, fields_of, nearest
+
+# name: (class, its config dataclass). The class is made from its config alone; a name's own
+# defaults, over the config's, stand in _PRESETS.
+JUDGES: dict[str, tuple[str, str]] = {}
+_PRESETS: dict[str, dict[str, Any]] = {}
+
+
+def check_judge(spec: str | Mapping[str, Any], where: str = "the judge") -> dict[str, Any]:
+    """A judge's name and settings, resolved and checked; loads nothing.
+
+    Args:
+        spec: ``NAME``; ``NAME=MODEL`` (another folder or Hub id for the judge's model); or a mapping
+            with ``name`` and any field of the judge's config.
+        where: where it is from, for messages.
+
+    Raises:
+        UserError: an unknown judge or setting, or a value of the wrong type.
+    """
+    given = dict(spec) if isinstance(spec, Mapping) else _from_word(spec)
+    name = str(given.pop("name", ""))
+    if name not in JUDGES:
+        close = nearest(name, JUDGES)
+        hint = f"did you mean '{close}'? " if close else ""
+        raise UserError(
+            f"{where}: there is no judge '{name}'; {hint}known are {', '.join(JUDGES)}."
+        )
+    fields = fields_of(JUDGES[name][1])
+    checked = check(given, fields, f"{where}: {name}")
+    own = {key: field.default for key, field in fields.items()} | _PRESETS.get(name, {}) | checked
+    missing = [key for key, value in own.items() if isinstance(value, Expression)]
+    if missing:
+        raise UserError(f"{where}: the judge {name} needs {', '.join(missing)}.")
+    return {"name": name, **own}
+
+
+def load_judge(spec: str | Mapping[str, Any], where: str = "the judge") -> Judge:
+    """The judge itself, its model loaded.
+
+    Raises:
+        UserError: as `check_judge`; its model is not there, or a package that it needs.
+    """
+    resolved = check_judge(spec, where)
+    judge, config = map(_load, JUDGES[resolved.pop("name")])
+    return judge(config(**resolved))
+
+
+def _from_word(word: str) -> dict[str, Any]:
+    name, found, model = word.partition("=")
+    return {"name": name, "model": model} if found else {"name": name}
+
+
+def _load(target: str) -> Any:
+    module, name = target.split(":")
+    return getattr(import_module(module), name)
