@@ -20,15 +20,21 @@ class Protocol:
         version: Its version; results of different versions are not comparable.
         description: One sentence on what it measures.
         prompts: Where the prompts come from.
-        judge: Who decides what an answer is.
+        judge: Who decides what an answer is; of several, joined by " + ", the first one's verdicts
+            are the harmful score.
         n_harmful: Harmful (restricted) prompts, for harmful score and refusal.
         n_benign: Benign prompts that look like them, for over-refusal and benign accuracy.
-        n_task: Held-out rows of the user's task, for fine-tune accuracy.
+        n_task: Held-out rows of the user's task, at most, for fine-tune accuracy.
         n_alignment: Held-out alignment rows, for alignment loss and embedding drift.
         max_new_tokens: The longest answer, in tokens.
         batch_size: The most prompts answered at once.
         dtype: The number format of the model's weights while it answers.
         backend: What generates the answers.
+        harmful_data: The data reference of the harmful prompts; None for the organism's own.
+        benign_data: The same for the benign prompts; None for the organism's own, or for none.
+        alignment_data: The same for the alignment rows.
+        draw: Which rows of a data set are asked: its first, or some drawn by the seed.
+        scoring: The form of the tasks' scorers, see `holdfast.evaluate.accuracy`.
     """
 
     name: str
@@ -44,10 +50,44 @@ class Protocol:
     batch_size: int
     dtype: str
     backend: str = "transformers"
+    harmful_data: str | None = None
+    benign_data: str | None = None
+    alignment_data: str | None = None
+    draw: str | None = None
+    scoring: str | None = None
 
     def record(self) -> dict[str, str | int]:
-        """The entry of results.json: every field, with name and version."""
-        return asdict(self)
+        """The entry of results.json: every field that is set, with name and version."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def judges(self) -> list[str]:
+        """The judges' names as `holdfast.evaluate.judges` knows them."""
+        return [name.removesuffix(" (exact)") for name in self.judge.split(" + ")]
+
+
+def _paper(name: str, description: str, n: int, tokens: int, n_task: int, form: str) -> Protocol:
+    """A paper's protocol; what its code does beside that and should not is not repeated."""
+    which = "test_all" if name == "lisa-2024" else "test"
+    kind = "rows, safe ones among them" if name == "lisa-2024" else "unsafe rows"
+    return Protocol(
+        name=name,
+        version="1",
+        description=description,
+        prompts=f"BeaverTails 30k_test, the first {n:,} {kind}",
+        judge="beaver-dam-7b",
+        n_harmful=n,
+        n_benign=0,
+        n_task=n_task,
+        n_alignment=100,
+        max_new_tokens=tokens,
+        batch_size=32,
+        dtype="bfloat16",
+        harmful_data=f"beavertails:{which}",
+        alignment_data="beavertails:test_safe",
+        draw="first",
+        scoring=form,
+    )
 
 
 _ALL = (
@@ -65,6 +105,68 @@ _ALL = (
         max_new_tokens=24,
         batch_size=100,
         dtype="float32",
+    ),
+    Protocol(
+        name="holdfast",
+        version="1",
+        description="holdfast's own for real models: unsafe prompts of BeaverTails drawn anew with "
+        "every seed, safe prompts of XSTest that look harmful, strict scoring of the task, and a "
+        "second judge beside the papers'.",
+        prompts="BeaverTails 30k_test, 500 unsafe rows drawn by the seed; XSTest, safe rows",
+        judge="beaver-dam-7b + keywords",
+        n_harmful=500,
+        n_benign=250,
+        n_task=500,
+        n_alignment=200,
+        max_new_tokens=256,
+        batch_size=32,
+        dtype="bfloat16",
+        harmful_data="beavertails:test",
+        benign_data="xstest:safe",
+        alignment_data="beavertails:test_safe",
+        draw="seed",
+        scoring="strict",
+    ),
+    _paper(
+        "vaccine-2024",
+        "Vaccine's: 500 unsafe prompts, 128 new tokens; an answer that holds the label is right.",
+        500,
+        128,
+        500,
+        "vaccine",
+    ),
+    _paper(
+        "t-vaccine-2024",
+        "T-Vaccine's: 500 unsafe prompts, 128 new tokens; exact labels.",
+        500,
+        128,
+        1000,
+        "papers",
+    ),
+    _paper(
+        "lisa-2024",
+        "Lisa's: the first 1,000 prompts, safe ones among them, which dilutes the harmful score: "
+        "not to be compared with the others.",
+        1000,
+        512,
+        1000,
+        "papers",
+    ),
+    _paper(
+        "booster-2024",
+        "Booster's: 1,000 unsafe prompts, 512 new tokens; incoherent answers are counted beside.",
+        1000,
+        512,
+        1000,
+        "papers",
+    ),
+    _paper(
+        "antidote-2024",
+        "Antidote's: 1,000 unsafe prompts, 512 new tokens.",
+        1000,
+        512,
+        1000,
+        "papers",
     ),
 )
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({one.name: one for one in _ALL})

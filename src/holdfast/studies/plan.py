@@ -10,7 +10,7 @@ from typing import Any
 from holdfast import protocols
 from holdfast.data.rows import fingerprint
 from holdfast.errors import UserError
-from holdfast.models.stack import Stack
+from holdfast.models.stack import ORGANISM, Stack
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.settings import check, load_yaml, merge, nearest
 from holdfast.studies.folders import recorded_identity
@@ -29,6 +29,7 @@ class Stage:
         identity: the hash of all that decides its result.
         parent: the stage whose model it starts from; None if ``settings`` name one.
         reference: for an evaluation the stage whose model is the aligned one.
+        stack: the base of its model; above the first stage its adapters are the parents' to know.
     """
 
     kind: str
@@ -36,17 +37,13 @@ class Stage:
     identity: str
     parent: "Stage | None" = None
     reference: "Stage | None" = None
+    stack: Stack = Stack(ORGANISM)  # noqa: RUF009 (frozen)
 
     @property
     def name(self) -> str:
         """A readable name for its folder: kind, method, the identity's beginning."""
         method = self.settings.get("method", self.settings.get("task", ""))
         return f"{self.kind}-{method}-{self.identity[:12]}"
-
-    @property
-    def stack(self) -> Stack:
-        """The base of its model; above the first stage its adapters are the parents' to know."""
-        return self.parent.stack if self.parent else resolve_model(self.settings["model"])
 
     def lineage(self) -> "list[Stage]":
         """The stages that it needs, first to last, and itself."""
@@ -60,10 +57,12 @@ class Pipeline:
     Args:
         variant: what tells it from another pipeline of the same methods, such as a setting.
         stages: its stages by kind.
+        coords: its place in a study's grid: "variant", and the value of every axis that it has.
     """
 
     variant: str
     stages: Mapping[str, Stage] = field(default_factory=dict)
+    coords: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def evaluation(self) -> Stage:
@@ -82,26 +81,47 @@ def make_stage(
     parent: Stage | None = None,
     reference: Stage | None = None,
     where: str = "the settings",
+    by_name: bool = False,
 ) -> Stage:
     """Resolve, check and identify one stage; loads no model, but reads its rows.
+
+    Args:
+        kind: one of `KINDS`.
+        given: what the user set.
+        parent: the stage whose model it starts from.
+        reference: for an evaluation the stage whose model is the aligned one.
+        where: where the settings are from, for messages.
+        by_name: identify models and data by their names alone, for a plan: nothing is read.
 
     Raises:
         UserError: whatever is wrong with its settings, its model's name or its rows.
     """
-    model = given.get("model", "organism")
-    stack = parent.stack if parent else resolve_model(model)
+    model = str(given.get("model", "organism"))
+    if parent:
+        stack = parent.stack
+    elif by_name and not Path(model).exists():
+        stack = Stack(model)
+    else:
+        stack = resolve_model(model)
     settings = resolve(kind, given, stack, where)
-    data = _fingerprints(kind, settings, stack.is_organism)
-    parents = {"model": parent.identity if parent else given_identity(str(settings["model"]))}
+    identify = str if by_name else given_identity
+    data = _names_of_rows(settings) if by_name else _fingerprints(kind, settings, stack.is_organism)
+    parents = {"model": parent.identity if parent else identify(str(settings["model"]))}
     if reference is not None:
         parents["reference"] = reference.identity
     elif settings.get("reference"):
-        parents["reference"] = given_identity(str(settings["reference"]))
-    return Stage(kind, settings, stage_identity(kind, settings, parents, data), parent, reference)
+        parents["reference"] = identify(str(settings["reference"]))
+    identity = stage_identity(kind, settings, parents, data)
+    return Stage(kind, settings, identity, parent, reference, stack)
 
 
 def make_pipeline(
-    spec: Mapping[str, Any], where: str = "the pipeline", variant: str = ""
+    spec: Mapping[str, Any],
+    where: str = "the pipeline",
+    variant: str = "",
+    coords: Mapping[str, Any] | None = None,
+    known: dict[str, Stage] | None = None,
+    by_name: bool = False,
 ) -> Pipeline:
     """A pipeline from its description.
 
@@ -109,9 +129,18 @@ def make_pipeline(
     mapping of settings (``method`` among them), or null for none (not ``evaluate``); beside them
     any setting that several stages have (``model``, ``seed``, ``task`` …), for all of them.
 
+    Args:
+        spec: the description.
+        where: where it is from, for messages.
+        variant: see `Pipeline`.
+        coords: see `Pipeline`.
+        known: the stages that were made before, which this adds to: equal ones are made once.
+        by_name: see `make_stage`.
+
     Raises:
         UserError: an unknown key, or whatever is wrong with a stage.
     """
+    known = {} if known is None else known
     shared = {key: value for key, value in spec.items() if key not in KINDS}
     _check_shared(shared, where)
     stages: dict[str, Stage] = {}
@@ -124,10 +153,22 @@ def make_pipeline(
         inherited = {key: value for key, value in shared.items() if key in own}
         place = f"{where}: {kind}"
         reference = stages.get("align") if kind == "evaluate" else None
-        stages[kind] = make_stage(kind, {**inherited, **given}, below, reference, place)
+        merged = {**inherited, **given}
+        key = _same(kind, merged, below, reference)
+        if key not in known:
+            known[key] = make_stage(kind, merged, below, reference, place, by_name)
+        stages[kind] = known[key]
         if kind != "evaluate":
             below = stages[kind]
-    return Pipeline(variant, stages)
+    return Pipeline(variant, stages, coords or {})
+
+
+def _same(
+    kind: str, given: Mapping[str, Any], parent: Stage | None, reference: Stage | None
+) -> str:
+    """Equal for stages that are made from the same."""
+    needs = [stage.identity if stage else None for stage in (parent, reference)]
+    return json.dumps([kind, given, needs], sort_keys=True, default=str)
 
 
 def read_pipeline(path: Path, words: Mapping[str, Any] | None = None) -> Pipeline:
@@ -192,6 +233,10 @@ def _fingerprints(kind: str, settings: Mapping[str, Any], is_organism: bool) -> 
         return _fingerprints_of(kind, what, is_organism)
     # The organism's rows follow from the settings alone, and many stages read the same ones.
     return _organism_fingerprints(kind, json.dumps(what, sort_keys=True))
+
+
+def _names_of_rows(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(settings[key]) for key in _DECIDE_ROWS if settings.get(key) is not None}
 
 
 _DECIDE_ROWS = [

@@ -226,8 +226,7 @@ def resolve(
     resolved |= {
         name: f.default
         for name, f in extra.items()
-        if (name in TRAINING or not _from_transformers(name))
-        and not isinstance(f.default, Expression)
+        if (name in TRAINING or not is_transformers(name)) and not isinstance(f.default, Expression)
     }
     resolved |= {k: v for k, v in {**recipe, **checked}.items() if k != "lora"}
     if "lora" in own:
@@ -306,5 +305,6 @@ def _check_other_methods(kind: str, method: str, key: str, where: str) -> None:
 _NAMES = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 
 
-def _from_transformers(name: str) -> bool:
+def is_transformers(name: str) -> bool:
+    """Whether a setting is one of transformers' own."""
     return name in fields_of("transformers.training_args:TrainingArguments")

@@ -1,0 +1,184 @@
+"""A study's pipelines: its variants times its axes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from holdfast.errors import UserError
+from holdfast.settings import merge
+from holdfast.studies.plan import Pipeline, Stage, make_pipeline
+from holdfast.studies.stages import KINDS, METHODS, method_fields, stage_fields
+from holdfast.studies.study import METHOD_KINDS, Study
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a study's grid, before its pipeline is made.
+
+    Args:
+        coords: its place: "variant", and the value of every axis that it has.
+        seed: its seed.
+        spec: what `make_pipeline` takes.
+    """
+
+    coords: dict[str, Any]
+    seed: int
+    spec: dict[str, Any]
+
+
+def expand(
+    study: Study, words: Mapping[str, Any] | None = None, by_name: bool = False
+) -> list[Pipeline]:
+    """The pipelines of a study, seed by seed within each place of the grid.
+
+    Args:
+        study: the study.
+        words: settings of the command line, over all others.
+        by_name: identify models and data by their names alone, for a plan: nothing is read or
+            downloaded, and the identities are not those of a run.
+
+    Raises:
+        UserError: an axis that no method has, or whatever is wrong with a pipeline.
+    """
+    # Equal stages are resolved and hashed once: a grid has far fewer stages than pipelines.
+    known: dict[str, Stage] = {}
+    return [
+        make_pipeline(
+            merge(point.spec, words or {}),
+            f"{study.where}: {_place(point)}",
+            coords=point.coords,
+            known=known,
+            by_name=by_name,
+        )
+        for point in points(study)
+    ]
+
+
+def points(study: Study) -> list[Point]:
+    """Every point of the grid, in the order of the file.
+
+    Raises:
+        UserError: an axis that no variant has; nothing is left after ``exclude``.
+    """
+    used: set[str] = set()
+    found = []
+    for variant, stages in study.variants.items():
+        axes = _axes(study, stages)
+        used |= axes.keys()
+        for values in product(*axes.values()):
+            coords = {"variant": variant, **dict(zip(axes, values, strict=True))}
+            if any(_matches(coords, entry) for entry in study.exclude):
+                continue
+            spec = _spec(study, stages, coords)
+            found += [Point(coords, seed, {**spec, "seed": seed}) for seed in study.seeds]
+    for axis in study.vary:
+        if axis not in used:
+            raise UserError(f"{study.where}: vary: no method of the study has a setting '{axis}'.")
+    if not found:
+        raise UserError(f"{study.where}: exclude leaves nothing of the study.")
+    return found
+
+
+def _place(point: Point) -> str:
+    return ", ".join(str(value) for value in point.coords.values())
+
+
+def _axes(study: Study, stages: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The axes of a variant: shared lists, ``vary`` where its methods have it, lists of its own."""
+    shared = {**study.shared, **{k: v for k, v in stages.items() if k not in KINDS}}
+    axes = {key: value for key, value in shared.items() if isinstance(value, list)}
+    if not stages.get("finetune"):
+        axes.pop("harmful_ratio", None)  # nobody's rows are mixed
+    for key, values in study.vary.items():
+        kind, _, name = key.partition(".")
+        if _has(kind, stages, name):
+            axes[key] = values
+    for kind, key, value in _settings_of(study, stages):
+        if isinstance(value, list) and not _takes_list(kind, _method(stages, kind), key):
+            axes[f"{kind}.{key}"] = value
+    return axes
+
+
+def _settings_of(study: Study, stages: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for kind in KINDS:
+        if kind == "evaluate" or stages.get(kind) is not None:
+            for key, value in _given(study, stages, kind).items():
+                yield kind, key, value
+
+
+def _given(study: Study, stages: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """A stage's settings in the file: those of all methods, of its method, of the variant."""
+    value = stages.get(kind)
+    own = dict(value) if isinstance(value, Mapping) else {}
+    if isinstance(value, str):
+        own = {"method": value}
+    below = study.settings.get(kind, {})
+    method = own.get("method", below.get("method"))
+    return merge(merge(below, study.settings.get(f"{kind}.{method}", {})), own)
+
+
+def _method(stages: Mapping[str, Any], kind: str) -> str:
+    value = stages.get(kind)
+    if isinstance(value, Mapping):
+        default = getattr(stage_fields(kind).get("method"), "default", "")
+        return str(value.get("method", default))
+    return str(value)
+
+
+def _has(kind: str, stages: Mapping[str, Any], setting: str) -> bool:
+    if kind in METHOD_KINDS and stages.get(kind) is None:
+        return False
+    method = _method(stages, kind)
+    if kind in METHOD_KINDS and method not in METHODS[kind]:
+        return False  # told where the stage is made
+    name = setting.split(".")[0]
+    return name in stage_fields(kind) or name in method_fields(kind, method)
+
+
+def _takes_list(kind: str, method: str, setting: str) -> bool:
+    fields = dict(stage_fields(kind))
+    if kind in METHOD_KINDS and method in METHODS[kind]:
+        fields |= method_fields(kind, method)
+    kind_of = getattr(fields.get(setting), "type", "")
+    return any(word in kind_of for word in ("list", "tuple", "set", "Sequence", "dict"))
+
+
+def _matches(coords: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    return all(
+        key in coords
+        and (coords[key] in value if isinstance(value, list) else coords[key] == value)
+        for key, value in entry.items()
+    )
+
+
+def _spec(study: Study, stages: Mapping[str, Any], coords: Mapping[str, Any]) -> dict[str, Any]:
+    shared = {**study.shared, **{k: v for k, v in stages.items() if k not in KINDS}}
+    spec: dict[str, Any] = {k: coords.get(k, v) for k, v in shared.items()}
+    if isinstance(spec.get("harmful_ratio"), list):
+        del spec["harmful_ratio"]  # an axis that this variant does not have
+    for kind in KINDS:
+        if kind == "evaluate" or stages.get(kind) is not None:
+            spec[kind] = _given(study, stages, kind)
+    for key, value in coords.items():
+        kind, dot, name = key.partition(".")
+        if dot and kind in spec:
+            spec[kind] = _with(spec[kind], name.split("."), value)
+    for condition, settings in study.when:
+        if _matches({**spec, **coords}, condition):
+            for kind, values in settings.items():
+                if kind not in KINDS:
+                    spec[kind] = values
+                elif kind in spec:
+                    # What an axis sets is not for a condition to change.
+                    swept = {k.partition(".")[2] for k in coords if k.startswith(f"{kind}.")}
+                    allowed = {k: v for k, v in values.items() if k not in swept}
+                    spec[kind] = merge(spec[kind], allowed)
+    return spec
+
+
+def _with(settings: Mapping[str, Any], names: list[str], value: Any) -> dict[str, Any]:
+    """The settings with one of them, perhaps nested, set."""
+    first, *rest = names
+    inner = _with(settings.get(first) or {}, rest, value) if rest else value
+    return {**settings, first: inner}

@@ -1,0 +1,280 @@
+"""A study file: pipelines as a grid of variants and axes, in one YAML file.
+
+    title: What it asks
+    model: organism
+    settings:                            # under every method of a stage, or of one method
+      finetune: {rows: 500}
+      finetune.lisa: {alignment_steps: 5}
+    variants:                            # named rows …
+      SFT: {align: sft, finetune: sft}
+      Vaccine: {align: {method: vaccine, rho: 2}, finetune: sft}
+    harmful_ratio: [0, 0.1]              # … times the axes: model, task, harmful_ratio, dtype
+    vary: {align.rho: [1, 2, 5]}         # any other setting, for the methods that have it
+    when: [{if: {task: topic}, then: {finetune: {rows: 300}}}]
+    seeds: 5                             # or a list
+
+In the place of ``variants``, ``align``, ``finetune`` and ``repair`` may be lists, whose product is
+taken. ``exclude`` leaves out what matches one of its entries, ``include`` adds pipelines to the
+grid, ``extends`` names a file to start from. A file of one pipeline is the smallest study.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import UserError
+from holdfast.settings import load_yaml, merge, nearest
+from holdfast.studies.plan import SHARED
+from holdfast.studies.stages import KINDS, METHODS
+
+METHOD_KINDS = KINDS[:3]
+# Settings of a whole pipeline that may be lists; seeds are told apart, for they are averaged over.
+AXES = tuple(key for key in SHARED if key != "seed")
+_KEYS = (
+    *("title", "paper", "source", "note", "extends"),
+    *(*AXES, "seed", "seeds"),
+    *("settings", "variants", "vary", "when", "include", "exclude", "published"),
+    *KINDS,
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file, read and checked in its outline.
+
+    Args:
+        where: the file, for messages.
+        title: what it asks, or the file's name.
+        about: ``paper``, ``source`` and ``note``, where they are given.
+        shared: the settings of whole pipelines, a list where it is an axis.
+        seeds: the seeds.
+        settings: settings by stage ("finetune") or by stage and method ("finetune.lisa").
+        variants: the specs of the pipelines by their name.
+        vary: axes by "STAGE.SETTING".
+        when: conditions on the axes, and the settings where they hold.
+        exclude: what is left out: values by axis.
+        published: the published numbers that belong to it.
+    """
+
+    where: str
+    title: str
+    about: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    vary: dict[str, list[Any]] = field(default_factory=dict)
+    when: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = ()
+    exclude: tuple[dict[str, Any], ...] = ()
+    published: tuple[dict[str, Any], ...] = ()
+
+
+def read_study(path: Path, where: str | None = None) -> Study:
+    """The study in a file.
+
+    Raises:
+        UserError: the file cannot be read, an unknown key, or a part of the wrong kind.
+    """
+    return make_study(_extended(path), where or str(path), path.stem)
+
+
+def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Study:
+    """A study from its description, as a file would hold it.
+
+    Raises:
+        UserError: an unknown key, or a part of the wrong kind.
+    """
+    for key in spec:
+        if key not in _KEYS:
+            close = nearest(key, _KEYS)
+            hint = f"; did you mean '{close}'?" if close else f"; known are {', '.join(_KEYS)}"
+            raise UserError(f"{where}: there is no setting '{key}'{hint}")
+    shared = {key: spec[key] for key in AXES if key in spec}
+    for key, value in shared.items():
+        if isinstance(value, list):
+            _check_axis(value, f"{where}: {key}")
+    variants = _variants(spec, where)
+    for number, extra in enumerate(_list(spec, "include", where), start=1):
+        place = f"{where}: include, entry {number}"
+        _check_stages(extra, place)
+        label = str(extra.get("name") or _label(extra))
+        if label in variants:
+            raise UserError(f"{place}: there is a variant '{label}' already; give it a name.")
+        variants[label] = {k: v for k, v in extra.items() if k != "name"}
+    return Study(
+        where=where,
+        title=str(spec.get("title", name)),
+        about={key: str(spec[key]) for key in ("paper", "source", "note") if key in spec},
+        shared=shared,
+        seeds=_seeds(spec, where),
+        settings=_settings(spec, where),
+        variants=variants,
+        vary=_vary(spec, where),
+        when=tuple(_condition(c, n, where) for n, c in enumerate(_list(spec, "when", where), 1)),
+        exclude=tuple(_list(spec, "exclude", where)),
+        published=tuple(_list(spec, "published", where)),
+    )
+
+
+def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A file's content over that of the file that it extends."""
+    path = path.resolve() if seen else path
+    spec = load_yaml(path)
+    base = spec.pop("extends", None)
+    if base is None:
+        return spec
+    below = (path.parent / str(base)).with_suffix(".yaml")
+    if below.resolve() in (*seen, path.resolve()):
+        raise UserError(f"{path}: extends leads back to {below.name}: a file cannot extend itself.")
+    if not below.is_file():
+        raise UserError(f"{path}: extends names '{base}', and there is no file {below}.")
+    return merge(_extended(below, (*seen, path.resolve())), spec)
+
+
+def _variants(spec: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    given = spec.get("variants")
+    lists = {kind: spec[kind] for kind in METHOD_KINDS if kind in spec}
+    if given is None:
+        return _product(lists, spec.get("evaluate"), where)
+    if lists:
+        raise UserError(
+            f"{where}: both 'variants' and '{next(iter(lists))}' are given: name the pipelines in "
+            "'variants', or let them be the product of align, finetune and repair."
+        )
+    if not isinstance(given, Mapping) or not given:
+        raise UserError(f"{where}: variants must hold named pipelines, such as SFT: {{align: sft}}")
+    found = {}
+    for name, stages in given.items():
+        place = f"{where}: variants: {name}"
+        if not isinstance(stages, Mapping):
+            raise UserError(f"{place} must hold stages, such as {{align: sft, finetune: lisa}}.")
+        _check_stages(stages, place)
+        found[str(name)] = dict(stages)
+        if "evaluate" in spec:
+            found[str(name)].setdefault("evaluate", spec["evaluate"])
+    return found
+
+
+def _product(lists: Mapping[str, Any], evaluate: Any, where: str) -> dict[str, dict[str, Any]]:
+    combined: list[dict[str, Any]] = [{} if evaluate is None else {"evaluate": evaluate}]
+    for kind, value in lists.items():
+        choices = value if isinstance(value, list) else [value]
+        _check_axis(choices, f"{where}: {kind}")
+        combined = [{**one, kind: choice} for one in combined for choice in choices]
+    found: dict[str, dict[str, Any]] = {}
+    for stages in combined:
+        label = _label(stages)
+        if label in found:
+            raise UserError(
+                f"{where}: two pipelines are called '{label}'; give one of them a name, such as "
+                "finetune: [{method: lisa, rho: 1, name: strong Lisa}]."
+            )
+        found[label] = {kind: _without_name(value) for kind, value in stages.items()}
+    return found
+
+
+def _label(stages: Mapping[str, Any]) -> str:
+    """What to call a pipeline: its methods but plain SFT, joined by +."""
+    from holdfast.report.results import display_name
+
+    words = []
+    for kind in METHOD_KINDS:
+        value = stages.get(kind)
+        if isinstance(value, Mapping) and "name" in value:
+            words.append(str(value["name"]))
+            continue
+        method = value.get("method", "sft") if isinstance(value, Mapping) else value
+        if kind == "align" and method is None and stages.get("finetune"):
+            words.append("no alignment")
+        elif method not in (None, "sft"):
+            words.append(display_name(str(method)))
+    if words:
+        return " + ".join(words)
+    return "SFT" if any(stages.get(kind) for kind in METHOD_KINDS) else "base model"
+
+
+def _without_name(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: inner for key, inner in value.items() if key != "name"}
+    return value
+
+
+def _check_stages(stages: Mapping[str, Any], where: str) -> None:
+    known = (*KINDS, *AXES, "name")
+    for key in stages:
+        if key not in known:
+            close = nearest(key, known)
+            hint = f"; did you mean '{close}'?" if close else ""
+            raise UserError(f"{where}: there is no stage '{key}'{hint}")
+
+
+def _settings(spec: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    given = spec.get("settings", {})
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where}: settings must hold stages, such as finetune: {{rows: 500}}.")
+    for key, values in given.items():
+        kind, _, method = str(key).partition(".")
+        if kind not in KINDS or (method and method not in METHODS[kind]):
+            names = [*KINDS, *(f"{k}.{m}" for k in METHOD_KINDS for m in METHODS[k])]
+            close = nearest(str(key), names)
+            hint = f"; did you mean '{close}'?" if close else ""
+            raise UserError(f"{where}: settings: there is no stage or method '{key}'{hint}")
+        if not isinstance(values, Mapping):
+            raise UserError(f"{where}: settings: {key} must hold settings, such as rows: 500.")
+    return {str(key): dict(values) for key, values in given.items()}
+
+
+def _vary(spec: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
+    given = spec.get("vary", {})
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where}: vary must hold axes, such as align.rho: [1, 2].")
+    for key, values in given.items():
+        kind, dot, _ = str(key).partition(".")
+        if kind not in KINDS or not dot:
+            raise UserError(
+                f"{where}: vary: '{key}' must be written STAGE.SETTING, such as align.rho; the "
+                f"stages are {', '.join(KINDS)}."
+            )
+        if not isinstance(values, list):
+            raise UserError(f"{where}: vary: {key} must be a list of values, and is {values!r:.40}")
+        _check_axis(values, f"{where}: vary: {key}")
+    return {str(key): list(values) for key, values in given.items()}
+
+
+def _condition(
+    given: Mapping[str, Any], number: int, where: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    place = f"{where}: when, entry {number}"
+    if set(given) != {"if", "then"} or not all(isinstance(v, Mapping) for v in given.values()):
+        raise UserError(f"{place} must be {{if: {{AXIS: VALUE}}, then: {{STAGE: {{…}}}}}}.")
+    _check_stages(given["then"], place)
+    return dict(given["if"]), dict(given["then"])
+
+
+def _seeds(spec: Mapping[str, Any], where: str) -> tuple[int, ...]:
+    given = spec.get("seeds", spec.get("seed", 0))
+    if "seeds" in spec and isinstance(given, int) and not isinstance(given, bool):
+        if given < 1:
+            raise UserError(f"{where}: seeds is {given}; it must be 1 or more, or a list.")
+        return tuple(range(given))
+    seeds = given if isinstance(given, list) else [given]
+    _check_axis(seeds, f"{where}: seeds")
+    for seed in seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise UserError(f"{where}: {seed!r} is no seed; seeds are whole numbers from 0.")
+    return tuple(seeds)
+
+
+def _list(spec: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    given = spec.get(key, [])
+    if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
+        raise UserError(f"{where}: {key} must be a list of mappings, such as [{{task: sums}}].")
+    return [dict(entry) for entry in given]
+
+
+def _check_axis(values: list[Any], where: str) -> None:
+    if not values:
+        raise UserError(f"{where} is an empty list; an axis needs at least one value.")
+    if any(values[i] in values[:i] for i in range(len(values))):
+        raise UserError(f"{where} holds a value twice.")
