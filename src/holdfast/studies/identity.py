@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import organism
+from holdfast.models.fingerprint import folder_fingerprint
 from holdfast.models.stack import ORGANISM, Stack
 from holdfast.studies.stages import NEUTRAL
 
@@ -17,8 +18,6 @@ MECHANISMS: dict[str, int] = {}
 
 # Where things lie and what they are called decides no result: their content is hashed instead.
 _NAMES = {"model", "reference", "data", "harmful_data", "alignment_data"}
-_WHOLE_FILE = 64 * 2**20
-_PART = 4 * 2**20
 
 
 def stage_identity(
@@ -48,28 +47,6 @@ def model_identity(stack: Stack) -> str:
     elif Path(base).is_dir():
         base = folder_fingerprint(Path(base))
     return _hash([base, [folder_fingerprint(entry) for entry in stack.entries]])
-
-
-def folder_fingerprint(folder: Path) -> str:
-    """A hash of a model folder's weights and JSON files.
-
-    Of a file above 64 MiB the size, the beginning and the end count, so that a 13 GB model is
-    known in a moment; safetensors files say at their beginning what they hold.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.suffix not in (".safetensors", ".json") or path.name == "provenance.json":
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            if size <= _WHOLE_FILE:
-                digest.update(file.read())
-            else:
-                digest.update(file.read(_PART))
-                file.seek(-_PART, 2)
-                digest.update(file.read(_PART))
-    return digest.hexdigest()
 
 
 def _hash(content: Any) -> str:
