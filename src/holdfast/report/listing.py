@@ -9,6 +9,7 @@ from rich.table import Table
 from holdfast import organism
 from holdfast.errors import UserError
 from holdfast.protocols import PROTOCOLS
+from holdfast.protocols.papers import papers
 from holdfast.settings import nearest
 from holdfast.settings.fields import source_of
 from holdfast.studies.stages import METHODS
@@ -47,6 +48,8 @@ def print_lists(what: str | None, console: Console) -> None:
     }
     for name in WHAT if what is None else [what]:
         console.print(tables[name]())
+    if what == "papers":
+        _print_experiments(console)
 
 
 def _stages() -> Table:
@@ -70,6 +73,27 @@ def _papers() -> Table:
     for row in _PAPERS:
         table.add_row(*row)
     return table
+
+
+def _print_experiments(console: Console) -> None:
+    """The papers' experiments, with the reference by which each one runs."""
+    experiments = papers()
+    table = Table("reference", "what it varies", "in the paper", title="experiments")
+    table.title_justify = "left"
+    for number, experiment in enumerate(experiments):
+        following = experiments[number + 1 : number + 2]
+        table.add_row(
+            experiment.reference,
+            escape(experiment.title),
+            escape(experiment.source),
+            end_section=any(one.paper != experiment.paper for one in following),
+        )
+    console.print(table)
+    console.print(
+        "Plan one by `holdfast run REFERENCE --plan`; try it small by `holdfast run REFERENCE "
+        "--model organism`.",
+        highlight=False,
+    )
 
 
 def _protocols() -> Table:
