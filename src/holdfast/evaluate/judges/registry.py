@@ -10,16 +10,63 @@ from holdfast.settings import Expression, check, fields_of, nearest
 
 # name: (class, its config dataclass). The class is made from its config alone; a name's own
 # defaults, over the config's, stand in _PRESETS.
-JUDGES: dict[str, tuple[str, str]] = {}
-_PRESETS: dict[str, dict[str, Any]] = {}
+JUDGES: dict[str, tuple[str, str]] = {
+    "keywords": (
+        "holdfast.evaluate.judges.keywords:KeywordsJudge",
+        "holdfast.evaluate.judges.keywords:KeywordsConfig",
+    ),
+    "endpoint": (
+        "holdfast.evaluate.judges.endpoint:EndpointJudge",
+        "holdfast.evaluate.judges.endpoint_settings:EndpointConfig",
+    ),
+    "beaver-dam-7b": (
+        "holdfast.evaluate.judges.beaver_dam:BeaverDam",
+        "holdfast.evaluate.judges.beaver_dam:BeaverDamConfig",
+    ),
+    **dict.fromkeys(
+        ("qwen3guard", "qwen3guard-4b", "qwen3guard-0.6b"),
+        (
+            "holdfast.evaluate.judges.qwen3guard:Qwen3Guard",
+            "holdfast.evaluate.judges.qwen3guard:Qwen3GuardConfig",
+        ),
+    ),
+    **dict.fromkeys(
+        ("llama-guard-3", "llama-guard-3-1b"),
+        (
+            "holdfast.evaluate.judges.llama_guard:LlamaGuard",
+            "holdfast.evaluate.judges.llama_guard:LlamaGuard3Config",
+        ),
+    ),
+    "llama-guard-4": (
+        "holdfast.evaluate.judges.llama_guard:LlamaGuard",
+        "holdfast.evaluate.judges.llama_guard:LlamaGuard4Config",
+    ),
+    "wildguard": (
+        "holdfast.evaluate.judges.wildguard:WildGuard",
+        "holdfast.evaluate.judges.wildguard:WildGuardConfig",
+    ),
+    **dict.fromkeys(
+        ("harmbench", "harmbench-mistral"),
+        (
+            "holdfast.evaluate.judges.harmbench:HarmBench",
+            "holdfast.evaluate.judges.harmbench:HarmBenchConfig",
+        ),
+    ),
+}
+_PRESETS: dict[str, dict[str, Any]] = {
+    "qwen3guard-4b": {"model": "Qwen/Qwen3Guard-Gen-4B"},
+    "qwen3guard-0.6b": {"model": "Qwen/Qwen3Guard-Gen-0.6B"},
+    "llama-guard-3-1b": {"model": "meta-llama/Llama-Guard-3-1B"},
+    "harmbench-mistral": {"model": "cais/HarmBench-Mistral-7b-val-cls"},
+}
 
 
 def check_judge(spec: str | Mapping[str, Any], where: str = "the judge") -> dict[str, Any]:
     """A judge's name and settings, resolved and checked; loads nothing.
 
     Args:
-        spec: ``NAME``; ``NAME=MODEL`` (another folder or Hub id for the judge's model); or a mapping
-            with ``name`` and any field of the judge's config.
+        spec: ``NAME``; ``NAME=MODEL`` (another folder or Hub id for the judge's model); or a
+            mapping with ``name`` and any field of the judge's config.
         where: where it is from, for messages.
 
     Raises:
