@@ -1,0 +1,173 @@
+"""Published numbers beside one's own."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from holdfast.protocols import papers
+from holdfast.report.published import (
+    ABSENT,
+    NOT_RUN,
+    published_markdown,
+    published_rows,
+    published_table,
+)
+from holdfast.report.statistics import Estimate, over_seeds
+from holdfast.studies.grid import points
+from holdfast.studies.study import read_study
+
+PLACES = [
+    {"variant": variant, "harmful_ratio": ratio}
+    for variant in ("SFT", "Vaccine")
+    for ratio in (0, 0.1)
+]
+PAPER = {"protocol": {"name": "vaccine-2024", "version": "1"}}
+
+
+def metric(value, half=5.0, n=500):
+    return {"value": value, "low": value - half, "high": value + half, "n": n}
+
+
+def record(variant, ratio, seed, hs, fa=90.0, **more):
+    return {
+        "variant": variant,
+        "coords": {"variant": variant, "harmful_ratio": ratio},
+        "seed": seed,
+        "metrics": {"harmful_score": metric(hs), "finetune_accuracy": metric(fa, 2.0)},
+        **more,
+    }
+
+
+def results(*records, protocol=PAPER["protocol"]):
+    return {"schema_version": 1, "protocol": protocol, "records": list(records)}
+
+
+def text_of(table, width=200):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_a_place_with_two_seeds_beside_its_published_number():
+    found = results(record("SFT", 0.1, 43, 50.0), record("SFT", 0.1, 44, 54.0))
+    (row,) = published_rows(
+        found, [{"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.2, "FA": 94.4}], PLACES
+    )
+    cell = row.cells["HS"]
+    assert cell.ours == over_seeds(
+        [Estimate(50.0, 45.0, 55.0, 500), Estimate(54.0, 49.0, 59.0, 500)]
+    )
+    assert cell.difference == pytest.approx(52.0 - 55.2)
+    assert row.cells["FA"].difference == pytest.approx(90.0 - 94.4)
+
+
+def test_an_axis_that_is_not_named_is_averaged_within_each_seed():
+    found = results(
+        record("SFT", 0, 43, 40.0), record("SFT", 0.1, 43, 60.0), record("SFT", 0.1, 44, 99.0)
+    )
+    (row,) = published_rows(found, [{"variant": "SFT", "HS": 48.0}], PLACES)
+    # Seed 44 has run at one place only, and takes no part.
+    assert row.cells["HS"].ours == Estimate(50.0, 45.0, 55.0, 500)
+    assert row.cells["HS"].difference == pytest.approx(2.0)
+
+
+def test_what_is_not_there_says_why():
+    found = results(record("SFT", 0, 43, 40.0))
+    entries = [
+        {"variant": "EWC", "harmful_ratio": 0.1, "HS": 50.6},
+        {"variant": "Vaccine", "harmful_ratio": 0.1, "HS": 48.2},
+        {"variant": "SFT", "HS": 53.24},
+        {"variant": "SFT", "harmful_ratio": 0.0, "HS": 48.6, "memory_gb": 38.45},
+    ]
+    rows = published_rows(found, entries, PLACES)
+    assert [row.cells["HS"].state for row in rows] == [ABSENT, NOT_RUN, "1 of 2 run", ""]
+    assert rows[3].cells["HS"].difference == pytest.approx(-8.6)
+    assert rows[3].cells["memory_gb"].state == NOT_RUN
+
+
+def test_costs_are_those_of_the_last_training_stage():
+    cost = {
+        "align": {"steps": 10, "seconds": 99.0, "peak_memory_bytes": 5 * 2**30},
+        "finetune": {"steps": 1000, "seconds": 125.0, "peak_memory_bytes": 40 * 2**30},
+    }
+    found = results(record("SFT", 0.1, 43, 50.0, cost=cost))
+    entry = {"variant": "SFT", "harmful_ratio": 0.1, "seconds_per_step": 0.1155, "memory_gb": 47.97}
+    (row,) = published_rows(found, [entry], PLACES)
+    assert row.cells["seconds_per_step"].ours.value == pytest.approx(0.125)
+    assert row.cells["memory_gb"].ours.value == pytest.approx(40.0)
+    aligned = {"align": {"steps": 100, "seconds": 37.0, "peak_memory_bytes": 2**30}}
+    found = results(record("SFT", 0.1, 43, 50.0, cost=aligned))
+    (row,) = published_rows(found, [entry], PLACES)
+    assert row.cells["seconds_per_step"].ours.value == pytest.approx(0.37)
+    assert "reserved" in text_of(published_table(found, [entry], PLACES))
+
+
+def test_tables_show_numbers_states_and_differences():
+    found = results(record("SFT", 0.1, 43, 50.0), record("Vaccine", 0.1, 43, 41.04))
+    entries = [
+        {"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.2},
+        {"variant": "Vaccine", "harmful_ratio": 0.1, "HS": 48.2},
+        {"variant": "E*C", "harmful_ratio": 0.1, "HS": 50.6},
+        {"variant": "SFT", "FA": 94.4},
+    ]
+    sentence = "Ours asks 500 prompts, as the paper does."
+    text = text_of(published_table(found, entries, PLACES, [sentence]))
+    markdown = published_markdown(found, entries, PLACES, [sentence])
+    for shown in ("55.2", "50.0 [45.0, 55.0]", "-5.2", "41.0 [36.0, 46.0]", "-7.2", ABSENT, "mean"):
+        assert shown in text
+        assert shown.replace("[", r"\[").replace("]", r"\]") in markdown
+    assert sentence in text
+    assert sentence in markdown
+    assert r"E\*C" in markdown
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(lines) == 6
+    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
+    assert "not comparable" not in text + markdown
+
+
+@pytest.mark.parametrize(
+    "make", [published_markdown, lambda *a, **k: text_of(published_table(*a, **k))]
+)
+def test_a_reduced_run_says_so_in_the_title(make):
+    entry = [{"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.2}]
+    organism = results(record("SFT", 0.1, 0, 50.0), protocol={"name": "organism", "version": "1"})
+    warning = "not comparable in value, only in direction"
+    assert f"organism, reduced: {warning}" in make(organism, entry, PLACES)
+    trial = results(record("SFT", 0.1, 43, 50.0))
+    assert f"(reduced: {warning})" in make(trial, entry, PLACES, reduced=True)
+    assert warning not in make(trial, entry, PLACES)
+
+
+def test_empty_lists_are_harmless():
+    empty = results()
+    assert published_rows(empty, [], []) == []
+    assert "No published numbers" in text_of(published_table(empty, [], PLACES))
+    assert "No published numbers" in published_markdown(empty, [], PLACES, ["A difference."])
+    (row,) = published_rows({}, [{"variant": "SFT", "HS": 1.0}], PLACES)
+    assert row.cells["HS"].state == NOT_RUN
+
+
+@pytest.mark.parametrize("experiment", papers.papers(), ids=lambda e: e.reference)
+def test_every_papers_study_is_compared(experiment):
+    """A whole made-up run of it leaves no published number of a variant that exists unanswered."""
+    study = read_study(papers.find(experiment.reference))
+    grid = points(study)
+    cost = {"align": {"steps": 10, "seconds": 5.0, "peak_memory_bytes": 2**33}}
+    found = results(
+        *(
+            {
+                "variant": point.coords["variant"],
+                "coords": point.coords,
+                "seed": point.seed,
+                "metrics": {"harmful_score": metric(50.0), "finetune_accuracy": metric(90.0)},
+                "cost": cost,
+            }
+            for point in grid
+        )
+    )
+    rows = published_rows(found, study.published, [point.coords for point in grid])
+    assert len(rows) == len(study.published)
+    for row in rows:
+        expected = "" if row.place["variant"] in study.variants else ABSENT
+        assert {cell.state for cell in row.cells.values()} == {expected}
