@@ -31,6 +31,17 @@ def harmful_count(n: int, harmful_ratio: float) -> int:
     return int((Decimal(str(harmful_ratio)) * n).to_integral_value(ROUND_HALF_UP))
 
 
+def draw(rows: Sequence[R], n: int | None, seed: int | str) -> list[R]:
+    """Return n rows (all if n is None) drawn without replacement, in the order of the draw.
+
+    A larger n extends a smaller one, and the same seed draws the same in any process and version of
+    Python (`random.Random.shuffle` has its own generator here). Of fewer rows than n all are drawn.
+    """
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    return [rows[number] for number in order[:n]]
+
+
 def mix(
     harmful: Sequence[R], task_rows: Sequence[R], n: int, harmful_ratio: float, seed: int
 ) -> list[R]:

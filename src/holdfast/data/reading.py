@@ -1,10 +1,12 @@
-"""Rows from files: JSON lines, JSON, CSV and Parquet."""
+"""Rows from files: JSON lines, JSON, CSV and Parquet, text also compressed by gzip."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,15 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """Read a file's rows, in order: `.jsonl`, `.json` (a list), `.csv` or `.parquet`.
 
-    Text is UTF-8, with or without a byte order mark. CSV cells stay text; an empty one is "".
+    A text file may be compressed (`.jsonl.gz`). Text is UTF-8, with or without a byte order mark.
+    CSV cells stay text; an empty one is "".
 
     Raises:
         UserError: No such file, an unknown suffix, no row in it, broken text, or a row that is not
             an object; with the path, and with the line or the row (both count from 1).
     """
     path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(
             f"{path}: cannot read rows from a {suffix or 'suffixless'} file; "
@@ -44,7 +47,12 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise UserError(f"{path}: is no whole gzip file") from None
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
