@@ -8,6 +8,7 @@ from rich.console import Console
 from holdfast.protocols import papers
 from holdfast.report.published import (
     ABSENT,
+    LEFT_OUT,
     NOT_RUN,
     published_markdown,
     published_rows,
@@ -86,6 +87,15 @@ def test_what_is_not_there_says_why():
     assert rows[3].cells["memory_gb"].state == NOT_RUN
 
 
+def test_a_grid_without_the_papers_models_or_tasks():
+    found = results(record("SFT", 0.1, 43, 50.0))
+    at = {"variant": "SFT", "HS": 52.8, "harmful_ratio": 0.1}
+    rows = published_rows(found, [{**at, "model": "a"}, {**at, "model": "b"}], PLACES)
+    assert [row.cells["HS"].ours.value for row in rows] == [50.0, 50.0]
+    (row,) = published_rows(found, [{**at, "harmful_ratio": 0.5}], PLACES)
+    assert row.cells["HS"].state == LEFT_OUT
+
+
 def test_costs_are_those_of_the_last_training_stage():
     cost = {
         "align": {"steps": 10, "seconds": 99.0, "peak_memory_bytes": 5 * 2**30},
@@ -144,6 +154,7 @@ def test_empty_lists_are_harmless():
     assert published_rows(empty, [], []) == []
     assert "No published numbers" in text_of(published_table(empty, [], PLACES))
     assert "No published numbers" in published_markdown(empty, [], PLACES, ["A difference."])
+    assert published_rows({}, [{"variant": "SFT", "HS": 1.0}], [])[0].cells["HS"].ours is None
     (row,) = published_rows({}, [{"variant": "SFT", "HS": 1.0}], PLACES)
     assert row.cells["HS"].state == NOT_RUN
 

@@ -22,6 +22,7 @@ METRICS = {
 }
 ABSENT = "not in holdfast yet"
 NOT_RUN = "not run"
+LEFT_OUT = "left out"
 _TRAINING = ("finetune", "align")  # whose step a paper measures: the last stage that trains
 
 
@@ -33,7 +34,8 @@ class Cell:
         published: the paper's; HS and FA in percent.
         ours: the mean over our seeds, and over the axes that the entry does not name, with its
             interval; None where ``state`` says why.
-        state: "", "not run", "not in holdfast yet", or how much of a mean has run.
+        state: "", "not run", "not in holdfast yet" (no such variant in the study), "left out" (no
+            such place in its grid), or how much of a mean has run.
     """
 
     published: float
@@ -68,7 +70,8 @@ def published_rows(
 
     Seeds of one place are brought together by `over_seeds`. Where an entry leaves an axis out, each
     seed's mean over the axis comes first; its interval is the mean of the places' intervals, since
-    they share the prompts and so the luck of their choice.
+    they share the prompts and so the luck of their choice. An axis that the grid does not have (the
+    models of a study that runs on the organism) tells no rows apart.
 
     Args:
         results: what results.json holds; its records' "coords" say where they belong.
@@ -95,9 +98,12 @@ def _cell(
     records: Sequence[Mapping[str, Any]],
     places: Sequence[Mapping[str, Any]],
 ) -> Cell:
-    wanted = [coords for coords in places if _matches(coords, place)]
+    axes = {key for coords in places for key in coords}
+    at = {key: value for key, value in place.items() if key in axes}
+    wanted = [coords for coords in places if _matches(coords, at)]
     if not wanted:
-        return Cell(published, None, ABSENT)
+        known = any(coords["variant"] == place["variant"] for coords in places)
+        return Cell(published, None, LEFT_OUT if known or not places else ABSENT)
     found = [
         {r["seed"]: value for r in records if _at(r, coords) and (value := _value(r, metric))}
         for coords in wanted
