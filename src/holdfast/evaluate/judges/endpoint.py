@@ -170,6 +170,8 @@ class EndpointJudge:
         for future in as_completed(futures):
             try:
                 verdict = future.result()
+            except Halted:
+                continue  # on account of another one, which tells why
             except OverLimit:
                 # Requests under way may still come back: their replies are paid for.
                 late = sum(_is_told(other) for other in futures)
@@ -192,6 +194,13 @@ class EndpointJudge:
         )
 
     def _ask(self, client: ChatClient, key: str, item: Item) -> Verdict:
+        try:
+            return self._verdict(client, key, item)
+        except (UserError, OverLimit):
+            client.stopping.set()  # at once, and not when the main thread has come to it
+            raise
+
+    def _verdict(self, client: ChatClient, key: str, item: Item) -> Verdict:
         messages = self._messages(item)
         request = {"model": self.config.model, "messages": messages, **self._request}
         size = len(json.dumps(messages, ensure_ascii=False).encode())
