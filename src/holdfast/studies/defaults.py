@@ -42,6 +42,7 @@ ORGANISM: dict[str, dict[str, Any]] = {
     "align.t_vaccine": {"rho": 15.0, "layers": 5, "probe_every": 60, "draw_every": 10},
     "align.random_perturbation": {"rho": 22.0},
     "finetune": {
+        "task": "sums",
         "rows": 1000,
         "harmful_ratio": 0.1,
         "alignment_rows": 1000,
@@ -53,9 +54,10 @@ ORGANISM: dict[str, dict[str, Any]] = {
         "max_length": 64,
     },
     "finetune.lisa": {"rho": 0.03, "alignment_steps": 10, "user_steps": 20},
-    "repair": {"rows": 500, "max_length": 64, "batch_size": 50},
+    "repair": {"task": "sums", "rows": 500, "max_length": 64, "batch_size": 50},
     "repair.antidote": {"dense_ratio": 0.05},
     "repair.random_mask": {"dense_ratio": 0.05},
+    "evaluate": {"task": "sums"},
 }
 
 # The same wherever nothing better is known: common practice for LoRA on a 7B model.

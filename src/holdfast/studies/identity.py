@@ -17,7 +17,10 @@ from holdfast.studies.stages import NEUTRAL
 MECHANISMS: dict[str, int] = {}
 
 # Where things lie and what they are called decides no result: their content is hashed instead.
-_NAMES = {"model", "reference", "data", "harmful_data", "alignment_data"}
+_NAMES = {"model", "reference"}
+_NAMES |= {"data", "harmful_data", "alignment_data", "columns", "sampling"}
+# An evaluation's protocol and judges are hashed with all that is in them.
+_NAMES |= {"benign_data", "task_data", "protocol", "judges", "limit"}
 
 
 def stage_identity(

@@ -251,6 +251,8 @@ _DECIDE_ROWS = [
     "harmful_rows",
     "seed",
     "sample_seed",
+    "sampling",
+    "columns",
     "data",
     "harmful_data",
     "alignment_data",

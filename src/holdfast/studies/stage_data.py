@@ -1,14 +1,22 @@
-"""The rows that a stage reads, from the organism's world or from a user's files."""
+"""The rows that a stage reads, from the organism's world, a known data set or a user's files.
+
+Which rows are drawn and their order are decided apart:
+
+- Of a data set, ``sampling=first`` draws the first rows in its order, as the papers do, whatever
+  the seeds; ``sampling=random`` draws by ``sample_seed``. The organism always draws by it.
+- The order in training follows from ``data_seed``, or ``seed``, alone.
+"""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from holdfast import organism, protocols
-from holdfast.data.mixing import check_disjoint, harmful_count, mix
-from holdfast.data.reading import read_rows
+from holdfast import organism
+from holdfast.data import sources
+from holdfast.data.columns import checked
+from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
 from holdfast.data.rows import check_rows
 from holdfast.errors import UserError
+from holdfast.studies.evaluation_settings import evaluation_rows
 
 Rows = list[dict[str, Any]]
 
@@ -27,7 +35,8 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
     """
     make = {"align": _align, "finetune": _finetune, "repair": _repair, "evaluate": _evaluate}
     sets = make[kind](settings, is_organism)
-    check_disjoint(sets)
+    if kind != "evaluate":  # what is asked may be asked by two of its measures
+        check_disjoint(sets)
     return sets
 
 
@@ -60,43 +69,31 @@ def _repair(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
 
 
 def _evaluate(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
-    protocol = protocols.get(settings["protocol"])
-    if not is_organism:
-        raise UserError(
-            f"the protocol '{protocol.name}' asks the organism's own questions: it measures the "
-            "organism and models trained from it, no others."
-        )
-    counts = {
-        "test_restricted": protocol.n_harmful,
-        "test_benign": protocol.n_benign,
-        "test_task": protocol.n_task,
-        "test_alignment": protocol.n_alignment,
-    }
-    return {
-        role: organism.rows(role, n, settings["seed"], settings["task"])
-        for role, n in counts.items()
-    }
+    return evaluation_rows(settings)
 
 
 def _user_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
     """The user's rows: round(p·n) harmful ones among n, shuffled; all of a file with p = 0."""
     n, p, seed = settings["rows"], settings["harmful_ratio"], _sample_seed(settings)
+    if n is None and (p > 0 or (settings["data"] is None and is_organism)):
+        why = f"harmful_ratio is {p}, but rows is not set" if p > 0 else "rows is null"
+        raise UserError(f"{why}: say how many rows in all.")
+    count = harmful_count(n, p) if n and p > 0 else 0
+    wanted = None if n is None else n - count
     if settings["data"] is None and is_organism:
-        n = _count(settings, "rows")
-        wanted = n - harmful_count(n, p)
+        assert wanted is not None
         task = organism.rows("user_task", wanted, seed, settings["task"]) if wanted else []
     else:
-        task = _file(settings, "data", None)
+        task = _file(settings, "data", wanted)
     if p == 0:
-        return task[:n]
-    if n is None:
-        raise UserError(f"harmful_ratio is {p}, but rows is not set: say how many rows in all.")
-    count = harmful_count(n, p)
+        return task
+    assert n is not None
     if settings["harmful_data"] is None and is_organism:
         harmful = organism.rows("user_harmful", count, seed) if count else []
     else:
-        harmful = _file(settings, "harmful_data", None)
-    return mix(harmful, task, n, p, seed)
+        harmful = _file(settings, "harmful_data", count)
+    drawn = is_organism or settings["sampling"] == "random"
+    return mix(harmful, task, n, p, seed if drawn else 0)
 
 
 def _rows(
@@ -108,14 +105,21 @@ def _rows(
 
 
 def _file(settings: Mapping[str, Any], key: str, count: int | None) -> Rows:
-    path = settings[key]
-    if path is None:
+    """The rows of a data reference: all, or as many as are asked for and there."""
+    reference = settings[key]
+    if reference is None:
         raise UserError(
             f"{key} is not set: only the organism has rows of its own, so name a file of rows "
-            f"({key}=rows.jsonl)."
+            f"({key}=rows.jsonl), a known data set ({key}=beavertails:safe; `holdfast data list` "
+            f"names them) or one on the Hub ({key}=hub:owner/name:train)."
         )
-    rows = read_rows(Path(path))
-    check_rows(rows, path)
+    rows = sources.load(reference)
+    if sources.is_known(reference):
+        check_rows(rows, reference)
+    else:
+        rows = checked(rows, settings["columns"], reference)
+    if settings["sampling"] == "random":
+        return draw(rows, count, f"{key} {_sample_seed(settings)}")
     return rows[:count]
 
 

@@ -35,7 +35,16 @@ NEUTRAL = {
     "push_to_hub",
     "dataloader_num_workers",
     "dataloader_pin_memory",
+    "device_map",
 }
+
+Attention = (
+    Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None
+)
+
+
+# Tasks whose rows are a known data set of the same name.
+REAL_TASKS = ("sst2", "agnews", "gsm8k", "alpaca")
 
 
 @dataclass
@@ -62,15 +71,24 @@ class AlignStage:
     Args:
         model: the base: organism, a folder, or a model id on the Hub.
         method: the alignment method.
-        data: a file of alignment rows (harmful prompt and safe answer, benign rows among them); the
-            organism has its own.
-        rows: how many rows of it, from the first; all if not given.
-        harmful_data: a file of harmful rows that T-Vaccine probes with; the organism has its own.
+        data: alignment rows (harmful prompt and safe answer, benign rows among them): a file, a
+            known data set (beavertails:safe) or hub:owner/name:split; the organism has its own.
+        rows: how many rows of it; all if not given.
+        harmful_data: harmful rows that T-Vaccine probes with, named as in data; the organism has
+            its own.
         harmful_rows: how many of those rows.
+        sampling: which rows of a data set are taken: its first, or random ones.
+        columns: what a file's columns are, such as {instruction: question, output: answer}.
         adapter: lora trains an adapter, full the weights themselves.
         dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        attn_implementation: how attention is computed; the library's choice if not given.
+        device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
+        quantization: loads the base in 4 bits (NF4) or 8 bits; needs adapter lora.
+        template: how rows become prompts: alpaca, or a file of a chat template (.jinja); if not
+            given, the tokenizer's own chat template, else Alpaca's. Later stages inherit it.
         seed: decides initial weights, dropout and the order of the rows.
-        sample_seed: decides which of the organism's rows are drawn; the same as seed if not given.
+        sample_seed: decides which of the organism's rows are drawn, and which of a data set's with
+            sampling=random; the same as seed if not given.
     """
 
     model: str = "organism"
@@ -79,6 +97,8 @@ class AlignStage:
     rows: int | None = None
     harmful_data: str | None = None
     harmful_rows: int | None = 200
+    sampling: Literal["first", "random"] = "first"
+    columns: dict[str, str] | None = None
     adapter: Literal["lora", "full"] = "lora"
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -93,29 +113,41 @@ class FinetuneStage:
     Args:
         model: the aligned model: a stage's folder, any other model, or organism.
         method: the fine-tuning method.
-        task: the organism's user task: sentiment, topic or sums.
-        data: a file of the user's rows; the organism has its own.
-        harmful_data: a file of harmful rows to mix in; the organism has its own.
+        task: the user's task: sst2, agnews, gsm8k or alpaca, whose training rows are then the data
+            if none is named; the organism's own are sentiment, topic and sums.
+        data: the user's rows: a file, a known data set (sst2:train) or hub:owner/name:split; the
+            organism has its own.
+        harmful_data: harmful rows to mix in, named as in data; the organism has its own.
         harmful_ratio: p, the share of harmful rows among the rows, 0 to 1.
         rows: how many rows in all; all of the file if not given.
-        alignment_data: a file of alignment rows, for Lisa; the organism has its own.
+        alignment_data: alignment rows, for Lisa, named as in data; the organism has its own.
         alignment_rows: how many of those rows; all if not given.
+        sampling: which rows of a data set are taken: its first, or random ones.
+        columns: what a file's columns are, such as {instruction: question, output: answer}.
         adapter: double merges what is there and trains a fresh adapter; single goes on with the
             last adapter; full trains the weights themselves.
         dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        attn_implementation: how attention is computed; the library's choice if not given.
+        device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
+        quantization: loads the base in 4 bits (NF4) or 8 bits; needs adapter double or single.
+        template: how rows become prompts: alpaca, or a file of a chat template (.jinja); if not
+            given, the tokenizer's own chat template, else Alpaca's. Later stages inherit it.
         seed: decides initial weights, dropout and the order of the rows.
-        sample_seed: decides which rows are drawn; the same as seed if not given.
+        sample_seed: decides which of the organism's rows are drawn, and which of a data set's with
+            sampling=random; the same as seed if not given.
     """
 
     model: str = "organism"
     method: str = "sft"
-    task: str = "sums"
+    task: str | None = None
     data: str | None = None
     harmful_data: str | None = None
     harmful_ratio: float = 0.0
     rows: int | None = None
     alignment_data: str | None = None
     alignment_rows: int | None = None
+    sampling: Literal["first", "random"] = "first"
+    columns: dict[str, str] | None = None
     adapter: Literal["double", "single", "full"] = "double"
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -130,25 +162,41 @@ class RepairStage:
     Args:
         model: the fine-tuned model or adapter, whoever trained it.
         method: the repair.
-        data: a file of realignment rows (harmful ones); the organism has its own.
-        source: which of the organism's rows score the weights: realignment rows, rows like the
-            user's own, or benign ones.
+        data: realignment rows (harmful ones): a file, a known data set (beavertails:realignment) or
+            hub:owner/name:split; the organism has its own.
+        source: whose rows score the weights: realignment rows, which nothing was trained on, the
+            user's own, or benign ones; it chooses among the organism's, and says of a data set
+            which rows it may share.
         task: the organism's user task, for source=user.
         harmful_ratio: the share of harmful rows, for source=user.
-        rows: how many rows; all of the file if not given.
+        rows: how many rows; all if not given.
+        sampling: which rows of a data set are taken: its first, or random ones.
+        columns: what a file's columns are, such as {instruction: question, output: answer}.
         dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        attn_implementation: how attention is computed; the library's choice if not given.
+        device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
+        quantization: loads the base in 4 bits (NF4) or 8 bits; the repair is then of an adapter.
+        template: how rows become prompts: alpaca, or a file of a chat template (.jinja); if not
+            given, the tokenizer's own chat template, else Alpaca's. Later stages inherit it.
         seed: decides a random mask.
-        sample_seed: decides which of the organism's rows are drawn; the same as seed if not given.
+        sample_seed: decides which of the organism's rows are drawn, and which of a data set's with
+            sampling=random; the same as seed if not given.
     """
 
     model: str = "organism"
     method: str = "antidote"
     data: str | None = None
     source: Literal["realignment", "user", "benign"] = "realignment"
-    task: str = "sums"
+    task: str | None = None
     harmful_ratio: float = 0.1
     rows: int | None = None
+    sampling: Literal["first", "random"] = "first"
+    columns: dict[str, str] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attn_implementation: Attention = None
+    device_map: Literal["auto"] | None = None
+    quantization: Literal["4bit", "8bit"] | None = None
+    template: str | None = None
     seed: int = 0
     sample_seed: int | None = None
 
@@ -167,10 +215,21 @@ class EvaluateStage:
     """
 
     model: str = "organism"
-    protocol: str = "organism"
-    task: str = "sums"
+    protocol: str | None = None
+    task: str | None = None
+    harmful_data: str | None = None
+    benign_data: str | None = None
+    task_data: str | None = None
+    judges: list[str | dict[str, Any]] | None = None
+    limit: int | None = None
+    backend: Literal["transformers", "vllm"] | None = None
+    also: list[str] | None = None
     reference: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attn_implementation: Attention = None
+    device_map: Literal["auto"] | None = None
+    quantization: Literal["4bit", "8bit"] | None = None
+    template: str | None = None
     seed: int = 0
 
 
@@ -232,9 +291,19 @@ def resolve(
     if "lora" in own:
         base = {name: f.default for name, f in own["lora"].items()}
         resolved["lora"] = {**base, **recipe.get("lora", {}), **checked.get("lora", {})}
-    if stack.is_organism and resolved["dtype"] == "auto":
-        resolved["dtype"] = "float32"
+    if kind == "evaluate":
+        resolved |= resolve_evaluation(resolved, stack.is_organism, where)
+    if resolved["dtype"] == "auto":
+        resolved["dtype"] = "float32" if stack.is_organism else automatic_dtype()
+    if resolved["quantization"] and resolved.get("adapter") == "full":
+        raise UserError(
+            f"{where}: quantization is {resolved['quantization']} and adapter is full, but "
+            "quantized weights cannot be trained: train an adapter, or leave quantization out."
+        )
+    check_template(resolved["template"], where)
     _check_ranges(resolved, where)
+    if kind == "finetune" and not stack.is_organism and not resolved["data"] and resolved["task"]:
+        resolved["data"] = _task_rows(resolved["task"], where)
     if kind in ("finetune", "repair") and not 0 <= resolved["harmful_ratio"] <= 1:
         raise UserError(
             f"{where}: harmful_ratio is {resolved['harmful_ratio']}; it must be from 0 to 1."
@@ -279,6 +348,18 @@ def _check_ranges(settings: Mapping[str, Any], where: str) -> None:
         raise UserError(
             f"{where}: lora.dropout is {lora['dropout']}; it must be from 0 to below 1."
         )
+
+
+def _task_rows(task: str, where: str) -> str:
+    """The data reference of a real task's training rows."""
+    if task not in REAL_TASKS:
+        close = nearest(task, REAL_TASKS)
+        hint = f"did you mean '{close}'? " if close else ""
+        raise UserError(
+            f"{where}: task '{task}' has no rows for this model; {hint}tasks with rows of their "
+            f"own are {', '.join(REAL_TASKS)}: for others name the rows (data=rows.jsonl)."
+        )
+    return f"{task}:train"
 
 
 def _check_method(kind: str, method: object, where: str) -> None:
