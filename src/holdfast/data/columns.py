@@ -72,7 +72,8 @@ def _hint(row: Mapping[str, Any]) -> str:
     prompt = next((name for name in _PROMPTS if name in row), None)
     answer = next((name for name in _ANSWERS if name in row and name != prompt), None)
     if prompt and answer:
-        return f"; if they are prompt and answer, set columns={{instruction: {prompt}, output: {answer}}}"
+        mapping = f"{{instruction: {prompt}, output: {answer}}}"
+        return f"; if {prompt!r} is the prompt and {answer!r} the answer, set columns={mapping}"
     text = next((name for name in _TEXTS if name in row), None)
     if text and not answer:
         return f"; to train on all of a text, set columns={{completion: {text}}}"
