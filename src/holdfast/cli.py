@@ -27,6 +27,11 @@ organism_app = typer.Typer(
     help="The built-in model organism: look at its world, train it again.", no_args_is_help=True
 )
 app.add_typer(organism_app, name="organism")
+data_app = typer.Typer(
+    help="Data sets: list the known ones, prepare them as files, look at rows.",
+    no_args_is_help=True,
+)
+app.add_typer(data_app, name="data")
 
 
 class StageCommand(TyperCommand):
@@ -152,6 +157,54 @@ def train(
     from holdfast.organism.commands import train_command
 
     train_command(output, size, seed)
+
+
+@data_app.command(name="list")
+def list_data() -> None:
+    """List the known data sets, their parts and their terms."""
+    from holdfast.data.commands import list_command
+
+    list_command(console)
+
+
+@data_app.command()
+def prepare(
+    names: Annotated[list[str], typer.Argument(help="beavertails, sst2, …: see `data list`.")],
+    copy: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="A folder with copies in the Hub's layout, read in place of the Hub; or a copy on "
+            "the Hub, as owner/name.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The folder of the files; $HOLDFAST_DATA or data/.")
+    ] = None,
+) -> None:
+    """Write known data sets as files, normalised, with a manifest; goes on where it stopped."""
+    from holdfast.data.commands import prepare_command
+
+    prepare_command(names, copy, output, console)
+
+
+@data_app.command(name="show")
+def show_data(
+    reference: Annotated[
+        str, typer.Argument(help="NAME, NAME:PART, a file, or hub:owner/name:split.")
+    ],
+    n: Annotated[int, typer.Option("--rows", min=1, help="How many.")] = 10,
+    kind: Annotated[
+        str | None, typer.Option(help="Only rows of this kind: harmful, safe, benign, task, …")
+    ] = None,
+    show_harmful: Annotated[
+        bool, typer.Option("--show-harmful", help="Show the text of harmful rows too.")
+    ] = False,
+) -> None:
+    """Print rows; the text of harmful ones only where it is asked for."""
+    from holdfast.data.commands import show_command
+
+    show_command(reference, n, kind, show_harmful, console)
 
 
 @organism_app.command()
