@@ -20,7 +20,7 @@ _LONGEST = 600  # characters of a text that are shown
 
 
 def prepare_command(
-    names: list[str], copy: Path | None, output: Path | None, console: Console
+    names: list[str], copy: str | None, output: Path | None, console: Console
 ) -> None:
     """Write known data sets as files: `holdfast data prepare`.
 
@@ -78,9 +78,8 @@ def show_command(
 def list_command(console: Console) -> None:
     """Print the known data sets: `holdfast data list`."""
     folder = data_folder()
-    table = Table(
-        "name", "what it is", "on the Hub", "parts (rows where prepared)", show_lines=True
-    )
+    columns = ("name", "what it is", "on the Hub", "parts (rows where prepared)")
+    table = Table(*columns, show_lines=True)
     for source in SOURCES.values():
         prepared = manifest(folder, source.name)
         names = (
