@@ -1,0 +1,228 @@
+"""How long a stage takes on one GPU, and how much memory: an estimate before anything runs.
+
+The steps are exact; the rest is arithmetic on the model's sizes, right to perhaps a factor of two.
+What it assumes stands in `holdfast.studies.cost_model`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast import protocols
+from holdfast.models.accelerator import has_accelerator
+from holdfast.studies.cost_model import (
+    BANDWIDTH,
+    DECODING,
+    LONGEST,
+    ORGANISM_TOKENS,
+    OTHER_TOKENS,
+    RESERVE,
+    TOKENS,
+    operations_a_second,
+    training_bytes,
+    training_operations,
+    weight_bytes,
+)
+from holdfast.studies.model_size import ModelSize, model_size
+from holdfast.studies.plan import Stage
+
+_SHORT_ANSWERS = {"sst2": 4, "agnews": 4}
+_JUDGE = 6.7e9 * 2 * 256  # operations for an answer
+NO_SIZE = "the model's size is in no name and no file"
+NO_ROWS = "the number of rows is in the data"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage needs; None where it cannot be told.
+
+    Args:
+        steps: optimizer steps; exact; 0 for a stage that trains nothing.
+        tokens: tokens that pass through the model, padding included.
+        gpu_seconds: on the GPU that this module assumes; 0 for the organism, which needs none.
+        peak_bytes: the most memory at once.
+        unknown: why something is None, in a few words.
+    """
+
+    steps: int | None
+    tokens: int | None
+    gpu_seconds: float | None
+    peak_bytes: int | None
+    unknown: str = ""
+
+
+def estimate_stage(
+    kind: str,
+    settings: Mapping[str, Any],
+    model: ModelSize | None,
+    rows: int | None = None,
+    organism: bool = False,
+) -> Estimate:
+    """What one stage needs.
+
+    Args:
+        kind: "align", "finetune", "repair" or "evaluate".
+        settings: its resolved settings.
+        model: the base's size, None if nobody knows.
+        rows: how many rows it has, where the settings do not say.
+        organism: the base is the organism: on the CPU, with short rows.
+    """
+    if kind == "evaluate":
+        return _evaluation(settings, model, organism)
+    count = settings.get("rows") or rows
+    if kind == "repair":
+        return _repair(settings, model, count or 0, organism)
+    if count is None and settings["max_steps"] <= 0:
+        return Estimate(None, None, None, None, NO_ROWS)
+    steps = training_steps(settings, count or 1)
+    tokens = _seen_rows(settings, count or 1, steps) * row_tokens(settings, organism)
+    if model is None:
+        return Estimate(steps, tokens, None, None, NO_SIZE)
+    seconds = tokens * training_operations(settings, model, steps) / operations_a_second(settings)
+    if organism:
+        seconds = 0.0
+    return Estimate(steps, tokens, seconds, training_bytes(settings, model, organism))
+
+
+def training_steps(settings: Mapping[str, Any], rows: int) -> int:
+    """The optimizer steps of a training stage on one device; exact.
+
+    Lisa: K1 alignment steps before every K2 user steps, until the user's epochs are over.
+    """
+    if settings["max_steps"] > 0:
+        return settings["max_steps"]
+    batches = math.ceil(rows / settings["per_device_train_batch_size"])
+    split = settings["gradient_accumulation_steps"]
+    if settings["method"] != "lisa":
+        return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split))
+    user = math.ceil(math.ceil(settings["num_train_epochs"] * batches) / split)
+    return user + settings["alignment_steps"] * math.ceil(user / settings["user_steps"])
+
+
+def row_tokens(settings: Mapping[str, Any], organism: bool = False) -> int:
+    """The length of a stage's rows with padding; of mixed rows the mean."""
+    longest = settings.get("max_length") or OTHER_TOKENS
+    if organism:
+        return min(longest, ORGANISM_TOKENS)
+    own = _known(settings.get("data") or settings.get("task"))
+    ratio = settings.get("harmful_ratio") or 0.0
+    harmful = _known(settings.get("harmful_data"))
+    mixed = min(longest, own) * (1 - ratio) + min(longest, harmful) * ratio
+    return round(mixed)
+
+
+def _known(reference: str | None) -> int:
+    return TOKENS.get(str(reference).split(":")[0], OTHER_TOKENS)
+
+
+def _seen_rows(settings: Mapping[str, Any], rows: int, steps: int) -> int:
+    size = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+    if settings["max_steps"] > 0:
+        return steps * size
+    seen = math.ceil(settings["num_train_epochs"] * rows)
+    if settings["method"] == "lisa":
+        user = training_steps({**settings, "alignment_steps": 0}, rows)
+        seen += (steps - user) * size
+    return seen
+
+
+def _repair(
+    settings: Mapping[str, Any], model: ModelSize | None, rows: int, organism: bool
+) -> Estimate:
+    scores = settings["method"] == "antidote" and settings.get("score") != "magnitude"
+    if scores and not rows:
+        return Estimate(0, None, None, None, NO_ROWS)
+    tokens = rows * row_tokens({**settings, "harmful_ratio": 0.0}, organism) if scores else 0
+    if model is None:
+        return Estimate(0, tokens, None, None, NO_SIZE)
+    n = model.parameters
+    seconds = 0.0 if organism else tokens * 2 * n / operations_a_second(settings)
+    longest = min(settings.get("max_length") or LONGEST, LONGEST)
+    # Without gradients one layer's activations live at a time.
+    batch = settings.get("batch_size", 0) * longest * (16 * model.hidden + 6 * model.intermediate)
+    return Estimate(0, tokens, seconds, round(weight_bytes(settings, n) + RESERVE * batch))
+
+
+def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: bool) -> Estimate:
+    protocol = protocols.get(settings["protocol"])
+    task = settings["task"]
+    # How many prompts, how long they are, how many new tokens they get.
+    asked = [
+        (protocol.n_harmful + protocol.n_benign, 100, protocol.max_new_tokens),
+        (
+            protocol.n_task,
+            _known(task),
+            min(_SHORT_ANSWERS.get(task, protocol.max_new_tokens), protocol.max_new_tokens),
+        ),
+    ]
+    read = sum(n * long for n, long, _ in asked) + protocol.n_alignment * OTHER_TOKENS
+    tokens = read + sum(n * new for n, _, new in asked)
+    if organism:
+        return Estimate(0, tokens, 0.0, 4 * model.parameters if model else None)
+    if model is None:
+        return Estimate(0, tokens, None, None, NO_SIZE)
+    size, n = protocol.batch_size, model.parameters
+    one = max(2 * n / (BANDWIDTH * DECODING), 2 * n * size / operations_a_second(settings))
+    seconds = read * 2 * n / operations_a_second(settings)
+    seconds += sum(math.ceil(count / size) * new * one for count, _, new in asked)
+    seconds += protocol.n_harmful * _JUDGE / operations_a_second(settings)
+    longest = max(long + new for _, long, new in asked)
+    cache = size * longest * model.layers * 2 * model.kv_width * 2
+    return Estimate(0, tokens, seconds, round(weight_bytes(settings, n) + cache))
+
+
+@dataclass(frozen=True)
+class PlanEstimate:
+    """What all stages of a plan need.
+
+    Args:
+        stages: the estimate of every stage by its identity.
+        steps: optimizer steps in all, of the stages that are known.
+        gpu_seconds: on one GPU, one stage after another; of the stages that are known.
+        peak_bytes: of the largest stage that is known.
+        notes: sentences on what is assumed or left out.
+    """
+
+    stages: dict[str, Estimate] = field(default_factory=dict)
+    steps: int = 0
+    gpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def estimate_plan(stages: Iterable[Stage]) -> PlanEstimate:
+    """What the stages need, each counted once.
+
+    Args:
+        stages: stages of a plan, as `holdfast.studies.plan.all_stages` gives them.
+    """
+    found: dict[str, Estimate] = {}
+    sizes: dict[str, ModelSize | None] = {}
+    notes: dict[str, None] = {}
+    for stage in stages:
+        base, settings = stage.stack.base, stage.settings
+        if base not in sizes:
+            sizes[base] = model_size(base)
+        organism = stage.stack.is_organism
+        if not organism and settings["dtype"] == "float32" and not has_accelerator():
+            # What "auto" became on this machine is not what it will be on a GPU.
+            settings = {**settings, "dtype": "bfloat16"}
+            notes["No GPU here: weights are taken in bfloat16, as on one."] = None
+        estimate = estimate_stage(stage.kind, settings, sizes[base], organism=organism)
+        if estimate.unknown == NO_ROWS:
+            notes["Stages whose number of rows is in the data alone are not counted."] = None
+        found[stage.identity] = estimate
+    known = found.values()
+    named = [base for base, size in sizes.items() if size and size.source != "config.json"]
+    if named:
+        notes[f"Sizes are read from the names: {', '.join(named)}."] = None
+    for base in (base for base, size in sizes.items() if size is None):
+        notes[f"{base}: {NO_SIZE}, so its time and memory are not counted."] = None
+    return PlanEstimate(
+        stages=found,
+        steps=sum(e.steps or 0 for e in known),
+        gpu_seconds=sum(e.gpu_seconds or 0.0 for e in known),
+        peak_bytes=max((e.peak_bytes or 0 for e in known), default=0),
+        notes=tuple(notes),
+    )

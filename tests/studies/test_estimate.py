@@ -1,0 +1,238 @@
+"""Estimates: exact steps, the published row that they are calibrated on, the rest in order."""
+
+import json
+import math
+
+import pytest
+
+from holdfast import LisaConfig, LisaTrainer, SFTConfig, SFTTrainer
+from holdfast.models.stack import Stack
+from holdfast.protocols import papers
+from holdfast.studies.cost_model import adapter_weights, training_bytes
+from holdfast.studies.estimate import estimate_plan, estimate_stage, training_steps
+from holdfast.studies.grid import expand
+from holdfast.studies.model_size import model_size, size_of_config
+from holdfast.studies.plan import all_stages
+from holdfast.studies.stages import resolve
+from holdfast.studies.study import read_study
+from tiny_models import ARCHITECTURES, lora, tiny_model
+from training.steps import arguments, collator, rows
+
+LLAMA_2_7B = {
+    "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "vocab_size": 32000,
+    "num_attention_heads": 32, "intermediate_size": 11008, "tie_word_embeddings": False,
+}  # fmt: skip
+LLAMA = size_of_config(LLAMA_2_7B)
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def settings(kind="align", **given):
+    """Resolved settings; by default those of the Vaccine paper's alignment."""
+    if kind in ("align", "finetune"):
+        paper = {
+            "rows": 2000, "num_train_epochs": 50, "per_device_train_batch_size": 5,
+            "max_length": 200, "bf16": True, "dtype": "bfloat16", "data": "beavertails:safe",
+            "lora": {"r": 8, "alpha": 1, "dropout": 0.1, "target_modules": ALL},
+        }  # fmt: skip
+        given = {**paper, **given}
+    return resolve(kind, given, Stack("meta-llama/Llama-2-7b-hf"))
+
+
+def of(kind="align", **given):
+    return estimate_stage(kind, settings(kind, **given), LLAMA)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_parameters_are_counted_as_the_model_has_them(name, tmp_path):
+    model = tiny_model(name, layers=3)
+    model.config.save_pretrained(tmp_path)
+    size = model_size(str(tmp_path))
+    assert size.parameters == sum(p.numel() for p in model.parameters())
+    assert (size.layers, size.hidden, size.vocabulary) == (3, 32, 64)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tied_embeddings_and_biases(tied, tmp_path):
+    model = tiny_model("llama", tie_word_embeddings=tied, attention_bias=True, mlp_bias=True)
+    model.config.save_pretrained(tmp_path)
+    assert model_size(str(tmp_path)).parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_sizes_from_files_and_names():
+    assert LLAMA.parameters == 6_738_415_616
+    assert model_size("organism").layers == 6
+    for name, parameters in [
+        ("meta-llama/Llama-2-7b-hf", 7e9),
+        ("facebook/opt-2.7b", 2.7e9),
+        ("facebook/opt-13b", 13e9),
+        ("Qwen/Qwen2.5-0.5B-Instruct", 0.5e9),
+        ("mistralai/Mistral-7B-v0.1", 7e9),
+        ("facebook/opt-125m", 125e6),
+    ]:
+        size = model_size(name)
+        assert (size.parameters, size.source) == (parameters, "its name")
+    seven = model_size("someone/model-7b")
+    assert abs(seven.layers - 32) <= 2
+    assert abs(seven.hidden - 4096) <= 256
+    assert model_size("someone/model") is None
+    assert model_size("someone/v2-base-4bit") is None
+    assert size_of_config({"model_type": "t5"}) is None
+
+
+def test_adapter_has_as_many_weights_as_peft_makes():
+    model = tiny_model("llama", layers=3)
+    size = size_of_config(json.loads(model.config.to_json_string(use_diff=False)))
+    wrapped = lora(model, r=4, target_modules=ALL)
+    trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+    own = settings(lora={"r": 4, "target_modules": ALL})
+    assert adapter_weights(own, size) == trained
+    assert adapter_weights(settings(adapter="full"), size) == 0
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "split", "epochs", "max_steps"),
+    [(24, 4, 1, 2, -1), (7, 2, 3, 1.5, -1), (10, 4, 1, 0.5, -1), (9, 3, 2, 3, -1), (9, 3, 2, 3, 5)],
+)
+@pytest.mark.parametrize("method", ["sft", "lisa"])
+def test_steps_are_the_trainers(tmp_path, method, n, batch, split, epochs, max_steps):
+    given = {
+        "per_device_train_batch_size": batch, "gradient_accumulation_steps": split,
+        "num_train_epochs": epochs, "max_steps": max_steps,
+    }  # fmt: skip
+    states = {"alignment_steps": 2, "user_steps": 3} if method == "lisa" else {}
+    trainer_class, config = {"sft": (SFTTrainer, SFTConfig), "lisa": (LisaTrainer, LisaConfig)}[
+        method
+    ]
+    extra = {"alignment_dataset": rows(5, seed=1)} if method == "lisa" else {}
+    trainer = trainer_class(
+        lora(tiny_model("llama", layers=1)),
+        config(**{**arguments(tmp_path), **given, **states}),
+        train_dataset=rows(n),
+        data_collator=collator(),
+        **extra,
+    )
+    trainer.train()
+    own = settings("finetune", method=method, **given, **states)
+    assert training_steps(own, n) == trainer.state.global_step
+
+
+def test_steps_and_tokens_of_the_papers():
+    assert of().steps == 20_000
+    assert of().tokens == 20_000 * 5 * 200
+    user = {"rows": 5000, "num_train_epochs": 20}
+    lisa = of("finetune", method="lisa", **user)
+    assert lisa.steps == 20_000 + 100 * math.ceil(20_000 / 900)
+    assert of("finetune", max_steps=7, **user).steps == 7
+
+
+def test_the_published_row_that_it_is_calibrated_on():
+    """Vaccine, Table 5: Llama-2-7B on an A100, 0.37 s and 38.45 GB; Vaccine 0.73 s, 38.57 GB."""
+    # The authors' code: weights in fp16 under bf16 autocast, 5 rows of at most 200 tokens.
+    for method, seconds, gib in (("sft", 0.37, 38.45), ("vaccine", 0.73, 38.57)):
+        found = of(method=method, dtype="float16", max_steps=100)
+        assert found.gpu_seconds / 100 == pytest.approx(seconds, rel=0.2)
+        assert found.peak_bytes / 2**30 == pytest.approx(gib, rel=0.2)
+
+
+def test_more_work_takes_longer():
+    base = of()
+    for more in (
+        {"rows": 2500}, {"num_train_epochs": 51}, {"method": "vaccine"}, {"adapter": "full"},
+        {"activation_checkpointing": True}, {"lora": {"r": 64}},
+    ):  # fmt: skip
+        assert of(**more).gpu_seconds > base.gpu_seconds, more
+    bigger = size_of_config({**LLAMA_2_7B, "num_hidden_layers": 40, "hidden_size": 5120})
+    assert estimate_stage("align", settings(), bigger).gpu_seconds > base.gpu_seconds
+    mixed = {"task": "sst2", "data": None, "harmful_data": "beavertails:harmful"}
+    ratios = [of("finetune", harmful_ratio=p, **mixed).gpu_seconds for p in (0.0, 0.1, 1.0)]
+    assert ratios == sorted(set(ratios))
+
+
+def test_methods_cost_what_their_passes_cost():
+    sft, vaccine = of().gpu_seconds, of(method="vaccine").gpu_seconds
+    assert vaccine == pytest.approx(2 * sft, rel=0.01)
+    assert of(method="vaccine", every=100).gpu_seconds == pytest.approx(1.01 * sft, rel=0.001)
+    drawn = [
+        of(method="t_vaccine", layers=s, probe_every=20_000).gpu_seconds for s in (1, 2, 8, 32)
+    ]
+    assert drawn == sorted(set(drawn))
+    assert drawn[-1] == pytest.approx(vaccine, rel=0.001)
+    often = of(method="t_vaccine", layers=8, probe_every=10).gpu_seconds
+    assert often == pytest.approx(drawn[2] + 0.1 * sft, rel=0.01)
+
+
+def test_memory_follows_what_is_kept():
+    def gib(**given):
+        return training_bytes(settings(**given), LLAMA) / 2**30
+
+    sft = gib()
+    weights = LLAMA.parameters * 2 / 2**30
+    assert sft > weights
+    assert gib(per_device_train_batch_size=10) - weights > 1.8 * (sft - weights)
+    assert gib(max_length=100) < sft < gib(max_length=400)
+    assert gib(method="vaccine") > sft
+    eight, two = (gib(method="t_vaccine", layers=s) for s in (8, 2))
+    assert two < eight < sft
+    assert gib(method="t_vaccine", layers=32) == gib(method="vaccine")
+    assert gib(activation_checkpointing=True) < eight
+    assert gib(quantization="4bit") < sft - 0.7 * weights
+    assert gib(lora={"r": 8, "dropout": 0.0}) < sft
+    assert gib(adapter="full") > 4 * weights
+    assert gib(dtype="float16") == pytest.approx(sft + weights)  # autocast's copies
+
+
+def test_t_vaccine_fits_small_cards_with_checkpointing_or_in_4_bits():
+    """At the paper's 10 rows of 200 tokens, on a card of 24 GB with room to spare."""
+    paper = {"method": "t_vaccine", "layers": 8, "per_device_train_batch_size": 10}
+    assert training_bytes(settings(activation_checkpointing=True, **paper), LLAMA) < 18e9
+    both = settings(activation_checkpointing=True, quantization="4bit", **paper)
+    assert training_bytes(both, LLAMA) < 8e9
+
+
+def test_repairs_and_evaluations():
+    scored = of("repair", method="antidote", rows=2000, data="beavertails:realignment")
+    assert (scored.steps, scored.tokens) == (0, 2000 * 200)
+    assert 0 < scored.gpu_seconds < 600
+    assert scored.peak_bytes > 2 * LLAMA.parameters
+    for free in ({"method": "random_mask"}, {"method": "antidote", "score": "magnitude"}):
+        assert of("repair", **free).gpu_seconds == 0
+    short = of("evaluate", protocol="vaccine-2024", task="sst2")
+    long = of("evaluate", protocol="antidote-2024", task="gsm8k")
+    assert 0 < short.gpu_seconds < long.gpu_seconds
+    assert short.peak_bytes > 2 * LLAMA.parameters
+
+
+def test_what_nobody_knows_is_said():
+    unknown = estimate_stage("align", settings(), None)
+    assert (unknown.steps, unknown.gpu_seconds, unknown.peak_bytes) == (20_000, None, None)
+    assert "size" in unknown.unknown
+    rowless = estimate_stage("align", settings(rows=None), LLAMA)
+    assert rowless.steps is None
+    assert "rows" in rowless.unknown
+    assert estimate_stage("align", settings(rows=None), LLAMA, rows=2000).steps == 20_000
+    organism = estimate_stage("align", settings(), model_size("organism"), organism=True)
+    assert organism.gpu_seconds == 0
+
+
+@pytest.mark.parametrize("experiment", papers.papers(), ids=lambda e: e.reference)
+def test_every_papers_plan_is_estimated(experiment):
+    pipelines = expand(read_study(papers.find(experiment.reference)), by_name=True)
+    stages = all_stages(pipelines)
+    plan = estimate_plan(stages)
+    assert plan.stages.keys() == {stage.identity for stage in stages}
+    assert not any(one.unknown for one in plan.stages.values())
+    assert 0 < plan.gpu_seconds < 250 * 3600
+    assert 5e9 < plan.peak_bytes < 95e9
+    assert plan.steps == sum(one.steps for one in plan.stages.values())
+    assert any("names" in note for note in plan.notes)
+
+
+def test_a_model_of_unknown_size_is_named_in_the_plan(tmp_path):
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "model: someone/model\ntask: sst2\nsettings: {align: {data: a.jsonl, rows: 10}}\n"
+        "variants: {A: {align: sft}}\nevaluate: {protocol: vaccine-2024}\n"
+    )
+    plan = estimate_plan(all_stages(expand(read_study(file), by_name=True)))
+    assert any("someone/model" in note for note in plan.notes)
+    assert plan.gpu_seconds == 0
