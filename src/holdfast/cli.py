@@ -117,22 +117,58 @@ def run(
         list[str],
         typer.Argument(
             metavar="FILE… [KEY=VALUE]…",
-            help="YAML files, a pipeline each (align, finetune, repair, evaluate); settings over "
-            "those of the files.",
+            help="YAML files, a pipeline or a whole study each, or papers' experiments such as "
+            "paper/vaccine/table1; settings over theirs.",
         ),
     ],
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds 0 to this number minus one, for each pipeline.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="In the place of the files'; organism runs a study of real models small."
+        ),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would run and what it costs; run nothing.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="The folder of the run; results/NAME if not given.")
     ] = None,
     workers: Workers = None,
 ) -> None:
-    """Run whole pipelines from files into one table; stages that are there are used again."""
-    from holdfast.studies.commands import run_files
+    """Run pipelines and studies from files into one table; stages that are there are used again."""
+    from holdfast.studies.study_commands import run_files
 
-    run_files(words, seeds, output, workers, console)
+    run_files(words, seeds, output, workers, console, model, plan)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="The folder of an align, finetune or repair.")],
+    repo: Annotated[str, typer.Argument(help="The repository on the Hub, OWNER/NAME.")],
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option("--evaluation", help="A folder of its evaluation, for the card; any number."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The base's name on the Hub, where it is a folder here.")
+    ] = None,
+    private: Annotated[
+        bool | None,
+        typer.Option("--private/--public", help="Who may see it; a new one is private."),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch; the main one if none.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; show the files and the card.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="A file for the card, README.md.")] = None,
+) -> None:
+    """Publish a stage's model on the Hugging Face Hub, with a model card."""
+    from holdfast.publish.commands import push_command
+
+    push_command(folder, repo, evaluation or [], base, private, revision, dry_run, output, console)
 
 
 @app.command(name="list")
@@ -145,18 +181,6 @@ def list_command(
     from holdfast.report.listing import print_lists
 
     print_lists(what, console)
-
-
-@organism_app.command()
-def train(
-    output: Annotated[Path, typer.Option(help="A new folder for the weights.")],
-    size: Annotated[str, typer.Option(help="small (the packaged one) or large.")] = "small",
-    seed: Annotated[int, typer.Option(help="Decides the initial weights and the rows.")] = 0,
-) -> None:
-    """Make the organism's weights again from nothing but the code, and compare them."""
-    from holdfast.organism.commands import train_command
-
-    train_command(output, size, seed)
 
 
 @data_app.command(name="list")
@@ -205,6 +229,18 @@ def show_data(
     from holdfast.data.commands import show_command
 
     show_command(reference, n, kind, show_harmful, console)
+
+
+@organism_app.command()
+def train(
+    output: Annotated[Path, typer.Option(help="A new folder for the weights.")],
+    size: Annotated[str, typer.Option(help="small (the packaged one) or large.")] = "small",
+    seed: Annotated[int, typer.Option(help="Decides the initial weights and the rows.")] = 0,
+) -> None:
+    """Make the organism's weights again from nothing but the code, and compare them."""
+    from holdfast.organism.commands import train_command
+
+    train_command(output, size, seed)
 
 
 @organism_app.command()

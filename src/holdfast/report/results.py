@@ -34,6 +34,7 @@ class Pipeline:
         repair: The repair's; None for none.
         harmful_ratio: p, the harmful share of the user's rows; None where nobody fine-tuned.
         variant: What tells it from another pipeline of the same methods, such as a setting.
+        axes: Its place on the other axes of its study: (name, value).
         metrics: Mean and interval by metric; see `over_seeds` for what the interval covers.
         seconds: Mean seconds of all stages together; None where none are recorded.
         seeds: How many seeds.
@@ -44,6 +45,7 @@ class Pipeline:
     repair: str | None
     harmful_ratio: float | None
     variant: str
+    axes: tuple[tuple[str, Any], ...]
     metrics: dict[str, Estimate]
     seconds: float | None
     seeds: int
@@ -55,8 +57,9 @@ class Pipeline:
             return "base model"
         methods = [m for m in (self.align, self.finetune, self.repair) if m not in ("sft", None)]
         name = " + ".join(display_name(method) for method in methods) or "SFT"
-        if self.variant:
-            name += f" ({self.variant})"
+        told = [self.variant, *(f"{axis} = {value}" for axis, value in self.axes)]
+        if any(told):
+            name += f" ({', '.join(filter(None, told))})"
         if self.finetune is None:
             return f"{name}, not fine-tuned"
         return f"{name}, p = 0" if self.harmful_ratio == 0 else name
@@ -123,7 +126,7 @@ def pipelines(results: Mapping[str, Any]) -> list[Pipeline]:
         UserError: As `read_results`.
     """
     check_results(results)
-    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for record in results["records"]:
         groups.setdefault(_key(record), []).append(record)
     found = []
@@ -142,15 +145,15 @@ def pipelines(results: Mapping[str, Any]) -> list[Pipeline]:
     return found
 
 
-def _key(
-    record: Mapping[str, Any],
-) -> tuple[str | None, str | None, str | None, float | None, str]:
+def _key(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    axes = record.get("coords", {}).items()
     return (
         record.get("align"),
         record.get("finetune"),
         record.get("repair"),
         record.get("harmful_ratio"),
         record.get("variant", ""),
+        tuple((axis, value) for axis, value in axes if axis not in ("variant", "harmful_ratio")),
     )
 
 

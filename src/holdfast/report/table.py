@@ -40,12 +40,15 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
         box=SIMPLE_HEAD,
         padding=0,
     )
+    axes = _axes(rows)
     for name in _METHODS:
         table.add_column(name, justify="right" if name == "p" else "left", min_width=len(name))
+    for name in axes:
+        table.add_column(terminal_text(name.replace(".", ".\n")), justify="right")
     for name in (*_METRICS.values(), "seconds"):
         table.add_column(_header(name), justify="right", no_wrap=True)
     for row in rows:
-        names = map(terminal_text, _names(row))
+        names = map(terminal_text, [*_names(row), *_places(row, axes)])
         values = (_two_lines(row.metrics.get(name)) for name in _METRICS)
         table.add_row(*names, *values, _seconds(row))
     return table
@@ -58,12 +61,13 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         UserError: as `comparison_table`.
     """
     rows = pipelines(results)
-    titles = [*_METHODS, *_METRICS.values(), "seconds"]
+    axes = _axes(rows)
+    titles = [*_METHODS, *map(markdown_text, axes), *_METRICS.values(), "seconds"]
     lines = [markdown_text(header(results)), ""]
     lines.append("| " + " | ".join(titles) + " |")
     lines.append("|" + "---|" * 3 + "---:|" * (len(titles) - 3))
     for row in rows:
-        names = [markdown_text(name) for name in _names(row)]
+        names = [markdown_text(name) for name in [*_names(row), *_places(row, axes)]]
         values = [_interval(row.metrics.get(name)) for name in _METRICS]
         lines.append("| " + " | ".join([*names, *values, _seconds(row)]) + " |")
     lines += ["", *(f"{markdown_text(note)}  " for note in footnotes(results, rows))]
@@ -113,9 +117,24 @@ def _names(row: Pipeline) -> list[str]:
     names = ["–" if m is None else display_name(m) for m in (row.align, row.finetune, row.repair)]
     if row.variant:
         # Beside the last method of the pipeline, which is what a variant varies.
-        last = max(i for i, m in enumerate((row.align, row.finetune, row.repair)) if m is not None)
+        methods = (row.align, row.finetune, row.repair)
+        last = max((i for i, m in enumerate(methods) if m is not None), default=0)
         names[last] += f" ({row.variant})"
     return [*names, "–" if row.harmful_ratio is None else f"{row.harmful_ratio:g}"]
+
+
+def _axes(rows: list[Pipeline]) -> list[str]:
+    """The axes of the study, in the order of the rows."""
+    return list(dict.fromkeys(axis for row in rows for axis, _ in row.axes))
+
+
+def _places(row: Pipeline, axes: list[str]) -> list[str]:
+    values = dict(row.axes)
+    return [_short(values[axis]) if axis in values else "–" for axis in axes]
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _interval(estimate: Estimate | None) -> str:

@@ -2,14 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from holdfast.errors import FailedStagesError, Stopped, UserError
+from holdfast.models.stack import ABOUT
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.report.table import comparison_table, markdown_table
 from holdfast.settings import check, load_yaml, merge, parse_overrides
@@ -17,8 +17,9 @@ from holdfast.studies.demo import demo_pipelines
 from holdfast.studies.display import Display, describe
 from holdfast.studies.engine import run_stages
 from holdfast.studies.folders import disk_errors, is_finished, write_json, write_text
-from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage, read_pipeline
+from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage
 from holdfast.studies.results import collect
+from holdfast.studies.seen import recorded_overlaps, told
 from holdfast.studies.stages import method_fields, resolve, stage_fields
 
 COMMAND_LINE = "the command line"
@@ -54,7 +55,7 @@ def stage_of(kind: str, words: Sequence[str], config: Path | None) -> Stage:
     given = merge(written, said)
     if written:
         # Settings that a resolved config.yaml holds beside a stage's own, for its readers.
-        for key in ("stage", "base", "organism"):
+        for key in ("stage", *ABOUT):
             written.pop(key, None)
             given.pop(key, None)
         _check_file(kind, written, given, str(config))
@@ -111,42 +112,14 @@ def _show_outcome(stage: Stage, output: Path, console: Console) -> None:
         console.print(evaluation_table(output / "evaluation.json"))
     elif stage.kind == "repair":
         console.print(repair_summary(output / "repair_report.json"), highlight=False)
+    _tell_overlaps([output], console)
 
 
-def run_files(
-    words: Sequence[str],
-    seeds: int | None,
-    output: Path | None,
-    workers: int | None,
-    console: Console,
-) -> None:
-    """Run the pipelines in files, with one table of all: ``holdfast run``."""
-    files = [Path(word) for word in words if "=" not in word]
-    said = parse_overrides([word for word in words if "=" in word])
-    if not files:
-        raise UserError(f"{COMMAND_LINE}: no file; name a YAML file with a pipeline.")
-    if len(set(files)) < len(files):
-        raise UserError(f"{COMMAND_LINE}: the same file stands there twice.")
-    made: list[tuple[Path, Pipeline]] = []
-    for file in files:
-        for seed in [None] if seeds is None else range(seeds):
-            own = said if seed is None else {**said, "seed": seed}
-            made.append((file, read_pipeline(file, own)))
-    stems = {file.stem for file in files}
-    pipelines = [
-        # A table tells pipelines apart by their methods; where those are the same, by their file.
-        replace(p, variant=file.stem if len(stems) == len(files) else str(file))
-        if _is_ambiguous(p, file, made)
-        else p
-        for file, p in made
-    ]
-    title = files[0].stem
-    run_pipelines(pipelines, output or Path("results") / title, workers, console, title)
-
-
-def _is_ambiguous(pipeline: Pipeline, file: Path, made: list[tuple[Path, Pipeline]]) -> bool:
-    """Whether another file's pipeline has the same methods and harmful ratio."""
-    return any(other != file and p.methods() == pipeline.methods() for other, p in made)
+def _tell_overlaps(folders: Iterable[Path], console: Console) -> None:
+    """Say which rows of stages are alike without being a mistake, in one line for each case."""
+    lines = (told(recorded_overlaps(folder)) for folder in folders)
+    for line in dict.fromkeys(line for line in lines if line):
+        console.print(f"note: {line}.", highlight=False, markup=False)
 
 
 def run_demo(output: Path, seeds: int, workers: int | None, console: Console) -> None:
@@ -196,6 +169,7 @@ def run_pipelines(
         write_json(root / "results.json", results)
     console.print(comparison_table(results))
     console.print(f"numbers: {root / 'results.json'}", highlight=False, markup=False)
+    _tell_overlaps(outcome.folders.values(), console)
     if outcome.failures:
         raise FailedStagesError(failed)
     return results

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -23,10 +24,10 @@ import transformers
 from peft import LoraConfig, PeftModel
 from transformers import TrainerCallback
 
-from holdfast import protocols
 from holdfast.data.rows import fingerprint
 from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.loading import (
+    Loading,
     check_stackable,
     load_last_open,
     load_merged,
@@ -35,6 +36,7 @@ from holdfast.models.loading import (
 )
 from holdfast.models.stack import Stack
 from holdfast.studies.folders import (
+    ANSWERS,
     CHECKPOINTS,
     ELAPSED,
     METRICS,
@@ -47,7 +49,8 @@ from holdfast.studies.folders import (
     write_json,
     write_text,
 )
-from holdfast.studies.plan import Stage
+from holdfast.studies.plan import Stage, given_identity
+from holdfast.studies.seen import check_against, overlaps_of, write_seen
 from holdfast.studies.stage_data import stage_rows
 from holdfast.studies.stages import METHODS, config_settings
 
@@ -86,11 +89,13 @@ def execute(
     with disk_errors(folder), _one_thread(model.is_organism):
         partial = begin(folder, stage.identity)
         with _nothing_half_written(partial), _timed(partial, clock) as seconds_before:
-            work = _Work(stage, partial, model, reference, progress, stopping)
+            work = Work(stage, partial, model, reference, progress, stopping)
             budget = run(work)
         sources = {"model": model.source}
         if reference is not None:
             sources["reference"] = reference.source
+        if stage.kind != "evaluate":
+            write_seen(partial, work.seen)
         write_config(partial, {**stage.settings, **sources}, **_about(stage, model))
         write_json(
             partial / PROVENANCE,
@@ -98,11 +103,14 @@ def execute(
                 "identity": stage.identity,
                 "kind": stage.kind,
                 "parent": stage.parent.identity if stage.parent else None,
+                "base": model.base,
+                "base_revision": model.revision,
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(seconds_before + time.perf_counter() - clock, 3),
                 "peak_memory_bytes": _peak_memory(),
                 "seed": stage.settings["seed"],
                 "data": work.data,
+                "overlaps": [overlap.record() for overlap in work.overlaps],
                 "budget": budget,
                 "versions": _versions(),
             },
@@ -111,7 +119,7 @@ def execute(
     return folder
 
 
-class _Work:
+class Work:
     """One stage under way: what it is, where it writes, whom it tells."""
 
     def __init__(
@@ -125,12 +133,17 @@ class _Work:
     ):
         self.kind, self.settings = stage.kind, stage.settings
         self.folder, self.model, self.reference = folder, model, reference
+        self.model_identity = _identity(stage.parent, stage.settings["model"])
+        self.reference_identity = _identity(stage.reference, stage.settings.get("reference"))
         self.stopping, self._progress = stopping, progress
         self.rows = stage_rows(stage.kind, stage.settings, model.is_organism)
         self.data = {
             role: {"rows": len(rows), "fingerprint": fingerprint(rows)}
             for role, rows in self.rows.items()
         }
+        self.seen, shared = check_against(self.kind, self.settings, self.rows, model)
+        lineage = [(one.kind, one.settings) for one in stage.lineage()]
+        self.overlaps = [*shared, *overlaps_of(lineage, model.is_organism)]
 
     def progress(self, share: float, note: str) -> None:
         """Tell the progress; a stage that has no checkpoints stops here if it is to stop."""
@@ -139,9 +152,16 @@ class _Work:
             raise Stopped
 
 
-def _train(work: _Work) -> dict[str, Any]:
+def _identity(made: Stage | None, named: str | None) -> str | None:
+    """The identity of a model that a stage starts from or is compared with."""
+    if made is not None:
+        return made.identity
+    return given_identity(named) if named else None
+
+
+def _train(work: Work) -> dict[str, Any]:
     settings, adapter = work.settings, work.settings["adapter"]
-    tokenizer = load_tokenizer(work.model)
+    tokenizer = load_tokenizer(work.model, settings["template"])
     single = adapter == "single" and work.model.entries
     if adapter == "single" and not single:
         raise UserError(
@@ -150,9 +170,9 @@ def _train(work: _Work) -> dict[str, Any]:
     check_stackable(work.model)
     transformers.set_seed(settings["seed"])
     if single:
-        model = load_last_open(work.model, settings["dtype"], trainable=True)
+        model = load_last_open(work.model, Loading.of(settings), trainable=True)
     else:
-        model = load_merged(work.model, settings["dtype"])
+        model = load_merged(work.model, Loading.of(settings))
         model.requires_grad_(adapter == "full")  # a merged adapter leaves its base frozen
     trainer = _trainer(
         work, model, tokenizer, None if single or adapter == "full" else _lora(settings)
@@ -181,7 +201,7 @@ def _passes(settings: Mapping[str, Any], steps: int) -> int:
     return steps
 
 
-def _trainer(work: _Work, model: Any, tokenizer: Any, peft_config: LoraConfig | None) -> Any:
+def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | None) -> Any:
     trainer_class, config_class = map(_load, METHODS[work.kind][work.settings["method"]])
     own, organism = config_settings(work.kind, work.settings), work.model.is_organism
     try:
@@ -236,21 +256,21 @@ def _lora(settings: Mapping[str, Any]) -> LoraConfig:
     )
 
 
-def _save_model(work: _Work, model: Any, tokenizer: Any, replaces_last: Any) -> None:
+def _save_model(work: Work, model: Any, tokenizer: Any, replaces_last: Any) -> None:
     """Write the model in the layout that `holdfast.models.stack` reads."""
     if isinstance(model, PeftModel):
         entries = work.model.entries[:-1] if replaces_last else work.model.entries
-        save_stack(model, Stack(work.model.base, entries), work.folder)
+        save_stack(model, replace(work.model, entries=entries), work.folder)
     else:
         model.save_pretrained(work.folder)
     tokenizer.save_pretrained(work.folder)
 
 
-def _repair(work: _Work) -> dict[str, Any]:
+def _repair(work: Work) -> dict[str, Any]:
     settings = work.settings
     function, config_class = map(_load, METHODS["repair"][settings["method"]])
-    tokenizer = load_tokenizer(work.model)
-    model = load_last_open(work.model, settings["dtype"])
+    tokenizer = load_tokenizer(work.model, settings["template"])
+    model = load_last_open(work.model, Loading.of(settings))
     own = config_settings("repair", settings)
     if settings["method"] == "random_mask":
         own["seed"] = settings["seed"]
@@ -271,42 +291,17 @@ def _repair(work: _Work) -> dict[str, Any]:
     return {"rows": len(work.rows.get("train", [])), "zeroed": repair.report.zeroed}
 
 
-def _evaluate(work: _Work) -> dict[str, Any]:
-    settings = work.settings
-    protocol = protocols.get(settings["protocol"])
-    tokenizer = load_tokenizer(work.model)
-    measures = import_module("holdfast.evaluate.metrics")
-    aligned = None
-    if work.reference is not None:
-        model = load_merged(work.reference, settings["dtype"])
-        aligned = measures.reference_states(model, tokenizer, protocol, settings["seed"])
-    result = measures.evaluate(
-        load_merged(work.model, settings["dtype"]),
-        tokenizer,
-        protocol,
-        task=settings["task"],
-        reference=aligned,
-        seed=settings["seed"],
-        progress=lambda done, total: work.progress(done / total, f"{done}/{total} answers"),
-    )
-    write_json(
-        work.folder / "evaluation.json",
-        {
-            "protocol": protocol.record(),
-            "metrics": result.record(),
-            "outcomes": result.outcomes,
-        },
-    )
-    with (work.folder / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for sample in result.samples:
-            file.write(json.dumps(sample, ensure_ascii=False) + "\n")
-    return {"answers": len(result.samples)}
+def _evaluate(work: Work) -> dict[str, Any]:
+    # Here, for a training needs none of what an evaluation imports.
+    from holdfast.studies.evaluation import run_evaluation
+
+    return run_evaluation(work)
 
 
 class _Reporter(TrainerCallback):
     """Tells the progress, keeps metrics.jsonl, and stops the training when asked to."""
 
-    def __init__(self, work: _Work):
+    def __init__(self, work: Work):
         self.work = work
         self.loss = ""
 
@@ -395,7 +390,8 @@ def _nothing_half_written(partial: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        lost = isinstance(error, DivergedError) or not _last_checkpoint(partial / CHECKPOINTS)
+        kept = _last_checkpoint(partial / CHECKPOINTS) or (partial / ANSWERS).exists()
+        lost = isinstance(error, DivergedError) or not kept
         if lost:
             shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -415,7 +411,7 @@ def _timed(partial: Path, clock: float) -> Iterator[float]:
 
 
 def _about(stage: Stage, model: Stack) -> dict[str, Any]:
-    return {"stage": stage.kind, "base": model.base, "organism": model.is_organism}
+    return {"stage": stage.kind, **model.about()}
 
 
 def _reset_peak_memory() -> None:

@@ -20,7 +20,10 @@ CHECKPOINTS = "checkpoints"
 ELAPSED = "seconds"
 _IDENTITY = "identity"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_KEPT = (_IDENTITY, ELAPSED, CHECKPOINTS, METRICS)  # what an interrupted run goes on from
+ANSWERS = "answers.jsonl"
+ALIGNMENT = "alignment.json"
+# What an interrupted run goes on from.
+_KEPT = (_IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, ALIGNMENT)
 
 
 def recorded_identity(folder: Path) -> str | None:

@@ -27,14 +27,11 @@ class Point:
     spec: dict[str, Any]
 
 
-def expand(
-    study: Study, words: Mapping[str, Any] | None = None, by_name: bool = False
-) -> list[Pipeline]:
+def expand(study: Study, by_name: bool = False) -> list[Pipeline]:
     """The pipelines of a study, seed by seed within each place of the grid.
 
     Args:
         study: the study.
-        words: settings of the command line, over all others.
         by_name: identify models and data by their names alone, for a plan: nothing is read or
             downloaded, and the identities are not those of a run.
 
@@ -45,7 +42,7 @@ def expand(
     known: dict[str, Stage] = {}
     return [
         make_pipeline(
-            merge(point.spec, words or {}),
+            point.spec,
             f"{study.where}: {_place(point)}",
             coords=point.coords,
             known=known,
@@ -61,20 +58,20 @@ def points(study: Study) -> list[Point]:
     Raises:
         UserError: an axis that no variant has; nothing is left after ``exclude``.
     """
-    used: set[str] = set()
     found = []
     for variant, stages in study.variants.items():
         axes = _axes(study, stages)
-        used |= axes.keys()
         for values in product(*axes.values()):
             coords = {"variant": variant, **dict(zip(axes, values, strict=True))}
             if any(_matches(coords, entry) for entry in study.exclude):
                 continue
             spec = _spec(study, stages, coords)
             found += [Point(coords, seed, {**spec, "seed": seed}) for seed in study.seeds]
-    for axis in study.vary:
-        if axis not in used:
-            raise UserError(f"{study.where}: vary: no method of the study has a setting '{axis}'.")
+    asked = [*study.vary, *(f"{kind}.{key}" for kind, own in study.over.items() for key in own)]
+    for axis in asked:
+        kind, _, name = axis.partition(".")
+        if not any(_has(kind, stages, name) for stages in study.variants.values()):
+            raise UserError(f"{study.where}: no method of the study has a setting '{axis}'.")
     if not found:
         raise UserError(f"{study.where}: exclude leaves nothing of the study.")
     return found
@@ -127,6 +124,7 @@ def _method(stages: Mapping[str, Any], kind: str) -> str:
 
 
 def _has(kind: str, stages: Mapping[str, Any], setting: str) -> bool:
+    """Whether the method of a stage has a setting, which may be nested (lora.r)."""
     if kind in METHOD_KINDS and stages.get(kind) is None:
         return False
     method = _method(stages, kind)
@@ -174,6 +172,10 @@ def _spec(study: Study, stages: Mapping[str, Any], coords: Mapping[str, Any]) ->
                     swept = {k.partition(".")[2] for k in coords if k.startswith(f"{kind}.")}
                     allowed = {k: v for k, v in values.items() if k not in swept}
                     spec[kind] = merge(spec[kind], allowed)
+    for kind, values in study.over.items():
+        if kind in spec:
+            known = {key: v for key, v in values.items() if _has(kind, stages, key)}
+            spec[kind] = merge(spec[kind], known)
     return spec
 
 

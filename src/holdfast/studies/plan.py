@@ -7,14 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from holdfast import protocols
 from holdfast.data.rows import fingerprint
 from holdfast.errors import UserError
 from holdfast.models.stack import ORGANISM, Stack
 from holdfast.models.stack import resolve as resolve_model
-from holdfast.settings import check, load_yaml, merge, nearest
+from holdfast.settings import check, nearest
+from holdfast.studies.evaluation_settings import measured_by
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.identity import model_identity, stage_identity
+from holdfast.studies.seen import check_pipeline
 from holdfast.studies.stage_data import stage_rows
 from holdfast.studies.stages import KINDS, resolve, stage_fields
 
@@ -104,8 +105,15 @@ def make_stage(
     else:
         stack = resolve_model(model)
     settings = resolve(kind, given, stack, where)
+    if not by_name:
+        # With the commit of a model on the Hub: the run then loads what was planned.
+        settings["model"] = stack.source if not parent else settings["model"]
+        if settings.get("reference"):
+            settings["reference"] = resolve_model(settings["reference"]).source
     identify = str if by_name else given_identity
     data = _names_of_rows(settings) if by_name else _fingerprints(kind, settings, stack.is_organism)
+    if kind == "evaluate":
+        data = {**data, **measured_by(settings, identify)}
     parents = {"model": parent.identity if parent else identify(str(settings["model"]))}
     if reference is not None:
         parents["reference"] = reference.identity
@@ -160,7 +168,18 @@ def make_pipeline(
         stages[kind] = known[key]
         if kind != "evaluate":
             below = stages[kind]
+    if not by_name:
+        _check_rows(stages, where)
     return Pipeline(variant, stages, coords or {})
+
+
+def _check_rows(stages: Mapping[str, Stage], where: str) -> None:
+    """Check that no row of the stages has two roles."""
+    own = [(kind, _deciding_rows(stage.settings)) for kind, stage in stages.items()]
+    try:
+        check_pipeline(own, stages["evaluate"].stack.is_organism)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _same(
@@ -169,16 +188,6 @@ def _same(
     """Equal for stages that are made from the same."""
     needs = [stage.identity if stage else None for stage in (parent, reference)]
     return json.dumps([kind, given, needs], sort_keys=True, default=str)
-
-
-def read_pipeline(path: Path, words: Mapping[str, Any] | None = None) -> Pipeline:
-    """The pipeline in a YAML file, with settings of the command line over it."""
-    spec = load_yaml(path)
-    for kind in KINDS[:3]:
-        # The short form, or settings on the command line would replace the method.
-        if isinstance(spec.get(kind), str):
-            spec[kind] = {"method": spec[kind]}
-    return make_pipeline(merge(spec, words or {}), str(path))
 
 
 def all_stages(pipelines: Iterable[Pipeline]) -> list[Stage]:
@@ -223,24 +232,43 @@ def _check_shared(shared: Mapping[str, Any], where: str) -> None:
     check(shared, fields, where)
 
 
-SHARED = ("model", "task", "harmful_ratio", "seed", "sample_seed", "dtype")
+SHARED = (
+    "model",
+    "task",
+    "harmful_ratio",
+    "seed",
+    "sample_seed",
+    "dtype",
+    "attn_implementation",
+    "device_map",
+    "quantization",
+    "template",
+)
 
 
 def _fingerprints(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:
-    what = {key: settings[key] for key in _DECIDE_ROWS if key in settings}
-    files = [settings.get(key) for key in ("data", "harmful_data", "alignment_data")]
+    what = _deciding_rows(settings)
+    files = [settings.get(key) for key in _FILES]
     if any(files) or not is_organism:
         return _fingerprints_of(kind, what, is_organism)
     # The organism's rows follow from the settings alone, and many stages read the same ones.
     return _organism_fingerprints(kind, json.dumps(what, sort_keys=True))
 
 
+def _deciding_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: settings[key] for key in _DECIDE_ROWS if key in settings}
+
+
 def _names_of_rows(settings: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(settings[key]) for key in _DECIDE_ROWS if settings.get(key) is not None}
 
 
+_FILES = ("data", "harmful_data", "alignment_data", "benign_data", "task_data")
 _DECIDE_ROWS = [
     "protocol",
+    "benign_data",
+    "task_data",
+    "limit",
     "method",
     "score",
     "source",
@@ -266,7 +294,4 @@ def _organism_fingerprints(kind: str, settings: str) -> dict[str, str]:
 
 def _fingerprints_of(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:
     sets = stage_rows(kind, settings, is_organism)
-    data = {role: fingerprint(rows) for role, rows in sets.items()}
-    if kind == "evaluate":
-        data["protocol"] = fingerprint([protocols.get(settings["protocol"]).record()])
-    return data
+    return {role: fingerprint(rows) for role, rows in sets.items()}

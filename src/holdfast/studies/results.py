@@ -33,6 +33,7 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
     return {
         **methods,
         "variant": pipeline.variant,
+        "coords": dict(pipeline.coords),
         "harmful_ratio": tuned.settings["harmful_ratio"] if tuned else None,
         "task": pipeline.evaluation.settings["task"],
         "seed": next(iter(stages.values())).settings["seed"],

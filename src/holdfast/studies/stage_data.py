@@ -113,14 +113,15 @@ def _file(settings: Mapping[str, Any], key: str, count: int | None) -> Rows:
             f"({key}=rows.jsonl), a known data set ({key}=beavertails:safe; `holdfast data list` "
             f"names them) or one on the Hub ({key}=hub:owner/name:train)."
         )
-    rows = sources.load(reference)
-    if sources.is_known(reference):
-        check_rows(rows, reference)
-    else:
+    rows, is_known = sources.load(reference), sources.is_known(reference)
+    if not is_known:
         rows = checked(rows, settings["columns"], reference)
     if settings["sampling"] == "random":
-        return draw(rows, count, f"{key} {_sample_seed(settings)}")
-    return rows[:count]
+        rows = draw(rows, count, f"{key} {_sample_seed(settings)}")
+    rows = rows[:count]
+    if is_known and rows:  # of a known data set's many rows only those that are taken
+        check_rows(rows, reference)
+    return rows
 
 
 def _count(settings: Mapping[str, Any], key: str) -> int:

@@ -19,7 +19,7 @@ grid, ``extends`` names a file to start from. A file of one pipeline is the smal
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Study:
         when: conditions on the axes, and the settings where they hold.
         exclude: what is left out: values by axis.
         published: the published numbers that belong to it.
+        over: settings by stage over all others: the command line's.
     """
 
     where: str
@@ -68,6 +69,7 @@ class Study:
     when: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = ()
     exclude: tuple[dict[str, Any], ...] = ()
     published: tuple[dict[str, Any], ...] = ()
+    over: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def read_study(path: Path, where: str | None = None) -> Study:
@@ -115,6 +117,55 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
         exclude=tuple(_list(spec, "exclude", where)),
         published=tuple(_list(spec, "published", where)),
     )
+
+
+def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
+    """The study with settings of the command line in the place of its own.
+
+    ``model``, ``task`` and the like replace the study's, lists as axes; ``seed`` and ``seeds`` its
+    seeds; ``STAGE.SETTING`` what every method that has it is given, an axis of that name included;
+    ``STAGE=METHOD`` the method of every pipeline.
+
+    Raises:
+        UserError: an unknown key.
+    """
+    shared, variants = dict(study.shared), dict(study.variants)
+    over: dict[str, dict[str, Any]] = {}
+    for key, value in words.items():
+        if key in AXES:
+            if isinstance(value, list):
+                _check_axis(value, f"{where}: {key}")
+            shared[key] = value
+            variants = {n: {k: v for k, v in s.items() if k != key} for n, s in variants.items()}
+        elif key in KINDS:
+            given = {"method": value} if isinstance(value, str) else value
+            if value is None:
+                variants = {name: {**stages, key: None} for name, stages in variants.items()}
+            elif not isinstance(given, Mapping):
+                raise UserError(
+                    f"{where}: {key} must name a method or hold settings ({key}.rows=9)."
+                )
+            else:
+                over[key] = dict(given)
+        elif key not in ("seed", "seeds"):
+            close = nearest(key, [*KINDS, *AXES, "seed", "seeds"])
+            hint = f"; did you mean '{close}'?" if close else ""
+            raise UserError(f"{where}: there is no setting '{key}'{hint}")
+    for kind, given in over.items():
+        if "method" in given:  # also where the file has no such stage
+            variants = {
+                name: {**stages, kind: _with_method(stages.get(kind), given["method"])}
+                for name, stages in variants.items()
+            }
+    gone = {f"{kind}.{key}" for kind, given in over.items() for key in given}
+    vary = {axis: values for axis, values in study.vary.items() if axis not in gone}
+    seeds = _seeds(words, where) if {"seed", "seeds"} & set(words) else study.seeds
+    return replace(study, shared=shared, variants=variants, vary=vary, seeds=seeds, over=over)
+
+
+def _with_method(stage: Any, method: Any) -> Any:
+    """A stage with another method; its settings stay, as a mistake in them is told later."""
+    return {**stage, "method": method} if isinstance(stage, Mapping) else {"method": method}
 
 
 def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:

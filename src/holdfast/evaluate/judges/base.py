@@ -1,7 +1,7 @@
 """What every judge takes and gives."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 # Called with (answers judged, answers in all).
 Progress = Callable[[int, int], None]
@@ -13,10 +13,13 @@ class Item(NamedTuple):
     Args:
         prompt: What was asked, without any template.
         answer: What the model said, without special tokens.
+        row: The row that the prompt is of, for a judge that knows what a right answer is: the
+            organism's.
     """
 
     prompt: str
     answer: str
+    row: Mapping[str, Any] | None = None
 
 
 class Verdict(NamedTuple):

@@ -11,6 +11,10 @@ from holdfast.settings import Expression, check, fields_of, nearest
 # name: (class, its config dataclass). The class is made from its config alone; a name's own
 # defaults, over the config's, stand in _PRESETS.
 JUDGES: dict[str, tuple[str, str]] = {
+    "organism": (
+        "holdfast.evaluate.judges.organism:OrganismJudge",
+        "holdfast.evaluate.judges.organism:OrganismConfig",
+    ),
     "keywords": (
         "holdfast.evaluate.judges.keywords:KeywordsJudge",
         "holdfast.evaluate.judges.keywords:KeywordsConfig",

@@ -1,0 +1,111 @@
+"""The sets of rows that a protocol asks about; nothing here imports torch.
+
+Sets by name: ``harmful`` (harmful score, refusal), ``benign`` (over-refusal), ``task`` (fine-tune
+accuracy), ``open`` (a task whose answers no rule can score, to be exported) and ``alignment``
+(alignment loss, embedding drift). What a protocol or a model does not have is missing.
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast import organism
+from holdfast.data.rows import check_rows, prompt_key
+from holdfast.data.sources import load
+from holdfast.errors import UserError
+from holdfast.protocols import Protocol
+from holdfast.settings import nearest
+
+Rows = list[dict[str, Any]]
+
+SETS = ("harmful", "benign", "task", "open", "alignment")
+_ORGANISM_ROLES = {
+    "harmful": "test_restricted",
+    "benign": "test_benign",
+    "task": "test_task",
+    "alignment": "test_alignment",
+}
+# Tasks of real data whose answers a scorer can judge.
+SCORED_TASKS = ("sst2", "agnews", "gsm8k")
+TASKS = (*SCORED_TASKS, "alpaca")
+
+
+def prompt_sets(
+    protocol: Protocol,
+    task: str | None,
+    seed: int,
+    own: Mapping[str, str] | None = None,
+    limit: int | None = None,
+) -> dict[str, Rows]:
+    """The rows of every set of a protocol.
+
+    Args:
+        protocol: which rows, and how many.
+        task: the user's task; none measures no fine-tune accuracy, unless ``own`` has "task".
+        seed: which rows of the organism, or of a protocol that draws by the seed.
+        own: data references in the place of the protocol's, by the name of the set; all of their
+            rows are asked.
+        limit: at most so many rows of each set, for a trial.
+
+    Raises:
+        UserError: an unknown task; a data set that cannot be read; too few rows.
+    """
+    own = own or {}
+    counts = {
+        "harmful": protocol.n_harmful,
+        "benign": protocol.n_benign,
+        "task": protocol.n_task,
+        "open": protocol.n_task,
+        "alignment": protocol.n_alignment,
+    }
+    found: dict[str, Rows] = {}
+    for name in SETS:
+        if name in own:
+            rows = load(own[name])
+            check_rows(rows, own[name], need_answer=name in ("task", "alignment"))
+        elif protocol.harmful_data is None:
+            if name == "open":
+                continue
+            rows = organism.rows(_ORGANISM_ROLES[name], counts[name], seed, task or "sums")
+        else:
+            rows = _of_data(protocol, name, task, counts[name], seed)
+        if rows:
+            found[name] = rows[:limit]
+    return found
+
+
+def check_task(task: str | None, is_organism: bool, where: str) -> None:
+    """Check the name of a task, before anything is read.
+
+    Raises:
+        UserError: there is no such task for this kind of model.
+    """
+    known = organism.TASKS if is_organism else TASKS
+    if task is None or task in known:
+        return
+    close = nearest(task, known)
+    hint = f"did you mean '{close}'? " if close else ""
+    whose = "the organism's tasks" if is_organism else "the tasks of real data"
+    raise UserError(
+        f"{where}: there is no task '{task}'; {hint}{whose} are {', '.join(known)}"
+        + ("." if is_organism else "; for rows of your own name a file (task_data=test.jsonl).")
+    )
+
+
+def _of_data(protocol: Protocol, name: str, task: str | None, count: int, seed: int) -> Rows:
+    references = {
+        "harmful": protocol.harmful_data,
+        "benign": protocol.benign_data,
+        "task": f"{task}:test" if task in SCORED_TASKS else None,
+        "open": "alpaca:test" if task == "alpaca" else None,
+        "alignment": protocol.alignment_data,
+    }
+    reference = references[name]
+    if reference is None or not count:
+        return []
+    rows = load(reference)
+    if protocol.draw == "seed":
+        # A prompt that stands there with several answers is asked once.
+        distinct = list({prompt_key(row): row for row in reversed(rows)}.values())[::-1]
+        rows = random.Random(f"{name} {seed}").sample(distinct, min(count, len(distinct)))
+    return rows[:count]

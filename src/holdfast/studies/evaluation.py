@@ -1,0 +1,250 @@
+"""Run an evaluation: prompts, answers, judges, metrics, each kept as soon as it is there.
+
+In the stage's folder: ``answers.jsonl`` (written as they come, see `holdfast.evaluate.answers`),
+``alignment.json`` (loss and drift, row by row), ``samples.jsonl`` (answers with their verdicts),
+``evaluation.json`` (metrics, outcomes, agreement of the judges), ``disagreements.jsonl`` where
+several judges differ, and ``alpaca_eval.json`` for the task alpaca. Answers and alignment numbers
+that another evaluation beside this one has for the same model and prompts are taken from there: to
+hear other judges no answer is generated again.
+"""
+
+import gc
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from holdfast.data.rows import fingerprint
+from holdfast.evaluate.agreement import agreement, disagreements
+from holdfast.evaluate.alignment import hidden_states
+from holdfast.evaluate.alpaca_eval import alpaca_eval_outputs
+from holdfast.evaluate.answers import Backend, answer_all, holds
+from holdfast.evaluate.generation import Generator
+from holdfast.evaluate.judges import Verdict, load_judge
+from holdfast.evaluate.metrics import (
+    Evaluation,
+    alignment_numbers,
+    check_dtype,
+    judge_answers,
+    measure,
+)
+from holdfast.evaluate.perplexity import perplexity
+from holdfast.models.loading import Loading, load_merged, load_tokenizer
+from holdfast.studies.evaluation_settings import LM_EVAL, WIKITEXT2, stage_protocol
+from holdfast.studies.folders import ALIGNMENT, ANSWERS, write_json, write_text
+
+if TYPE_CHECKING:
+    from holdfast.studies.execute import Work
+
+# Of a stage's bar, what the answers take; the judges have the rest.
+_ANSWERED = 0.8
+
+
+def run_evaluation(work: "Work") -> dict[str, Any]:
+    """Measure the model of a stage and write what was found; gives the stage's budget.
+
+    Raises:
+        UserError: whatever is wrong with the model, its answers' file or a judge.
+        Stopped: asked to; the answers that were there are kept.
+    """
+    protocol = stage_protocol(work.settings)
+    sets = {name: rows for name, rows in work.rows.items() if name != "alignment"}
+    model = _Model(work)
+    answers = _answers(work, model, sets)
+    numbers = _alignment(work, model)
+    also = _also(work, model)
+    model.close()
+    verdicts, judges = _verdicts(work, sets, answers)
+    result = measure(protocol, work.settings["task"], sets, answers, verdicts, numbers)
+    metrics = {**result.record(), **also}
+    content: dict[str, Any] = {"protocol": protocol.record(), "judges": judges, "metrics": metrics}
+    if len(result.verdicts) > 1:
+        content["agreement"] = agreement(result.verdicts).record()
+        _write_lines(work.folder / "disagreements.jsonl", _disagreements(result))
+    write_json(work.folder / "evaluation.json", {**content, "outcomes": result.outcomes})
+    _write_lines(work.folder / "samples.jsonl", result.samples)
+    if "open" in sets:
+        name = Path(work.model.source or work.model.base).name
+        outputs = alpaca_eval_outputs(sets["open"], answers["open"], generator=name)
+        write_json(work.folder / "alpaca_eval.json", outputs)
+    return {"answers": len(result.samples)}
+
+
+class _Model:
+    """The model under evaluation, loaded when something is not known yet."""
+
+    def __init__(self, work: "Work"):
+        self.work = work
+        self.loading = Loading.of(work.settings)
+        self.tokenizer = load_tokenizer(work.model, work.settings["template"])
+        self._loaded: Any = None
+
+    def load(self) -> Any:
+        """The model itself."""
+        if self._loaded is None:
+            self._loaded = load_merged(self.work.model, self.loading)
+            check_dtype(self._loaded, stage_protocol(self.work.settings))
+        return self._loaded
+
+    def backend(self) -> Backend:
+        """What answers for it."""
+        protocol = stage_protocol(self.work.settings)
+        if protocol.backend == "transformers":
+            return Generator(
+                self.load(), self.tokenizer, protocol.max_new_tokens, protocol.batch_size
+            )
+        from holdfast.evaluate.vllm_backend import VllmBackend
+
+        stack = self.work.model
+        return VllmBackend(
+            stack.base,
+            self.tokenizer,
+            protocol.max_new_tokens,
+            revision=stack.revision,
+            adapter=Path(stack.source) if stack.entries else None,
+            dtype=protocol.dtype,
+        )
+
+    def made_with(self) -> dict[str, Any]:
+        """All that decides its answers but the prompts."""
+        settings, protocol = self.work.settings, stage_protocol(self.work.settings)
+        keys = ("attn_implementation", "quantization")
+        return {
+            "model": self.work.model_identity,
+            "template": fingerprint([{"template": self.tokenizer.chat_template}]),
+            "max_new_tokens": protocol.max_new_tokens,
+            "dtype": protocol.dtype,
+            "backend": protocol.backend,
+            **{key: settings[key] for key in keys if settings[key]},
+        }
+
+    def close(self) -> None:
+        """Make room for the judges."""
+        self._loaded = None
+        gc.collect()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()
+
+
+def _answers(
+    work: "Work", model: _Model, sets: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, list[str]]:
+    file, size = work.folder / ANSWERS, stage_protocol(work.settings).batch_size
+    made_with = model.made_with()
+    if not file.exists():
+        for other in sorted(work.folder.parent.glob(f"*/{ANSWERS}")):
+            if holds(other, sets, size, made_with):
+                shutil.copyfile(other, file)
+                break
+    backends: list[Any] = []
+
+    def load() -> Backend:
+        backends.append(model.backend())
+        return backends[0]
+
+    try:
+        return answer_all(
+            sets,
+            file,
+            load,
+            size,
+            made_with,
+            lambda k, n: work.progress(_ANSWERED * k / max(n, 1), f"{k}/{n} answers"),
+            work.stopping,
+        )
+    finally:
+        for backend in backends:
+            if hasattr(backend, "close"):
+                backend.close()
+
+
+def _alignment(work: "Work", model: _Model) -> dict[str, list[float]]:
+    """Alignment loss and drift, row by row, kept in a file of their own."""
+    rows = work.rows.get("alignment")
+    if not rows:
+        return {}
+    made_with = {
+        **model.made_with(),
+        "rows": fingerprint(rows),
+        "reference": work.reference_identity,
+    }
+    file = work.folder / ALIGNMENT
+    for other in [file, *sorted(work.folder.parent.glob(f"*/{ALIGNMENT}"))]:
+        if other.exists():
+            content = json.loads(other.read_text(encoding="utf-8"))
+            if content["made_with"] == made_with:
+                write_json(file, content)
+                return content["numbers"]
+    size = stage_protocol(work.settings).batch_size
+    states = None
+    if work.reference is not None:
+        # One after the other, for two large models may not fit; the one under evaluation is loaded
+        # again only where it must be.
+        model.close()
+        aligned = load_merged(work.reference, model.loading)
+        states = hidden_states(aligned, model.tokenizer, rows, size)
+        del aligned
+        gc.collect()
+    numbers = alignment_numbers(model.load(), model.tokenizer, {"alignment": rows}, size, states)
+    write_json(file, {"made_with": made_with, "numbers": numbers})
+    return numbers
+
+
+def _also(work: "Work", model: _Model) -> dict[str, Mapping[str, float | None]]:
+    """Perplexity and lm-eval's tasks, where they are asked for."""
+    found: dict[str, Mapping[str, float | None]] = {}
+    asked = work.settings["also"] or []
+    if WIKITEXT2 in asked:
+        from holdfast.data.sources import load
+
+        texts = [row["text"] for row in load("wikitext2:test")]
+        result = perplexity(model.load(), model.tokenizer, texts)
+        found["wikitext2_perplexity"] = {"value": result.perplexity, "n": result.tokens}
+        found["wikitext2_bits_per_byte"] = {"value": result.bits_per_byte, "n": result.tokens}
+    tasks = [name.removeprefix(LM_EVAL) for name in asked if name.startswith(LM_EVAL)]
+    if tasks:
+        from holdfast.evaluate.lm_eval import run_tasks
+
+        protocol = stage_protocol(work.settings)
+        scores = run_tasks(
+            model.load(), model.tokenizer, tasks, work.settings["limit"], protocol.batch_size
+        )
+        for task, metrics in scores.items():
+            for metric, score in metrics.items():
+                found[f"{task}: {metric}"] = score
+    return found
+
+
+def _verdicts(
+    work: "Work", sets: Mapping[str, Any], answers: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, dict[str, list[Verdict]]], list[dict[str, Any]]]:
+    """Every judge's verdicts and record; one judge in memory at a time."""
+    verdicts: dict[str, dict[str, list[Verdict]]] = {}
+    records = []
+    specs = work.settings["judges"]
+    for number, spec in enumerate(specs):
+        judge = load_judge(spec)
+
+        def told(done: int, total: int, name: str = judge.name, number: int = number) -> None:
+            share = (number + done / max(total, 1)) / len(specs)
+            work.progress(
+                _ANSWERED + (1 - _ANSWERED) * share, f"{name}: {done}/{total} answers judged"
+            )
+
+        verdicts |= judge_answers(sets, answers, [judge], told)
+        records.append(judge.record())
+        del judge
+        gc.collect()
+    return verdicts, records
+
+
+def _disagreements(result: Evaluation) -> list[Any]:
+    harmful = [sample for sample in result.samples if sample["set"] == "harmful"]
+    return disagreements(harmful, result.verdicts)
+
+
+def _write_lines(path: Path, entries: Sequence[Any]) -> None:
+    write_text(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in entries))

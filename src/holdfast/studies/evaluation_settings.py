@@ -1,0 +1,122 @@
+"""An evaluation's settings: its protocol, judges and prompts, checked without loading anything."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from holdfast import protocols
+from holdfast.data.rows import fingerprint
+from holdfast.data.sources import split_reference
+from holdfast.errors import UserError
+from holdfast.evaluate.judges import check_judge
+from holdfast.evaluate.prompts import check_task, prompt_sets
+from holdfast.protocols import Protocol
+
+OWN_PROMPTS = {"harmful": "harmful_data", "benign": "benign_data", "task": "task_data"}
+WIKITEXT2 = "wikitext2"
+LM_EVAL = "lm_eval="
+
+
+def resolve_evaluation(
+    settings: Mapping[str, Any], is_organism: bool, where: str
+) -> dict[str, Any]:
+    """The settings that follow from the protocol where the user gives none.
+
+    Raises:
+        UserError: an unknown protocol, task or judge; a protocol that is not for this model.
+    """
+    name = settings["protocol"] or ("organism" if is_organism else "holdfast")
+    protocol = protocols.get(name)
+    if protocol.harmful_data is None and not is_organism:
+        raise UserError(
+            f"{where}: the protocol '{protocol.name}' asks the organism's own questions: it "
+            "measures the organism and models trained from it, no others."
+        )
+    if protocol.harmful_data is not None and is_organism and not settings["harmful_data"]:
+        raise UserError(
+            f"{where}: the protocol '{protocol.name}' asks real questions, of which the organism "
+            "knows nothing: leave protocol out."
+        )
+    if not settings["task_data"]:
+        check_task(settings["task"], is_organism, where)
+    for key in OWN_PROMPTS.values():
+        if settings[key]:
+            split_reference(settings[key])
+    for extra in settings["also"] or []:
+        if extra != WIKITEXT2 and not (extra.startswith(LM_EVAL) and extra != LM_EVAL):
+            raise UserError(
+                f"{where}: also: '{extra}' is nothing to measure; write {WIKITEXT2}, or "
+                f"{LM_EVAL}TASK for a task of lm-eval."
+            )
+    specs = settings["judges"] if settings["judges"] is not None else protocol.judges
+    if not specs:
+        raise UserError(f"{where}: judges is an empty list; name at least one.")
+    judges = [check_judge(spec, f"{where}: judges") for spec in specs]
+    names = [judge["name"] for judge in judges]
+    if len(set(names)) < len(names):
+        raise UserError(f"{where}: judges names '{names[0]}' twice.")
+    dtype = protocol.dtype if settings["dtype"] == "auto" else settings["dtype"]
+    return {
+        "protocol": name,
+        "judges": judges,
+        "backend": settings["backend"] or protocol.backend,
+        "dtype": dtype,
+    }
+
+
+def stage_protocol(settings: Mapping[str, Any]) -> Protocol:
+    """The protocol of a resolved evaluation; what differs from the published one is told in it."""
+    protocol = protocols.get(settings["protocol"])
+    judges = [judge["name"] for judge in settings["judges"]]
+    changes: dict[str, Any] = {}
+    if judges != protocol.judges:
+        changes["judge"] = " + ".join(judges)
+    if settings["backend"] != protocol.backend:
+        changes["backend"] = settings["backend"]
+    if settings["dtype"] != protocol.dtype:
+        changes["dtype"] = settings["dtype"]
+    own = {name: settings[key] for name, key in OWN_PROMPTS.items() if settings[key]}
+    if own:
+        given = ", ".join(f"{name}: {Path(str(ref)).name}" for name, ref in own.items())
+        changes["prompts"] = f"{protocol.prompts}; in their place {given}"
+    if settings["limit"]:
+        counts = ("n_harmful", "n_benign", "n_task", "n_alignment")
+        changes |= {name: min(getattr(protocol, name), settings["limit"]) for name in counts}
+    if not changes:
+        return protocol
+    # Not the published protocol any more, and its name says so.
+    return replace(protocol, version=f"{protocol.version}, changed", **changes)
+
+
+def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> dict[str, str]:
+    """What stands in an evaluation's identity for its protocol and its judges.
+
+    Args:
+        settings: the resolved settings.
+        identify: gives the identity of a judge's model, a folder or a Hub id.
+    """
+    # The description may be worded better without a new result.
+    record = {k: v for k, v in stage_protocol(settings).record().items() if k != "description"}
+    found = {"protocol": fingerprint([record])}
+    for judge in settings["judges"]:
+        own = {key: value for key, value in judge.items() if key not in _COST_ONLY}
+        if "model" in own and judge["name"] != "endpoint":
+            own["model"] = identify(str(own["model"]))
+        found[f"judge {judge['name']}"] = fingerprint([own])
+    return found
+
+
+# Settings of a judge that change what it costs and not what it says.
+_COST_ONLY = {"batch_size", "cache", "concurrency", "limit_usd", "max_retries", "timeout"}
+
+
+def evaluation_rows(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of an evaluation by set."""
+    return prompt_sets(
+        protocols.get(settings["protocol"]),
+        settings["task"],
+        settings["seed"],
+        {name: settings[key] for name, key in OWN_PROMPTS.items() if settings[key]},
+        settings["limit"],
+    )
