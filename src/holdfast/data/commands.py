@@ -30,7 +30,7 @@ def prepare_command(
     folder = output or data_folder()
 
     def tell(line: str) -> None:
-        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(visible(line), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     prepare(names, folder, copy, tell)
     tell(f"the files are in {folder}")

@@ -77,17 +77,17 @@ class Overlap:
         return asdict(self)
 
 
-def role_of(kind: str, name: str, settings: Mapping[str, Any]) -> str | None:
-    """Return the role of a stage's set of rows, or None for one that need not be disjoint.
+def role_of(kind: str, name: str, settings: Mapping[str, Any]) -> str:
+    """Return the role of a stage's set of rows.
 
     Args:
-        kind: The kind of stage.
-        name: The set's name in the stage: "train", "probe", "alignment", "test_…".
+        kind: The kind of stage; all sets of an evaluation are test rows.
+        name: The set's name in the stage: "train", "probe" or "alignment".
         settings: The stage's settings; a repair's `source` says whose rows score the weights, and
             a user's own or benign ones may be rows that were trained on.
     """
     if kind == "evaluate":
-        return TEST if name.startswith(TEST) else None
+        return TEST
     if kind == "repair":
         return {"user": "user", "benign": "alignment"}.get(settings["source"], "realignment")
     if name == "train":
@@ -124,28 +124,6 @@ def check_roles(keys: Mapping[str, Sequence[Key]]) -> list[Overlap]:
         if keys.get(role) and keys.get(TEST):
             told += _test_prompts(keys[TEST], role, keys[role])
     return told
-
-
-def check_pipeline(
-    sets_by_stage: Mapping[str, Mapping[str, Sequence[Row]]],
-    settings: Mapping[str, Mapping[str, Any]],
-) -> list[Overlap]:
-    """Check that the rows of a pipeline's stages are disjoint. See `check_roles`.
-
-    Args:
-        sets_by_stage: Each stage's sets of rows by name, by the kind of stage.
-        settings: Each stage's settings.
-
-    Raises:
-        UserError: As `check_roles`.
-    """
-    keys: Keys = {}
-    for kind, sets in sets_by_stage.items():
-        for name, rows in sets.items():
-            role = role_of(kind, name, settings[kind])
-            if role:
-                keys.setdefault(role, []).extend(keys_of(rows))
-    return check_roles(keys)
 
 
 def near_duplicates(
