@@ -1,0 +1,121 @@
+"""The files of a stage's folder that are published, and what is put right in them."""
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from holdfast.errors import UserError
+from holdfast.models.stack import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ENTRIES
+from holdfast.publish.lineage import Lineage
+from holdfast.publish.paths import is_path, without_path, without_paths
+from holdfast.settings import load_yaml
+from holdfast.studies.folders import CONFIG, METRICS, PROVENANCE
+
+CARD = "README.md"
+# All that is published; whatever else lies in the folder stays here: checkpoints, samples, rows.
+_PATTERNS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    ADAPTER_CONFIG,
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    CONFIG,
+    PROVENANCE,
+    METRICS,
+    "repair_report.json",
+    f"{ENTRIES}/[0-9]*/{ADAPTER_CONFIG}",
+    f"{ENTRIES}/[0-9]*/{ADAPTER_WEIGHTS}",
+)
+# Where libraries write the folder that a model was loaded from.
+_SOURCES = ("base_model_name_or_path", "_name_or_path", "name_or_path")
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file as it is published.
+
+    Args:
+        path: Its place in the repository.
+        content: The folder's own file, or its changed content.
+    """
+
+    path: str
+    content: Path | bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
+
+
+def is_ours(path: str) -> bool:
+    """Whether a file of a repository is one that a push writes, beside the card."""
+    return any(path.count("/") == p.count("/") and fnmatchcase(path, p) for p in _PATTERNS)
+
+
+def published_files(folder: Path, lineage: Lineage, base: str | None) -> list[PublishedFile]:
+    """The files to publish, without the card: local paths in them are cut down to names.
+
+    Args:
+        folder: The stage's folder.
+        lineage: How its model was made.
+        base: What the base is called on the Hub, for a base that is a folder on this machine.
+
+    Raises:
+        UserError: an adapter's base is a folder on this machine and ``base`` is not given.
+    """
+    is_adapter = (folder / ADAPTER_CONFIG).is_file()
+    if is_adapter and lineage.base_is_local and base is None:
+        raise UserError(
+            f"the adapter in {folder} belongs to a base model in a folder of this machine, which "
+            "nobody else can load: say what it is called on the Hub, with --base OWNER/NAME."
+        )
+    found = sorted({path for pattern in _PATTERNS for path in folder.glob(pattern)})
+    files = []
+    for path in found:
+        place = path.relative_to(folder).as_posix()
+        if path.name == CONFIG:
+            content = load_yaml(path)
+            if base is not None:
+                content["base"] = base
+            text = yaml.safe_dump(without_paths(content), sort_keys=False, allow_unicode=True)
+            files.append(PublishedFile(place, text.encode()))
+        elif path.name == PROVENANCE:
+            content = without_paths(json.loads(path.read_text(encoding="utf-8")))
+            if base is not None and "base" in content:
+                content["base"] = base
+            files.append(PublishedFile(place, _json(content)))
+        elif path.name in (ADAPTER_CONFIG, "config.json", "tokenizer_config.json"):
+            files.append(PublishedFile(place, _put_right(path, lineage, base)))
+        else:
+            files.append(PublishedFile(place, path))
+    return files
+
+
+def _put_right(path: Path, lineage: Lineage, base: str | None) -> Path | bytes:
+    """A library's own file; changed only where it names a folder of this machine."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    changed = dict(content)
+    for key in _SOURCES:
+        value = changed.get(key)
+        if isinstance(value, str) and is_path(value):
+            known = base or (None if lineage.base_is_local else lineage.base)
+            adapters_base = key == "base_model_name_or_path" and known
+            changed[key] = known if adapters_base else without_path(value)
+    return path if changed == content else _json(changed)
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
