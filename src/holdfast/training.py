@@ -24,6 +24,7 @@ from transformers import (
 
 from holdfast.data.rows import tokenize_rows
 from holdfast.errors import DivergedError, UserError
+from holdfast.models.adapters import NEW, activate
 
 TOKENIZED = ("input_ids", "attention_mask", "labels")
 
@@ -213,17 +214,26 @@ class Collator:
 def with_adapter(model: Any, peft_config: PeftConfig, seed: int) -> PeftModel:
     """``model`` with a fresh adapter, initialised by ``seed``.
 
+    Adapters of `holdfast.models.loading.load_merged`, which lie unmerged on a quantized base, stay
+    active and frozen under it.
+
     Raises:
-        UserError: the model has an adapter already, or the adapter's target modules match nothing.
+        UserError: the model has an adapter of its own already, or the adapter's target modules
+            match nothing.
     """
-    if isinstance(model, PeftModel):
+    below = isinstance(model, PeftModel) and NEW not in model.peft_config
+    if isinstance(model, PeftModel) and not below:
         raise UserError(
             "the model already carries an adapter: go on with it (leave peft_config out) or merge "
             "it first (model.merge_and_unload()) for a fresh one."
         )
     set_seed(seed)
     try:
-        return get_peft_model(model, peft_config)
+        if not below:
+            return get_peft_model(model, peft_config)
+        model.add_adapter(NEW, peft_config)
+        activate(model, trainable=True)
+        return model
     except ValueError as error:
         if "arget modules" not in str(error):
             raise

@@ -8,14 +8,23 @@ _PART = 4 * 2**20
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """A hash of a model folder's weights and JSON files, 64 hexadecimal digits.
+    """A hash of a model folder's weights, configuration and tokenizer, 64 hexadecimal digits.
 
     Of a file above 64 MiB the size, the beginning and the end count, so that a 13 GB model is
     known in a moment; safetensors files say at their beginning what they hold.
     """
+    return _fingerprint(folder, (".safetensors", ".json", ".jinja", ".txt", ".model"))
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """As `folder_fingerprint`, of the weights alone: a tokenizer or a card changes nothing."""
+    return _fingerprint(folder, (".safetensors",))
+
+
+def _fingerprint(folder: Path, suffixes: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*")):
-        if path.suffix not in (".safetensors", ".json") or path.name == "provenance.json":
+        if path.suffix not in suffixes or path.name == "provenance.json":
             continue
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())

@@ -1,216 +1,244 @@
-"""Load a stack of adapters on its base, and save one."""
+"""Load a stack of adapters on its base."""
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from holdfast import organism
 from holdfast.errors import UserError
-from holdfast.models.stack import ADAPTER_WEIGHTS, ENTRIES, ORGANISM, Stack
+from holdfast.models import hub
+from holdfast.models.adapters import NEW, activate, with_entry
+from holdfast.models.saving import check_stackable, combine, save_stack
+from holdfast.models.stack import ORGANISM, Stack
+from holdfast.models.templates import set_template
 
-PREFIX = "base_model.model."
+__all__ = [
+    "Loading",
+    "check_stackable",
+    "combine",
+    "load_base",
+    "load_last_open",
+    "load_merged",
+    "load_tokenizer",
+    "save_stack",
+]
 
 
-def load_tokenizer(stack: Stack) -> PreTrainedTokenizerBase:
-    """The last adapter's own tokenizer, else the base's; a missing padding token is the end token.
+@dataclass(frozen=True)
+class Loading:
+    """How a model's weights are loaded; the fields are settings of every stage.
+
+    Args:
+        dtype: a torch dtype's name; "auto" is bfloat16 on an accelerator and float32 elsewhere.
+            Of a quantized model it is the type of what is not quantized: embeddings, norms, head.
+            ``float32`` is then what PEFT's ``prepare_model_for_kbit_training`` casts them to.
+        attn_implementation: how attention is computed; None for the library's choice.
+        device_map: "auto" spreads the layers over all accelerators and the processor; None puts
+            the whole model on one.
+        quantization: "4bit" (NF4 with double quantization, computing in bfloat16), "8bit"
+            (LLM.int8) or None.
+    """
+
+    dtype: str = "auto"
+    attn_implementation: str | None = None
+    device_map: str | None = None
+    quantization: str | None = None
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Loading":
+        """The loading settings among a stage's."""
+        return cls(**{f.name: settings[f.name] for f in fields(cls) if f.name in settings})
+
+
+def load_tokenizer(stack: Stack, template: str | None = None) -> PreTrainedTokenizerBase:
+    """The topmost adapter's own tokenizer, else the base's; its padding token may be its end token.
+
+    Args:
+        stack: names the base and the adapters.
+        template: the stage's setting; see `holdfast.models.templates`.
 
     Raises:
-        UserError: the base has no tokenizer that can be read.
+        UserError: there is no tokenizer that can be read, or the template is none.
     """
-    if stack.base == ORGANISM:
-        return organism.load_tokenizer()
-    # An adapter may have brought a tokenizer of its own, with its own chat template.
-    top = stack.entries[-1] if stack.entries else None
-    own = top is not None and (top / "tokenizer_config.json").is_file()
-    place = str(top) if own else stack.base
-    with _load_errors(place):
-        tokenizer = AutoTokenizer.from_pretrained(place)
+    if stack.base == ORGANISM and stack.tokenizer is None:
+        tokenizer: Any = organism.load_tokenizer()
+    else:
+        place = str(stack.tokenizer or stack.base)
+        revision = None if stack.tokenizer else stack.revision
+        with _load_errors(place, revision, "the tokenizer of"):
+            tokenizer = AutoTokenizer.from_pretrained(place, **_at(revision))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    set_template(tokenizer, template)
     return tokenizer
 
 
-def load_base(stack: Stack, dtype: str = "auto") -> PreTrainedModel:
+def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
     """The base without any adapter, on the accelerator if there is one (the organism: never).
 
     Args:
         stack: names the base.
-        dtype: a torch dtype's name; "auto" is bfloat16 on an accelerator and float32 elsewhere.
+        loading: how; a text is a dtype.
 
     Raises:
-        UserError: there is no such model, or no access to it.
+        UserError: there is no such model, no access to it, or its files are broken or incomplete.
     """
-    accelerated = torch.accelerator.is_available() and not stack.is_organism
-    if dtype == "auto":
-        dtype = "bfloat16" if accelerated else "float32"
-    with _load_errors(stack.base):
-        if stack.base == ORGANISM:
-            model = organism.load_model(getattr(torch, dtype))
-        else:
-            model = AutoModelForCausalLM.from_pretrained(stack.base, dtype=getattr(torch, dtype))
-    device: Any = torch.accelerator.current_accelerator() if accelerated else "cpu"
-    return model.to(device).eval()
+    loading = Loading(loading) if isinstance(loading, str) else loading
+    device = _device(stack)
+    name = loading.dtype
+    if name == "auto":
+        name = "float32" if device.type == "cpu" else "bfloat16"
+    dtype = getattr(torch, name)
+    options: dict[str, Any] = {"dtype": dtype}
+    if device.type != "cpu" or loading.quantization:
+        options["device_map"] = loading.device_map or {"": device}
+    if loading.attn_implementation:
+        options["attn_implementation"] = loading.attn_implementation
+    if loading.quantization:
+        options["quantization_config"] = _quantization(loading.quantization, dtype)
+    place = str(organism.folder()) if stack.base == ORGANISM else stack.base
+    with _load_errors(place, stack.revision, "the model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            place, use_safetensors=True, output_loading_info=True, **_at(stack.revision), **options
+        )
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UserError(
+            f"the model {place} lacks {len(missing)} of its weights ({missing[0]} …): its files "
+            "are incomplete, or it is no causal language model."
+        )
+    return model.eval()
 
 
-def load_merged(stack: Stack, dtype: str = "auto") -> PreTrainedModel:
-    """The base with every adapter of the stack merged into its weights, bottom up."""
-    model = load_base(stack, dtype)
+def load_merged(stack: Stack, loading: Loading | str = "auto") -> Any:
+    """The base with every adapter of the stack in effect, as a model without adapter.
+
+    Adapters are merged into the weights, bottom up. Quantized weights cannot take them up without
+    loss: there they stay beside the weights, all frozen and active, named below0, below1, ….
+
+    Returns:
+        A PreTrainedModel; a PeftModel where the base is quantized and the stack has entries.
+    """
+    model: Any = load_base(stack, loading)
+    if _is_quantized(loading):
+        return _with_frozen(model, stack.entries)
     for entry in stack.entries:
-        model = _with_entry(model, entry, trainable=False).merge_and_unload()
+        model = with_entry(model, entry, NEW, trainable=False).merge_and_unload()
     return model
 
 
-def load_last_open(stack: Stack, dtype: str = "auto", trainable: bool = False) -> Any:
+def load_last_open(stack: Stack, loading: Loading | str = "auto", trainable: bool = False) -> Any:
     """All adapters merged but the last one, which stays an adapter; without any, the base.
 
+    On a quantized base the lower ones are not merged, but frozen and active (see `load_merged`).
+
     Returns:
-        A PeftModel whose one adapter is the stack's last entry, or the base model.
+        A PeftModel whose adapter "default" is the stack's last entry, or the base model.
     """
     if not stack.entries:
-        return load_base(stack, dtype)
-    below = load_merged(Stack(stack.base, stack.entries[:-1]), dtype)
-    return _with_entry(below, stack.entries[-1], trainable)
+        return load_base(stack, loading)
+    below = load_merged(_lower(stack), loading)
+    model = with_entry(below, stack.entries[-1], NEW, trainable)
+    activate(model, trainable)
+    return model
 
 
-def save_stack(model: PeftModel, below: Stack, folder: Path) -> None:
-    """Write ``model``'s adapter as the entry above the stack ``below``, in a stage's layout.
-
-    Args:
-        model: carries the new entry as its one adapter.
-        below: the base and the entries that are merged under it.
-        folder: the stage's folder.
-    """
-    base = str(organism.folder()) if below.base == ORGANISM else below.base
-    entry = folder / ENTRIES / str(len(below.entries)) if below.entries else folder
-    _save_adapter(model, entry, base)
-    if below.entries:
-        for number, lower in enumerate(below.entries):
-            _copy_adapter(lower, folder / ENTRIES / str(number), base)
-        combine([*below.entries, entry], folder, base)
+def _lower(stack: Stack) -> Stack:
+    return Stack(stack.base, stack.entries[:-1], stack.revision)
 
 
-def combine(entries: list[Path], folder: Path, base: str) -> None:
-    """Write a stack of LoRA adapters as one, whose update of each weight is the sum of theirs.
-
-        ΔW = Σ_k s_k B_k A_k = [s_1 B_1 … s_n B_n] [A_1; …; A_n],  s_k = alpha_k / r_k
-
-    A_k is [r_k, in], B_k is [out, r_k]. The scales go into B, so the whole has alpha = r.
-
-    Raises:
-        UserError: an entry that is no plain LoRA adapter.
-    """
-    factors: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-    for entry in entries:
-        config = _plain_lora(entry)
-        weights = load_file(entry / ADAPTER_WEIGHTS)
-        for name in (key.removesuffix(".lora_A.weight") for key in weights if ".lora_A." in key):
-            a, b = weights[f"{name}.lora_A.weight"], weights[f"{name}.lora_B.weight"]
-            scale = _scaling(config, name.removeprefix(PREFIX), len(a))
-            factors.setdefault(name, []).append((a.float(), scale * b.float()))
-    whole: dict[str, torch.Tensor] = {}
-    ranks: dict[str, int] = {}
-    for name, pairs in factors.items():
-        whole[f"{name}.lora_A.weight"] = torch.cat([a for a, _ in pairs], dim=0)
-        whole[f"{name}.lora_B.weight"] = torch.cat([b for _, b in pairs], dim=1)
-        ranks[name.removeprefix(PREFIX)] = sum(len(a) for a, _ in pairs)
-    rank = max(ranks.values())
-    others = {name: r for name, r in ranks.items() if r != rank}
-    config = LoraConfig(
-        base_model_name_or_path=base,
-        task_type="CAUSAL_LM",
-        inference_mode=True,
-        r=rank,
-        lora_alpha=rank,
-        target_modules=sorted(ranks),
-        rank_pattern=dict(others),
-        alpha_pattern=dict(others),
-    )
-    config.save_pretrained(str(folder))
-    save_file(whole, folder / ADAPTER_WEIGHTS, {"format": "pt"})
+def _with_frozen(model: Any, entries: tuple[Path, ...]) -> Any:
+    names = [f"below{number}" for number in range(len(entries))]
+    for name, entry in zip(names, entries, strict=True):
+        model = with_entry(model, entry, name, trainable=False)
+    if names:
+        model.base_model.set_adapter(names, inference_mode=True)
+    return model
 
 
-def check_stackable(stack: Stack) -> None:
-    """Find out before any training that an adapter could not be stacked after it.
-
-    Raises:
-        UserError: an entry that is no plain LoRA adapter.
-    """
-    for entry in stack.entries:
-        _plain_lora(entry)
-
-
-def _scaling(config: LoraConfig, module: str, rank: int) -> float:
-    patterns = (config.alpha_pattern or {}).items()
-    alpha = next((a for key, a in patterns if module.endswith(key)), config.lora_alpha)
-    return alpha / (rank**0.5 if config.use_rslora else rank)
+def _device(stack: Stack) -> torch.device:
+    """Where the model goes: this process's accelerator; the organism's place is the processor."""
+    accelerator = torch.accelerator.current_accelerator() if not stack.is_organism else None
+    if accelerator is None or not torch.accelerator.is_available():
+        return torch.device("cpu")
+    # Several processes on one machine (accelerate launch) have a device each.
+    return torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def _plain_lora(entry: Path) -> LoraConfig:
-    config = PeftConfig.from_pretrained(str(entry))
-    extras = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias")
-    odd = [name for name in extras if getattr(config, name, None)]
-    if not isinstance(config, LoraConfig) or odd or config.bias != "none":
-        what = f"uses {', '.join(odd)}" if odd else f"is of type {config.peft_type}"
+def _is_quantized(loading: Loading | str) -> bool:
+    return isinstance(loading, Loading) and loading.quantization is not None
+
+
+def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if find_spec("bitsandbytes") is None:
         raise UserError(
-            f"the adapter {entry} {what}: only plain LoRA adapters can be stacked; merge it into "
-            "its base first."
+            f"quantization={kind} needs bitsandbytes, which is not installed: "
+            'pip install "holdfast[quantized]".'
         )
-    return config
+    if kind == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.uint8,
+    )
 
 
-def _save_adapter(model: PeftModel, folder: Path, base: str) -> None:
-    for config in model.peft_config.values():
-        config.base_model_name_or_path = base
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # an empty card; provenance.json says more
-
-
-def _copy_adapter(entry: Path, folder: Path, base: str) -> None:
-    config = PeftConfig.from_pretrained(str(entry))
-    config.base_model_name_or_path = base
-    config.save_pretrained(str(folder))
-    (folder / ADAPTER_WEIGHTS).write_bytes((entry / ADAPTER_WEIGHTS).read_bytes())
-
-
-def _with_entry(model: PreTrainedModel, entry: Path, trainable: bool) -> PeftModel:
-    try:
-        return PeftModel.from_pretrained(model, str(entry), is_trainable=trainable)
-    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"the adapter {entry} does not fit its base model ({first_line})."
-        ) from error
+def _at(revision: str | None) -> dict[str, str]:
+    return {"revision": revision} if revision else {}
 
 
 @contextmanager
-def _load_errors(base: str) -> Iterator[None]:
+def _load_errors(place: str, revision: str | None, what: str) -> Iterator[None]:
     """Tell in one sentence why a model could not be loaded."""
     quiet = logging.getLogger("transformers.modeling_utils")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
         yield
-    except (OSError, ValueError) as error:
+    except UserError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{what} {place} does not fit into the accelerator's memory: try dtype=bfloat16, "
+            "quantization=4bit or device_map=auto."
+        ) from error
+    except SafetensorError as error:
+        raise UserError(
+            f"{what} {place} has a weights file that is broken or cut off ({error}): get it again."
+        ) from error
+    except Exception as error:  # tokenizers raise nothing narrower
+        if revision and hub.is_of_the_hub(error):
+            raise UserError(hub.explain(place, revision, error)) from error
+        if not isinstance(error, (OSError, ValueError, RuntimeError, ImportError, KeyError)) and (
+            type(error) is not Exception
+        ):
+            raise
         text = str(error)
-        if "gated" in text.lower() or "401" in text or "403" in text:
+        if "trust_remote_code" in text:
             raise UserError(
-                f"no access to the model {base}: ask for it on its page on the Hub, then log in "
-                "with `hf auth login`."
+                f"{what} {place} needs code of its own (trust_remote_code), and holdfast runs no "
+                "code from a model's folder."
             ) from error
         first_line = text.splitlines()[0] if text else type(error).__name__
-        raise UserError(f"the model {base} cannot be loaded: {first_line}") from error
+        raise UserError(f"{what} {place} cannot be loaded: {first_line}") from error
     finally:
         quiet.setLevel(level)

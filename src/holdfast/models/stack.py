@@ -4,23 +4,31 @@ On disk the outcome of a stage is a folder that plain ``peft`` loads: ``adapter_
 in it is the whole stack as one adapter on the base. Where the stack has more than one entry, the
 single ones lie beside it in ``stack/0``, ``stack/1`` …, for what needs them (a repair changes the
 last one, single LoRA trains it on). A fully fine-tuned model is a base without adapters.
+
+A user names a model as ``organism``, a folder, ``owner/name`` or ``owner/name@revision`` of the
+Hub (a model or an adapter), or several of these in turn, ``BASE+ADAPTER+ADAPTER``; the base may be
+left out where the first adapter names it.
 """
 
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from holdfast import align, finetune, organism, repair
 from holdfast.errors import UserError
+from holdfast.models import hub
+from holdfast.models.fingerprint import folder_fingerprint, weights_fingerprint
+from holdfast.models.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from holdfast.settings import nearest
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 STAGE_CONFIG = "config.yaml"
 ENTRIES = "stack"
 ORGANISM = "organism"
+# What config.yaml says of a stage's model beside the stage's own settings.
+ABOUT = ("base", "base_revision", "base_weights", "organism")
 
 
 @dataclass(frozen=True)
@@ -30,11 +38,15 @@ class Stack:
     Args:
         base: "organism", a local folder in Hugging Face's format, or a model id on the Hub.
         entries: folders in PEFT's format, one an adapter.
-        source: what named it.
+        revision: the commit of a base on the Hub.
+        tokenizer: the folder with the topmost tokenizer; None for the base's own.
+        source: what named it, with the commit of whatever is on the Hub.
     """
 
     base: str
     entries: tuple[Path, ...] = ()
+    revision: str | None = None
+    tokenizer: Path | None = field(default=None, compare=False)
     source: str = field(default="", compare=False)
 
     @property
@@ -42,64 +54,191 @@ class Stack:
         """Whether the base is the built-in model organism, or a descendant of its own weights."""
         return self.base == ORGANISM or _stage_config(Path(self.base)).get("organism", False)
 
+    def base_folder(self) -> Path | None:
+        """The base's folder; None for a model of the Hub."""
+        return None if self.revision else _folder_of(self.base)
+
+    def about(self) -> dict[str, Any]:
+        """What a stage's config.yaml says of it; see `ABOUT`."""
+        folder = self.base_folder()
+        local = folder is not None and self.base != ORGANISM
+        return {
+            "base": self.base,
+            **({"base_revision": self.revision} if self.revision else {}),
+            **({"base_weights": weights_fingerprint(folder)} if folder and local else {}),
+            "organism": self.is_organism,
+        }
+
 
 def resolve(reference: str | Path) -> Stack:
     """What a user names as a model, as a base and its adapters; reads no weights.
 
+    An adapter of the Hub is downloaded, a base is not. A folder whose name holds "+" or "@" is
+    taken as that folder where it is there.
+
     Args:
-        reference: "organism"; a folder that a stage or ``peft`` wrote; a local folder in Hugging
-            Face's format; or a model id on the Hub.
+        reference: see the module; the folder of a stage names the stage's whole stack.
 
     Raises:
-        UserError: a path that is not there, or a folder that holds no model.
+        UserError: a path that is not there, a folder that holds no model, an adapter of another
+            base, or what `hub.look_up` says of a model on the Hub.
     """
-    return replace(_resolve(reference), source=str(reference))
+    parts = [str(reference)]
+    if "+" in parts[0] and not Path(parts[0]).expanduser().exists():
+        parts = parts[0].split("+")
+    stack = _single(parts[0])
+    for part in parts[1:]:
+        stack = _with(stack, part)
+    return stack
 
 
-def _resolve(reference: str | Path) -> Stack:
-    if str(reference) == ORGANISM:
-        return Stack(ORGANISM)
-    folder = Path(reference).expanduser()
-    if not folder.exists():
-        return Stack(_hub_id(str(reference)))
+def _single(reference: str) -> Stack:
+    """The stack that a reference without "+" names."""
+    if reference == ORGANISM:
+        return Stack(ORGANISM, source=ORGANISM)
+    folder, source = _local(reference)
+    if folder is None:
+        name, _, revision = source.partition("@")
+        return Stack(name, revision=revision, source=source)
     if (folder / ADAPTER_CONFIG).is_file():
-        return _adapter_stack(folder)
+        return replace(_adapter_stack(folder), source=source)
+    _check_model(folder)
+    return Stack(str(folder.resolve()), source=source)
+
+
+def _with(below: Stack, reference: str) -> Stack:
+    """``below`` with the adapter that ``reference`` names on it."""
+    folder, source = _local(reference)
+    if folder is None or not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(
+            f"{reference} is a whole model and no adapter: in a stack only the first can be one, "
+            "and the others are adapters on it."
+        )
+    entries = _entries(folder)
+    _check_base(below, folder)
+    contents = [folder_fingerprint(entry) for entry in entries[: len(below.entries)]]
+    if len(entries) > 1 and contents == [folder_fingerprint(entry) for entry in below.entries]:
+        entries = entries[len(below.entries) :]  # a stage's folder holds what it was trained on
+    return replace(
+        below,
+        entries=below.entries + entries,
+        tokenizer=_tokenizer_in(folder) or below.tokenizer,
+        source=f"{below.source}+{source}",
+    )
+
+
+def _local(reference: str) -> tuple[Path | None, str]:
+    """The folder of a reference and its exact form; no folder for a base model of the Hub."""
+    folder = Path(reference).expanduser()
+    if folder.exists():
+        return folder, reference
+    name, _, revision = reference.partition("@")
+    _check_hub_name(reference, name)
+    repository = hub.look_up(name, revision or None)
+    source = f"{name}@{repository.commit}"
+    return (hub.adapter_folder(repository) if repository.is_adapter else None), source
+
+
+def _adapter_stack(folder: Path) -> Stack:
+    entries = _entries(folder)
+    base, revision = _declared_base(folder)
+    if base is None:
+        raise UserError(
+            f"{folder / ADAPTER_CONFIG} does not say which model the adapter belongs to: set "
+            f"base_model_name_or_path in it, or name the model as BASE+{folder}."
+        )
+    if revision and not Path(base).exists():
+        below = Stack(base, revision=revision) if _is_own(folder) else _single(f"{base}@{revision}")
+    elif Path(base).is_absolute() and not Path(base).exists():
+        raise UserError(
+            f"the adapter {folder} belongs to the model {base}, which is not there: name the model "
+            f"where it is now, as BASE+{folder}."
+        )
+    else:
+        below = _single(base)
+    tokenizer = _tokenizer_in(folder) or below.tokenizer
+    return replace(below, entries=below.entries + entries, tokenizer=tokenizer)
+
+
+def _entries(folder: Path) -> tuple[Path, ...]:
+    """The adapters in a folder, lowest first: a stage's single ones, or the folder itself."""
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise UserError(
+            f"{folder} has {ADAPTER_CONFIG} but no {ADAPTER_WEIGHTS}: {hub.SAFETENSORS_ONLY}."
+        )
+    singles = sorted((folder / ENTRIES).glob("[0-9]*"), key=lambda path: int(path.name))
+    return tuple(path.resolve() for path in (singles or [folder]))
+
+
+def _declared_base(folder: Path) -> tuple[str | None, str | None]:
+    """The base that an adapter's folder says it belongs to, and its revision."""
+    stage = _stage_config(folder)
+    if stage.get("base"):
+        return stage["base"], stage.get("base_revision")
+    path = folder / ADAPTER_CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}.") from error
+    base = config.get("base_model_name_or_path")
+    # The organism's own folder lies elsewhere on every machine.
+    if base and Path(base).resolve() == organism.folder().resolve():
+        return ORGANISM, None
+    return base or None, config.get("revision")
+
+
+def _check_base(below: Stack, folder: Path) -> None:
+    """Refuse an adapter that says that it belongs to another base than ``below``'s.
+
+    Names of two models on the Hub are compared as names: equal shapes do not make them the same
+    model (a chat model has those of its base). Two folders are compared by their weights, also one
+    that has moved since, where a stage of ours recorded them. Between a name and a folder nothing
+    is known here; the weights' shapes decide when the adapter is loaded.
+    """
+    declared, _ = _declared_base(folder)
+    if declared is None:
+        return
+    here, there = below.base_folder(), _folder_of(declared)
+    recorded = _stage_config(folder).get("base_weights")
+    if here is not None and (recorded or there is not None):
+        other = weights_fingerprint(here) != (recorded or weights_fingerprint(there or here))
+    elif here is None and there is None and hub.is_name(declared):
+        other = declared.lower() != below.base.lower()
+    else:
+        other = False
+    if other:
+        raise UserError(
+            f"the adapter {folder} belongs to the base model {declared}, and this one is "
+            f"{below.base}: name its own base, or, if both hold the same weights, set "
+            f"base_model_name_or_path in its {ADAPTER_CONFIG}."
+        )
+
+
+def _folder_of(base: str) -> Path | None:
+    if base == ORGANISM:
+        return organism.folder()
+    return Path(base) if Path(base).is_dir() else None
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a stage of ours wrote the folder: its base is a whole model at a known commit."""
+    return "base" in _stage_config(folder)
+
+
+def _tokenizer_in(folder: Path) -> Path | None:
+    return folder.resolve() if (folder / "tokenizer_config.json").is_file() else None
+
+
+def _check_model(folder: Path) -> None:
     if (folder / "config.json").is_file():
-        return Stack(str(folder.resolve()))
+        if not any(folder.glob("*.safetensors")):
+            raise UserError(hub.no_safetensors(str(folder)))
+        return
     if (folder / "provenance.json").is_file():
         raise UserError(f"{folder} is a stage's folder without a model in it, an evaluation's say.")
     raise UserError(
         f"{folder} holds no model: it needs {ADAPTER_CONFIG} (an adapter) or config.json (a model)."
     )
-
-
-def _adapter_stack(folder: Path) -> Stack:
-    if not (folder / ADAPTER_WEIGHTS).is_file():
-        raise UserError(
-            f"{folder} has {ADAPTER_CONFIG} but no {ADAPTER_WEIGHTS}: holdfast reads safetensors "
-            "only."
-        )
-    base = _stage_config(folder).get("base") or _peft_base(folder)
-    singles = sorted((folder / ENTRIES).glob("[0-9]*"), key=lambda path: int(path.name))
-    entries = tuple(path.resolve() for path in (singles or [folder]))
-    below = resolve(base) if base != ORGANISM else Stack(ORGANISM)
-    return Stack(below.base, below.entries + entries)
-
-
-def _peft_base(folder: Path) -> str:
-    try:
-        base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get(
-            "base_model_name_or_path"
-        )
-    except ValueError as error:
-        raise UserError(f"{folder / ADAPTER_CONFIG} is not valid JSON: {error}.") from error
-    if not base:
-        raise UserError(
-            f"{folder / ADAPTER_CONFIG} does not say which model the adapter belongs to: set "
-            "base_model_name_or_path in it."
-        )
-    # The organism's own folder lies elsewhere on every machine.
-    return ORGANISM if Path(base).resolve() == organism.folder().resolve() else base
 
 
 def _stage_config(folder: Path) -> dict:
@@ -117,11 +256,11 @@ def _hint(reference: str) -> str:
     return f" (did you mean '{ORGANISM}'?)" if nearest(reference, [ORGANISM]) else ""
 
 
-def _hub_id(reference: str) -> str:
-    looks_local = reference.startswith((".", "/", "~")) or reference.count("/") > 1
+def _check_hub_name(reference: str, name: str) -> None:
+    looks_local = reference.startswith((".", "/", "~")) or not hub.is_name(name)
     if looks_local or _hint(reference):
         raise UserError(
-            f"there is no model '{reference}'{_hint(reference)}: name 'organism', a "
-            "folder that exists, or a model of the Hub as owner/name."
+            f"there is no model '{reference}'{_hint(reference)}: name 'organism', a folder that "
+            "exists, a model of the Hub as owner/name or owner/name@revision, or a stack of "
+            "adapters as BASE+ADAPTER."
         )
-    return reference

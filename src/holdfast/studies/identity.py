@@ -3,12 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from holdfast import organism
 from holdfast.models.fingerprint import folder_fingerprint
-from holdfast.models.stack import ORGANISM, Stack
+from holdfast.models.stack import Stack
+from holdfast.models.templates import template_identity
 from holdfast.studies.stages import NEUTRAL
 
 # To be raised above 1 for a method, or for "evaluate", when its computation changes, so that
@@ -38,18 +37,24 @@ def stage_identity(
         data: the fingerprints of its sets of rows, by role.
     """
     decisive = {k: v for k, v in settings.items() if k not in NEUTRAL | _NAMES}
+    if "template" in decisive:
+        decisive["template"] = template_identity(decisive["template"])
     mechanism = MECHANISMS.get(settings.get("method", kind), 1)
     return _hash([kind, mechanism, decisive, dict(parents), dict(data)])
 
 
 def model_identity(stack: Stack) -> str:
-    """The identity of a model that no stage here made: its base and its adapters, by content."""
-    base = stack.base
-    if base == ORGANISM:
-        base = folder_fingerprint(organism.folder())
-    elif Path(base).is_dir():
-        base = folder_fingerprint(Path(base))
-    return _hash([base, [folder_fingerprint(entry) for entry in stack.entries]])
+    """The identity of a model that no stage here made: its base and its adapters, by content.
+
+    Of a base on the Hub the commit stands for its content. A tokenizer that an adapter brought
+    counts too, as its chat template decides what the model reads.
+    """
+    folder = stack.base_folder()
+    base = folder_fingerprint(folder) if folder else f"{stack.base}@{stack.revision}"
+    parts: list[Any] = [base, [folder_fingerprint(entry) for entry in stack.entries]]
+    if stack.tokenizer and stack.tokenizer not in stack.entries:
+        parts.append(folder_fingerprint(stack.tokenizer))
+    return _hash(parts)
 
 
 def _hash(content: Any) -> str:
