@@ -6,9 +6,12 @@ from typing import Any, Literal
 
 from holdfast import align, finetune, repair
 from holdfast.errors import UserError
+from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.stack import Stack
+from holdfast.models.templates import check_template
 from holdfast.settings import Expression, Field, check, fields_of, nearest
 from holdfast.studies.defaults import TRAINING, defaults
+from holdfast.studies.evaluation_settings import resolve_evaluation
 
 KINDS = ("align", "finetune", "repair", "evaluate")
 METHODS: dict[str, dict[str, tuple[str, str]]] = {
@@ -102,6 +105,10 @@ class AlignStage:
     adapter: Literal["lora", "full"] = "lora"
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attn_implementation: Attention = None
+    device_map: Literal["auto"] | None = None
+    quantization: Literal["4bit", "8bit"] | None = None
+    template: str | None = None
     seed: int = 0
     sample_seed: int | None = None
 
@@ -151,6 +158,10 @@ class FinetuneStage:
     adapter: Literal["double", "single", "full"] = "double"
     lora: LoraSettings = field(default_factory=LoraSettings)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attn_implementation: Attention = None
+    device_map: Literal["auto"] | None = None
+    quantization: Literal["4bit", "8bit"] | None = None
+    template: str | None = None
     seed: int = 0
     sample_seed: int | None = None
 
@@ -207,10 +218,28 @@ class EvaluateStage:
 
     Args:
         model: the model to measure.
-        protocol: the protocol's name.
-        task: the user task whose accuracy is measured.
+        protocol: the protocol's name; if not given, organism for the organism and what was trained
+            from it, holdfast for all others.
+        task: the user task whose accuracy is measured: sst2, agnews or gsm8k, or one of the
+            organism's; none measures no accuracy.
+        harmful_data: harmful prompts in the place of the protocol's, all of them: a file or any
+            data reference.
+        benign_data: the same for the benign prompts that look like them.
+        task_data: the same for the task's test rows; without a task an answer must equal the
+            row's output.
+        judges: in the place of the protocol's: names, NAME=MODEL for another folder or Hub id, or
+            a judge's own settings ({name: endpoint, model: …}); the first one's verdicts are the
+            harmful score.
+        limit: at most so many rows of each set: a trial, not the protocol's numbers.
+        backend: what generates the answers; vllm runs in a process of its own.
+        also: what else to measure: wikitext2 (perplexity), or lm-eval tasks as lm_eval=TASK.
         reference: the aligned model, to which the embedding drift is measured; none, no drift.
-        dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        dtype: the weights' type: auto is the protocol's.
+        attn_implementation: how attention is computed; the library's choice if not given.
+        device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
+        quantization: loads the base in 4 bits (NF4) or 8 bits; adapters stay unmerged then.
+        template: how rows become prompts: alpaca, or a file of a chat template (.jinja); if not
+            given, the tokenizer's own chat template, else Alpaca's. Later stages inherit it.
         seed: decides which rows of the protocol's sets are asked.
     """
 
@@ -327,6 +356,7 @@ _SMALLEST = {
     "rows": 1,
     "alignment_rows": 1,
     "harmful_rows": 1,
+    "limit": 1,
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1,
     "learning_rate": 0,
