@@ -28,7 +28,7 @@ def without_paths(value: Any) -> Any:
 
 def without_path(text: str) -> str:
     """One text; see `without_paths`."""
-    if "+" in text and not is_path(text):
+    if "+" in text and not Path(text).expanduser().exists():
         return "+".join(map(without_path, text.split("+")))
     if not is_path(text):
         return text

@@ -58,5 +58,14 @@ def model_identity(stack: Stack) -> str:
 
 
 def _hash(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
+    text = json.dumps(_numbers(content), sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _numbers(content: Any) -> Any:
+    """The same with whole numbers written one way: 16.0 is 16, however a setting came in."""
+    if isinstance(content, Mapping):
+        return {key: _numbers(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_numbers(value) for value in content]
+    return int(content) if isinstance(content, float) and content.is_integer() else content

@@ -309,7 +309,9 @@ def resolve(
         if key not in own and key not in extra:
             _check_other_methods(kind, str(method), key, where)
     checked = check(given, {**own, **extra}, where)
+    # A stage's recipe holds for all of its methods; one that lacks a setting goes without it.
     recipe = defaults(kind, str(method), stack.is_organism)
+    recipe = {key: value for key, value in recipe.items() if key in own or key in extra}
     resolved: dict[str, Any] = {n: f.default for n, f in own.items() if isinstance(f, Field)}
     resolved |= {
         name: f.default
