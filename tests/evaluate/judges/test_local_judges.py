@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+import sentencepiece
 import torch
 from card_inputs import CARDS, ITEM
 from tiny_judges import ITEMS, NAMES, write_judge
@@ -179,6 +180,52 @@ def test_the_classifier_cuts_on_the_right_as_the_papers_code_does(local_judge, j
         assert ids[-1] != tokenizer.eos_token_id
 
 
+def test_a_tokenizer_of_sentencepiece_alone_gives_its_own_ids(judge_folder, tmp_path):
+    # The published beaver-dam-7b has no tokenizer.json.
+    folder = shutil.copytree(judge_folder("beaver-dam-7b"), tmp_path / "judge")
+    (folder / "tokenizer.json").unlink()
+    lines = [text for item in ITEMS for text in item[:2]] + list(CARDS.values())
+    options = {"bos_id": 1, "eos_id": 2, "unk_id": 0, "minloglevel": 2, "byte_fallback": True}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=600,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        **options,
+    )
+    own = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True}
+    settings |= {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "added_tokens.json").write_text('{"<pad>": 600}')
+    (folder / "special_tokens_map.json").write_text('{"pad_token": "<pad>"}')
+    judge = load_judge({"name": "beaver-dam-7b", "model": str(folder)})
+    for item in ITEMS:
+        ids = [1, *own.encode(card_text("beaver-dam-7b", item)), 2]
+        assert judge.input_ids(item) == ids[:256]
+    ids = judge.input_ids(Item("</s>", "So.<pad></s><s><unk>"))
+    assert [token for token in ids if token in (0, 1, 2, 600)] == [1, 2]
+
+
+def test_a_missing_sentencepiece_is_told(judge_folder, monkeypatch):
+    def failing(*args, **kwargs):
+        raise ValueError("`tiktoken` is required to read a `tiktoken` file.")
+
+    module = importlib.import_module("holdfast.evaluate.judges.local_model")
+    monkeypatch.setattr(module.AutoTokenizer, "from_pretrained", failing)
+    folder = str(judge_folder("beaver-dam-7b"))
+    assert "tiktoken" in mistake({"name": "beaver-dam-7b", "model": folder})
+    monkeypatch.setattr(module, "_is_installed", lambda name: name == "sentencepiece")
+    text = mistake({"name": "beaver-dam-7b", "model": folder})
+    assert "install sentencepiece and protobuf" in text
+    assert "tiktoken" not in text
+    monkeypatch.undo()
+    assert module._is_installed("google.protobuf")
+    assert not module._is_installed("no_such_package.inside")
+
+
 @torch.no_grad()
 def plain_answer(model, tokenizer, ids: list[int], new: int) -> str:
     ends = {tokenizer.eos_token_id}
@@ -324,7 +371,7 @@ def test_another_chat_template_is_another_record(judge_folder, local_judge, tmp_
 
 def test_names_of_the_presets():
     expected = {
-        "beaver-dam-7b": "PKU-Alignment/beaver-dam-7b",
+        "beaver-dam-7b": "PKU-Alignment/beaver-dam-7b@refs/pr/1",
         "qwen3guard": "Qwen/Qwen3Guard-Gen-8B",
         "qwen3guard-4b": "Qwen/Qwen3Guard-Gen-4B",
         "qwen3guard-0.6b": "Qwen/Qwen3Guard-Gen-0.6B",

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class LocalModel:
             model, report = loader.from_pretrained(
                 self.place, config=settings, output_loading_info=True, **options
             )
-            self.tokenizer = AutoTokenizer.from_pretrained(self.place, **at)
+            self.tokenizer = _tokenizer(self.place, at)
         if missing := sorted(report["missing_keys"]):
             # transformers fills them with random numbers, and the judge would throw dice.
             raise UserError(
@@ -164,6 +165,27 @@ def _place(config: LocalJudgeConfig) -> tuple[str, str | None]:
     if revision and config.revision and revision != config.revision:
         raise UserError(f"the judge's model names two revisions: {revision} and {config.revision}")
     return name, hub.look_up(name, revision or config.revision).commit
+
+
+def _tokenizer(place: str, at: dict[str, Any]) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(place, **at)
+    except (ValueError, ImportError) as error:
+        asked = any(word in str(error) for word in ("tiktoken", "sentencepiece", "protobuf"))
+        if asked and not all(map(_is_installed, ("sentencepiece", "google.protobuf"))):
+            # transformers asks for tiktoken, which could not read the file either.
+            raise UserError(
+                f"the tokenizer of the judge {place} is a file of sentencepiece: install "
+                "sentencepiece and protobuf"
+            ) from error
+        raise
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package above it
+        return False
 
 
 def _complete(settings: Any) -> None:
