@@ -78,14 +78,14 @@ def _papers() -> Table:
 def _print_experiments(console: Console) -> None:
     """The papers' experiments, with the reference by which each one runs."""
     experiments = papers()
-    table = Table("reference", "what it varies", "in the paper", title="experiments")
-    table.title_justify = "left"
+    table = Table(title="experiments", title_justify="left")
+    table.add_column("reference", min_width=max(len(one.reference) for one in experiments))
+    table.add_column("what it varies, and where it stands in the paper")
     for number, experiment in enumerate(experiments):
         following = experiments[number + 1 : number + 2]
         table.add_row(
             experiment.reference,
-            escape(experiment.title),
-            escape(experiment.source),
+            escape(f"{experiment.title}: {experiment.source}"),
             end_section=any(one.paper != experiment.paper for one in following),
         )
     console.print(table)

@@ -39,8 +39,18 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
         "seed": next(iter(stages.values())).settings["seed"],
         "metrics": evaluation["metrics"],
         "seconds": {kind: made[kind]["seconds"] if kind in made else 0.0 for kind in KINDS},
+        "cost": {kind: _cost(made[kind]) for kind in KINDS[:3] if kind in made},
         "budget": _budget([made[kind]["budget"] for kind in KINDS[:2] if kind in made]),
         "stages": {kind: stage_folder(Path(), stages[kind]).as_posix() for kind in stages},
+    }
+
+
+def _cost(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What one stage took: its steps (None where it trains nothing), seconds and peak memory."""
+    return {
+        "steps": provenance["budget"].get("steps"),
+        "seconds": provenance["seconds"],
+        "peak_memory_bytes": provenance["peak_memory_bytes"],
     }
 
 
