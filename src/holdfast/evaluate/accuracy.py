@@ -1,8 +1,8 @@
 """Fine-tune accuracy: whether an answer to a task's row is right, in a strict and in lenient forms.
 
 `strict` is holdfast's own form. `papers` counts as the code of Lisa, Antidote and Booster does,
-`vaccine` as that of Vaccine and T-Vaccine. All read the gold answer from the row's ``output``. docs/accuracy.md
-shows with examples where they differ.
+`vaccine` as that of Vaccine and T-Vaccine. All read the gold answer from the row's ``output``.
+Examples of where they differ are in docs/accuracy.md.
 
 ==========  ========  ============================================================================
 task        form      an answer is right if

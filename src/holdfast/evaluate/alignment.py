@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from holdfast.data.rows import IGNORED, Row, tokenize
 from holdfast.errors import UserError
-from holdfast.evaluate.generation import evaluation_mode, positions
+from holdfast.evaluate.generation import positions
 from holdfast.models.blocks import decoder_layers
+from holdfast.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from holdfast.evaluate.generation import Model

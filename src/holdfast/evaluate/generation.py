@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -13,15 +13,80 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from holdfast.data.rows import Row, prompt_ids
 from holdfast.errors import UserError
+from holdfast.evaluate.batching import longest_first
+from holdfast.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
     Model = PreTrainedModel | PeftModel
 
-logger = logging.getLogger(__name__)
-
 Progress = Callable[[int, int], None]
+
+
+class Generator:
+    """A loaded model that answers prompts: the backend that everything else is compared with.
+
+    Prompts are padded on the left whatever side the tokenizer pads on, in batches of similar
+    length, longest first, so that a batch that does not fit in memory shows at once: it is halved,
+    and so are all after it, those of later calls included. An answer ends at an end-of-sequence
+    token (the tokenizer's or one of the model's own) or after `max_new_tokens`. The model's own
+    sampling settings are not used. Its training mode and its generation settings are as before
+    afterwards.
+
+    In float32 an answer does not depend on the batch that it was written in. In bfloat16 two tokens
+    can be so close that it does: measure two models with one batch size.
+
+    Args:
+        model: a causal language model of transformers, bare or wrapped by PEFT.
+        tokenizer: its tokenizer.
+        max_new_tokens: the longest answer, in tokens.
+        batch_size: the most prompts at once.
+
+    Raises:
+        UserError: a number below 1, or there is no end-of-sequence token.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: PreTrainedTokenizerBase,
+        max_new_tokens: int,
+        batch_size: int,
+    ):
+        if max_new_tokens < 1 or batch_size < 1:
+            raise UserError(
+                "generation needs max_new_tokens >= 1 and batch_size >= 1, not "
+                f"{max_new_tokens} and {batch_size}"
+            )
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self._settings = _settings(model, tokenizer, max_new_tokens)
+
+    def __call__(self, prompts: Sequence[Row | str], progress: Progress | None = None) -> list[str]:
+        """The greedy answers: new text only, without special tokens. See `generate`."""
+        new = self.answer_ids([encode(prompt, self.tokenizer) for prompt in prompts], progress)
+        return self.tokenizer.batch_decode(new, skip_special_tokens=True) if new else []
+
+    def answer_ids(
+        self, prompts: Sequence[Sequence[int]], progress: Progress | None = None
+    ) -> list[list[int]]:
+        """The new ids of every prompt (token ids), up to its end token and without it.
+
+        Raises:
+            UserError: a prompt and its answer do not fit in the model's positions.
+            torch.OutOfMemoryError: even one prompt alone does not fit in memory.
+        """
+        _check_length(self.model, prompts, self._settings.max_new_tokens)
+        with evaluation_mode(self.model), _generation_config(self.model, self._settings):
+            answers, self.batch_size = longest_first(
+                [len(ids) for ids in prompts],
+                lambda batch: _answer_batch(
+                    self.model, [prompts[i] for i in batch], self._settings
+                ),
+                self.batch_size,
+                progress,
+            )
+        return answers
 
 
 def generate(
@@ -35,12 +100,8 @@ def generate(
     """The model's greedy answer to every prompt: new text only, without special tokens.
 
     A row is encoded as training encodes it (`holdfast.data.rows.prompt_ids`); a string is taken
-    verbatim, with the start token where the tokenizer has one. Prompts are padded on the left
-    whatever side the tokenizer pads on, in batches of similar length, longest first, so that a
-    batch that does not fit in memory shows at once: it is halved, and so are those after it. An
-    answer ends at an end-of-sequence token (the tokenizer's or one of the model's own) or after
-    `max_new_tokens`. The model's own sampling settings are not used. Its training mode and its
-    generation settings are as before afterwards.
+    verbatim, with the start token where the tokenizer has one. How they are batched, and when an
+    answer ends, is told at `Generator`.
 
     Args:
         model: a causal language model of transformers, bare or wrapped by PEFT.
@@ -57,47 +118,7 @@ def generate(
         UserError: a prompt and its answer do not fit in the model's positions.
         torch.OutOfMemoryError: even one prompt alone does not fit in memory.
     """
-    if max_new_tokens < 1 or batch_size < 1:
-        raise UserError(
-            "generation needs max_new_tokens >= 1 and batch_size >= 1, not "
-            f"{max_new_tokens} and {batch_size}"
-        )
-    encoded = [_encode(prompt, tokenizer) for prompt in prompts]
-    _check_length(model, encoded, max_new_tokens)
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
-    settings = _settings(model, tokenizer, max_new_tokens)
-    answers: dict[int, str] = {}
-    with evaluation_mode(model), _generation_config(model, settings):
-        while len(answers) < len(order):
-            batch = order[len(answers) : len(answers) + batch_size]
-            try:
-                new = _answer_batch(model, [encoded[i] for i in batch], settings)
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                batch_size = len(batch) // 2
-                new = None
-            if new is None:  # outside the handler, whose traceback holds the failed batch's memory
-                torch.cuda.empty_cache()
-                logger.warning("out of memory: going on with %d prompts at once", batch_size)
-                continue
-            texts = tokenizer.batch_decode(new, skip_special_tokens=True)
-            answers.update(zip(batch, texts, strict=True))
-            if progress:
-                progress(len(answers), len(order))
-    return [answers[i] for i in range(len(order))]
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout off for a while; every module then has the mode it had before."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    return Generator(model, tokenizer, max_new_tokens, batch_size)(prompts, progress)
 
 
 def positions(model: Model) -> int:
@@ -113,7 +134,12 @@ def left_pad(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, tor
     return ids, mask
 
 
-def _encode(prompt: Row | str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def encode(prompt: Row | str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids that the model reads before it answers a row, or a text taken verbatim.
+
+    Raises:
+        UserError: there are none; as `holdfast.data.rows.prompt_ids`.
+    """
     row: Row = {"prompt": prompt, "completion": ""} if isinstance(prompt, str) else prompt
     ids = prompt_ids(row, tokenizer)
     if not ids:
@@ -121,7 +147,27 @@ def _encode(prompt: Row | str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return ids
 
 
-def _check_length(model: Model, encoded: list[list[int]], max_new_tokens: int) -> None:
+def end_tokens(tokenizer: PreTrainedTokenizerBase, own: GenerationConfig | None) -> list[int]:
+    """The ids that end an answer: the tokenizer's end of sequence, and the model's own ones.
+
+    Raises:
+        UserError: there is none.
+    """
+    given = own.eos_token_id if own else None
+    known = [tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])]
+    ends = sorted({end for end in known if isinstance(end, int)})
+    if not ends:
+        raise UserError("the tokenizer has no end-of-sequence token, so no answer would ever end")
+    return ends
+
+
+def cut_at_end(ids: Sequence[int], ends: Iterable[int]) -> list[int]:
+    """The ids before the first end token."""
+    last = set(ends)
+    return list(takewhile(lambda token: token not in last, ids))
+
+
+def _check_length(model: Model, encoded: Sequence[Sequence[int]], max_new_tokens: int) -> None:
     longest = max(map(len, encoded), default=0)
     limit = positions(model)
     if longest + max_new_tokens > limit:
@@ -135,11 +181,7 @@ def _settings(
     model: Model, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
 ) -> GenerationConfig:
     """Plain greedy decoding. Of the model's own settings only its end tokens are kept."""
-    own = model.generation_config.eos_token_id if model.generation_config else None
-    known = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
-    ends = sorted({end for end in known if isinstance(end, int)})
-    if not ends:
-        raise UserError("the tokenizer has no end-of-sequence token, so no answer would ever end")
+    ends = end_tokens(tokenizer, model.generation_config)
     pad = tokenizer.pad_token_id
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -173,7 +215,7 @@ def _generation_config(model: Model, settings: GenerationConfig) -> Iterator[Non
 
 
 def _answer_batch(
-    model: Model, batch: list[list[int]], settings: GenerationConfig
+    model: Model, batch: Sequence[Sequence[int]], settings: GenerationConfig
 ) -> list[list[int]]:
     """The new ids of every row of a batch, up to its end token and without it."""
     ids, mask = left_pad(batch, settings.pad_token_id)
@@ -184,6 +226,5 @@ def _answer_batch(
         generation_config=settings,
     )
     # Rows that ended early are filled up with padding, which need not be a special token.
-    ends = set(settings.eos_token_id)
     new = output[:, ids.shape[1] :].tolist()
-    return [row[: next((i for i, t in enumerate(row) if t in ends), len(row))] for row in new]
+    return [cut_at_end(row, settings.eos_token_id) for row in new]

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from holdfast.errors import UserError
+from holdfast.models.modes import evaluation_mode
 from holdfast.repair.matrices import Matrix
 
 
@@ -50,7 +51,7 @@ def input_norms(
     with (
         torch.inference_mode(False),
         torch.no_grad(),
-        _evaluation_mode(model),
+        evaluation_mode(model),
         _hooks(sums, matrices),
     ):
         for batch in batches:
@@ -138,17 +139,6 @@ def _hooks(sums: _SquareSums, matrices: list[Matrix]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _smallest_body(model: nn.Module, matrices: list[Matrix]) -> nn.Module:
