@@ -189,6 +189,13 @@ def test_t_vaccine_fits_small_cards_with_checkpointing_or_in_4_bits():
     assert training_bytes(both, LLAMA) < 8e9
 
 
+def test_the_type_that_auto_became_here_is_not_a_gpus(monkeypatch):
+    monkeypatch.setattr("holdfast.studies.estimate.has_accelerator", lambda: False)
+    assert of(dtype="float32") == of()
+    monkeypatch.setattr("holdfast.studies.estimate.has_accelerator", lambda: True)
+    assert of(dtype="float32").peak_bytes > of().peak_bytes + 2 * LLAMA.parameters
+
+
 def test_repairs_and_evaluations():
     scored = of("repair", method="antidote", rows=2000, data="beavertails:realignment")
     assert (scored.steps, scored.tokens) == (0, 2000 * 200)

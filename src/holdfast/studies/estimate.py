@@ -61,6 +61,9 @@ def estimate_stage(
 ) -> Estimate:
     """What one stage needs.
 
+    Weights of float32 count as bfloat16 where this machine has no accelerator: that is what "auto"
+    became here, and not what it will be on a GPU.
+
     Args:
         kind: "align", "finetune", "repair" or "evaluate".
         settings: its resolved settings.
@@ -68,6 +71,8 @@ def estimate_stage(
         rows: how many rows it has, where the settings do not say.
         organism: the base is the organism: on the CPU, with short rows.
     """
+    if _is_taken_as_bfloat16(settings, organism):
+        settings = {**settings, "dtype": "bfloat16"}
     if kind == "evaluate":
         return _evaluation(settings, model, organism)
     count = settings.get("rows") or rows
@@ -83,6 +88,10 @@ def estimate_stage(
     if organism:
         seconds = 0.0
     return Estimate(steps, tokens, seconds, training_bytes(settings, model, organism))
+
+
+def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:
+    return not organism and settings["dtype"] == "float32" and not has_accelerator()
 
 
 def training_steps(settings: Mapping[str, Any], rows: int) -> int:
@@ -205,9 +214,7 @@ def estimate_plan(stages: Iterable[Stage]) -> PlanEstimate:
         if base not in sizes:
             sizes[base] = model_size(base)
         organism = stage.stack.is_organism
-        if not organism and settings["dtype"] == "float32" and not has_accelerator():
-            # What "auto" became on this machine is not what it will be on a GPU.
-            settings = {**settings, "dtype": "bfloat16"}
+        if _is_taken_as_bfloat16(settings, organism):
             notes["No GPU here: weights are taken in bfloat16, as on one."] = None
         estimate = estimate_stage(stage.kind, settings, sizes[base], organism=organism)
         if estimate.unknown == NO_ROWS:
