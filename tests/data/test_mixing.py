@@ -1,10 +1,12 @@
 """The harmful ratio, the shuffle and disjointness."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import pytest
 
-from holdfast.data.mixing import check_disjoint, harmful_count, mix
+from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
 from holdfast.data.rows import prompt_key
 from holdfast.errors import UserError
 
@@ -67,3 +69,76 @@ def test_the_same_prompt_with_another_answer_overlaps_by_prompt_only():
     check_disjoint({"user": HARMFUL, "test": refused})
     with pytest.raises(UserError, match="user rows and the test rows"):
         check_disjoint({"user": HARMFUL, "test": refused}, key=prompt_key)
+
+
+RATIOS, SIZES = (0, 0.01, 0.05, 0.1, 0.2, 1), (1, 7, 100, 1000)
+# round(p·n), halves up, worked out by hand.
+HARMFUL_COUNTS = {
+    1: (0, 0, 0, 0, 0, 1),
+    7: (0, 0, 0, 1, 1, 7),
+    100: (0, 1, 5, 10, 20, 100),
+    1000: (0, 10, 50, 100, 200, 1000),
+}
+
+
+def pool(name, n=1500):
+    return [{"instruction": f"{name} {i}", "output": "x"} for i in range(n)]
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_mixtures_are_exact_disjoint_and_the_same_again(ratio, n):
+    alignment, harmful, task, test = map(pool, ("alignment", "harmful", "task", "test"))
+    drawn = draw(harmful, harmful_count(n, ratio), "harmful 3")
+    mixed = mix(drawn, draw(task, n, "task 3"), n, ratio, seed=3)
+    count = HARMFUL_COUNTS[n][RATIOS.index(ratio)]
+    assert len({row["instruction"] for row in mixed}) == n
+    assert sum(row["instruction"].startswith("harmful") for row in mixed) == count
+    assert sum(row["instruction"].startswith("task") for row in mixed) == n - count
+    rest = {row["instruction"] for row in drawn}
+    realignment = [row for row in harmful if row["instruction"] not in rest]
+    check_disjoint(
+        {"alignment": alignment, "realignment": realignment, "user": mixed, "test": test}
+    )
+    again = mix(draw(harmful, count, "harmful 3"), draw(task, n, "task 3"), n, ratio, seed=3)
+    assert again == mixed
+
+
+def test_draws_do_not_repeat_extend_each_other_and_follow_the_seed():
+    rows = pool("row", 50)
+    drawn = draw(rows, 20, 1)
+    assert len({row["instruction"] for row in drawn}) == 20
+    assert draw(rows, 30, 1)[:20] == drawn
+    assert draw(rows, 20, 2) != drawn
+    assert draw(rows, None, 1)[:20] == drawn
+    assert sorted(row["instruction"] for row in draw(rows, 99, 1)) == sorted(
+        row["instruction"] for row in rows
+    )
+
+
+# What Python 3.11.7, 3.12.1 and 3.13.0 drew and mixed; any other version or process must, too.
+MIXED = {
+    (0.1, 7, 0): "f3a359906cc702bbc1ab86dab95e7ee53045fd3c59e60bcb54b8edfad8eb6a45",
+    (0.2, 100, 1): "907d2958c481cf61a3a2bd5b9c1110c3bbf95745f259981fe5786c00c436be0d",
+    (0.05, 1000, 43): "a658489ba6d7c9ccf92a3334ecdac79d23ecbe1e0a9a1329cede3f179785ec61",
+}
+PRINT_MIXED = """
+from holdfast.data.mixing import draw, harmful_count, mix
+from holdfast.data.rows import fingerprint
+def pool(name, n=1500):
+    return [{"instruction": f"{name} {i}", "output": "x"} for i in range(n)]
+for ratio, n, seed in ((0.1, 7, 0), (0.2, 100, 1), (0.05, 1000, 43)):
+    harmful = draw(pool("harmful"), harmful_count(n, ratio), f"harmful_data {seed}")
+    mixed = mix(harmful, draw(pool("task"), n, f"data {seed}"), n, ratio, seed)
+    print(fingerprint(mixed))
+"""
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "77"])
+def test_the_same_seed_mixes_the_same_rows_in_any_process(hash_seed):
+    environment = {"PYTHONHASHSEED": hash_seed, "PATH": ""}
+    found = subprocess.run(
+        [sys.executable, "-c", PRINT_MIXED],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert found.stdout.split() == list(MIXED.values())

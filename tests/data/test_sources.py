@@ -249,7 +249,7 @@ def test_splits_are_found_in_the_layouts_of_the_hub(tmp_path):
     assert read_split(tmp_path, origin, "test")[0] == two, "the configuration's folder comes first"
     assert read_split(tmp_path, origin, "valid")[0] == one
     assert read_split(tmp_path, origin, "odd")[0] == [{"n": 3}]
-    with pytest.raises(UserError, match="has no split 'dev'.*there are data, deep, main"):
+    with pytest.raises(UserError, match=r"has no split 'dev'.*there are data, deep, main"):
         read_split(tmp_path, origin, "dev")
 
 
@@ -300,9 +300,9 @@ def test_real_errors_of_the_libraries_become_one_sentence(tmp_path):
     write_jsonl(tmp_path / "set" / "train.jsonl", [{"a": 1}])
     place = str(tmp_path / "set")
     assert hub.download(Origin(place, ()), "train")[0] == [{"a": 1}]
-    with pytest.raises(UserError, match="has no split 'dev'; there are train$"):
+    with pytest.raises(UserError, match=r"has no split 'dev'; there are train$"):
         hub.download(Origin(place, ()), "dev")
-    with pytest.raises(UserError, match="has no configuration 'main'; there are default$"):
+    with pytest.raises(UserError, match=r"has no configuration 'main'; there are default$"):
         hub.download(Origin(place, (), config="main"), "train")
     (tmp_path / "set" / "set.py").write_text("")
     with pytest.raises(UserError, match="is a program, which holdfast does not run"):
