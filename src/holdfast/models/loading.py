@@ -233,6 +233,11 @@ def _load_errors(place: str, revision: str | None, what: str) -> Iterator[None]:
         ):
             raise
         text = str(error)
+        if revision and "does not appear to have" in text:  # the plan has seen them on the Hub
+            raise UserError(
+                f"{what} {place} is in the local cache in part only, and the Hub cannot be "
+                f"reached: run `hf download {place}` with a connection."
+            ) from error
         if "trust_remote_code" in text:
             raise UserError(
                 f"{what} {place} needs code of its own (trust_remote_code), and holdfast runs no "
