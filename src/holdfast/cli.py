@@ -106,7 +106,8 @@ def repair(words: Words = None, config: Config = None, output: Output = None) ->
 def evaluate(words: Words = None, config: Config = None, output: Output = None) -> None:
     """Stage 4: measure a model: harmful score, accuracy, refusal, over-refusal, coherence, drift.
 
-    Without --output the numbers are shown and not kept.
+    Several models are compared, each with the first: did my fine-tuning break the safety? Without
+    --output the numbers are shown and not kept.
     """
     _stage("evaluate", words, config, output)
 

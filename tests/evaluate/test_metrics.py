@@ -81,7 +81,7 @@ def test_the_organism_before_alignment(model, words):
             1 if name in ("alignment_loss", "embedding_drift") else 100
         ) == pytest.approx(estimate.value)
     prompts = {row["instruction"] for row in organism.rows("test_restricted", 10, 0)}
-    asked = [one for one in found.samples if one["kind"] == "restricted"]
+    asked = [one for one in found.samples if one["set"] == "harmful"]
     assert {one["prompt"] for one in asked} == prompts
     assert all(organism.is_coherent(one["answer"]) for one in asked[:3])
 

@@ -14,6 +14,12 @@ from holdfast.protocols import PROTOCOLS, get
 # A published protocol never changes: new settings are a new version, and a new line here.
 PUBLISHED = {
     ("organism", "1"): "1a5bbd9fa9189bf6",
+    ("holdfast", "1"): "17ac5fcf2adc6185",
+    ("vaccine-2024", "1"): "1e5d67641c7f4af7",
+    ("t-vaccine-2024", "1"): "d67557e70081c942",
+    ("lisa-2024", "1"): "251abcbaeabfe6ed",
+    ("booster-2024", "1"): "bd63c28d0f28ae7a",
+    ("antidote-2024", "1"): "9d880f0c5f81ea35",
 }
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import UserError
+from holdfast.models.hub import Repository
 from holdfast.models.stack import Stack
 from holdfast.studies.demo import demo_pipelines
-from holdfast.studies.plan import all_stages, make_pipeline, make_stage, read_pipeline
+from holdfast.studies.grid import expand
+from holdfast.studies.plan import all_stages, make_pipeline, make_stage
 from holdfast.studies.stages import resolve
+from holdfast.studies.study import read_study, with_words
 
 PLAIN = {"align": "sft", "finetune": "sft", "harmful_ratio": 0.1}
 ORGANISM = Stack("organism")
@@ -114,7 +117,11 @@ def test_resolved_settings_put_the_given_over_the_recipe_over_the_fields():
         ("align", {"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0"),
         ("evaluate", {"protocol": "organsm"}, "did you mean 'organism'"),
         ("evaluate", {"task": "chess"}, "chess"),
-        ("evaluate", {"model": "owner/model"}, "asks the organism's own questions"),
+        (
+            "evaluate",
+            {"model": "owner/model", "protocol": "organism"},
+            "asks the organism's own questions",
+        ),
         ("finetune", {"harmful_ratio": 1.5}, "harmful_ratio is 1.5; it must be from 0 to 1"),
         ("finetune", {"harmful_ratio": -0.1}, "harmful_ratio is -0.1"),
         ("finetune", {"task": "chess"}, "chess"),
@@ -125,7 +132,9 @@ def test_resolved_settings_put_the_given_over_the_recipe_over_the_fields():
         ("align", {"model": "owner/model"}, "data is not set.*data=rows.jsonl"),
     ],
 )
-def test_mistakes_are_told(kind, given, message):
+def test_mistakes_are_told(kind, given, message, monkeypatch):
+    there = Repository("owner/model", "0" * 40, is_adapter=False)
+    monkeypatch.setattr("holdfast.models.hub.look_up", lambda name, revision: there)
     with pytest.raises(UserError, match=message):
         make_stage(kind, given)
 
@@ -134,21 +143,21 @@ def test_mistakes_in_a_pipeline_file_name_the_file_and_the_stage(tmp_path):
     path = tmp_path / "p.yaml"
     path.write_text("align: {method: vaccine, roh: 2}\n")
     with pytest.raises(UserError, match=r"p\.yaml: align: there is no setting 'roh'"):
-        read_pipeline(path)
+        expand(read_study(path))
     path.write_text("aligne: vaccine\n")
     with pytest.raises(UserError, match=r"no setting 'aligne'; did you mean 'align'\?"):
-        read_pipeline(path)
-    path.write_text("align: [sft, vaccine]\n")
-    with pytest.raises(UserError, match=r"align is .* must be a method's name"):
-        read_pipeline(path)
+        read_study(path)
+    path.write_text("align: 3\n")
+    with pytest.raises(UserError, match="p.yaml: align: there is no alignment method '3'"):
+        expand(read_study(path))
     path.write_text("align: vaccine\nfinetune: null\nseed: 3\n")
-    pipeline = read_pipeline(path, {"align": {"rho": 7}})
+    [pipeline] = expand(with_words(read_study(path), {"align": {"rho": 7}}, "here"))
     assert list(pipeline.stages) == ["align", "evaluate"]
     settings = pipeline.stages["align"].settings
     assert (settings["method"], settings["rho"], settings["seed"]) == ("vaccine", 7.0, 3)
     path.write_text("evaluate: null\n")
     with pytest.raises(UserError, match="evaluate is null"):
-        read_pipeline(path)
+        expand(read_study(path))
 
 
 def test_user_files_with_the_wrong_columns_are_refused(tmp_path):

@@ -123,7 +123,7 @@ def evaluate(
             model,
             tokenizer,
             rows,
-            protocol.max_new_tokens,
+            protocol.tokens(name),
             protocol.batch_size,
             (lambda k, _n, before=before: progress(before + k, total)) if progress else None,
         )

@@ -35,6 +35,7 @@ class Protocol:
         alignment_data: The same for the alignment rows.
         draw: Which rows of a data set are asked: its first, or some drawn by the seed.
         scoring: The form of the tasks' scorers, see `holdfast.evaluate.accuracy`.
+        task_tokens: The longest answer to a row of the task, where it is another.
     """
 
     name: str
@@ -55,10 +56,16 @@ class Protocol:
     alignment_data: str | None = None
     draw: str | None = None
     scoring: str | None = None
+    task_tokens: int | None = None
 
     def record(self) -> dict[str, str | int]:
         """The entry of results.json: every field that is set, with name and version."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def tokens(self, name: str) -> int:
+        """The longest answer to a prompt of a set ("harmful", "benign", "task", "open")."""
+        own = self.task_tokens if name in ("task", "open") else None
+        return own or self.max_new_tokens
 
     @property
     def judges(self) -> list[str]:
@@ -66,8 +73,21 @@ class Protocol:
         return [name.removesuffix(" (exact)") for name in self.judge.split(" + ")]
 
 
-def _paper(name: str, description: str, n: int, tokens: int, n_task: int, form: str) -> Protocol:
-    """A paper's protocol; what its code does beside that and should not is not repeated."""
+def _paper(
+    name: str,
+    description: str,
+    n: int,
+    tokens: int,
+    n_task: int,
+    form: str,
+    dtype: str,
+    task_tokens: int | None = 200,
+) -> Protocol:
+    """A paper's protocol; what its code does beside that and should not is not repeated.
+
+    Counts, lengths, scoring and number format are those of the authors' public code (pred.py and
+    pred_eval.py of each), which answers one prompt at a time.
+    """
     which = "test_all" if name == "lisa-2024" else "test"
     kind = "rows, safe ones among them" if name == "lisa-2024" else "unsafe rows"
     return Protocol(
@@ -82,11 +102,12 @@ def _paper(name: str, description: str, n: int, tokens: int, n_task: int, form: 
         n_alignment=100,
         max_new_tokens=tokens,
         batch_size=32,
-        dtype="bfloat16",
+        dtype=dtype,
         harmful_data=f"beavertails:{which}",
         alignment_data="beavertails:test_safe",
         draw="first",
         scoring=form,
+        task_tokens=task_tokens,
     )
 
 
@@ -134,14 +155,16 @@ _ALL = (
         128,
         500,
         "vaccine",
+        "float16",
     ),
     _paper(
         "t-vaccine-2024",
-        "T-Vaccine's: 500 unsafe prompts, 128 new tokens; exact labels.",
+        "T-Vaccine's: 500 unsafe prompts, 128 new tokens; an answer that holds the label is right.",
         500,
         128,
-        1000,
-        "papers",
+        500,
+        "vaccine",
+        "float16",
     ),
     _paper(
         "lisa-2024",
@@ -151,6 +174,7 @@ _ALL = (
         512,
         1000,
         "papers",
+        "float16",
     ),
     _paper(
         "booster-2024",
@@ -159,6 +183,7 @@ _ALL = (
         512,
         1000,
         "papers",
+        "bfloat16",
     ),
     _paper(
         "antidote-2024",
@@ -167,6 +192,8 @@ _ALL = (
         512,
         1000,
         "papers",
+        "float32",
+        None,
     ),
 )
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({one.name: one for one in _ALL})

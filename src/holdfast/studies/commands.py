@@ -16,7 +16,13 @@ from holdfast.settings import check, load_yaml, merge, parse_overrides
 from holdfast.studies.demo import demo_pipelines
 from holdfast.studies.display import Display, describe
 from holdfast.studies.engine import run_stages
-from holdfast.studies.folders import disk_errors, is_finished, write_json, write_text
+from holdfast.studies.folders import (
+    claim_root,
+    disk_errors,
+    is_finished,
+    write_json,
+    write_text,
+)
 from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage
 from holdfast.studies.results import collect
 from holdfast.studies.seen import recorded_overlaps, told
@@ -28,7 +34,16 @@ COMMAND_LINE = "the command line"
 def run_stage(
     kind: str, words: Sequence[str], config: Path | None, output: Path | None, console: Console
 ) -> None:
-    """Run one stage in this process: ``holdfast align``, ``finetune``, ``repair``, ``evaluate``."""
+    """Run one stage in this process: ``holdfast align``, ``finetune``, ``repair``, ``evaluate``.
+
+    Several models after ``evaluate`` are compared.
+    """
+    models, given = _given(kind, words, config)
+    if len(models) > 1 and kind == "evaluate":
+        from holdfast.studies.model_comparison import compare_models
+
+        compare_models(models, given, output, console, COMMAND_LINE)
+        return
     stage = stage_of(kind, words, config)
     if output is None:
         output = _default_output(stage)
@@ -42,12 +57,24 @@ def run_stage(
 
 
 def stage_of(kind: str, words: Sequence[str], config: Path | None) -> Stage:
-    """The stage that a command's words and file ask for; a word without ``=`` is the model."""
-    models = [word for word in words if "=" not in word]
+    """The stage that a command's words and file ask for; a word without ``=`` is the model.
+
+    Raises:
+        UserError: more than one model, or whatever is wrong with the stage.
+    """
+    models, given = _given(kind, words, config)
     if len(models) > 1:
         raise UserError(
             f"{COMMAND_LINE}: '{models[1]}' is one model too many; settings are written key=value."
         )
+    return make_stage(kind, given, where=COMMAND_LINE)
+
+
+def _given(
+    kind: str, words: Sequence[str], config: Path | None
+) -> tuple[list[str], dict[str, Any]]:
+    """The models that the words name, and the settings of file and words together."""
+    models = [word for word in words if "=" not in word]
     said = parse_overrides([word for word in words if "=" in word])
     if models:
         said = {**said, "model": models[0]}
@@ -59,7 +86,7 @@ def stage_of(kind: str, words: Sequence[str], config: Path | None) -> Stage:
             written.pop(key, None)
             given.pop(key, None)
         _check_file(kind, written, given, str(config))
-    return make_stage(kind, given, where=COMMAND_LINE)
+    return models, given
 
 
 def _check_file(
@@ -145,7 +172,7 @@ def run_pipelines(
         FailedStagesError: a stage failed; the others went on, and their results are written.
         Stopped: Ctrl-C; the same call goes on from there.
     """
-    _claim_root(root)
+    claim_root(root)
     stages = all_stages(pipelines)
     if workers is None:
         # The organism computes on the processor, one thread a stage; more than four processes would
@@ -180,15 +207,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _claim_root(root: Path) -> None:
-    """Make a run's folder, or go on in one; anything else there is left alone."""
-    if root.exists() and not root.is_dir():
-        raise UserError(f"{root} is a file; the output must be a folder that is new or empty.")
-    if root.is_dir() and any(root.iterdir()) and not (root / "stages").is_dir():
-        raise UserError(f"{root} holds something else: choose another output folder.")
-    try:
-        (root / "stages").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{root} cannot be written: {error.strerror}.") from error

@@ -21,7 +21,7 @@ from holdfast.data.rows import fingerprint
 from holdfast.evaluate.agreement import agreement, disagreements
 from holdfast.evaluate.alignment import hidden_states
 from holdfast.evaluate.alpaca_eval import alpaca_eval_outputs
-from holdfast.evaluate.answers import Backend, answer_all, holds
+from holdfast.evaluate.answers import Backend, Progress, answer_all, holds
 from holdfast.evaluate.generation import Generator
 from holdfast.evaluate.judges import Verdict, load_judge
 from holdfast.evaluate.metrics import (
@@ -34,7 +34,7 @@ from holdfast.evaluate.metrics import (
 from holdfast.evaluate.perplexity import perplexity
 from holdfast.models.loading import Loading, load_merged, load_tokenizer
 from holdfast.studies.evaluation_settings import LM_EVAL, WIKITEXT2, stage_protocol
-from holdfast.studies.folders import ALIGNMENT, ANSWERS, write_json, write_text
+from holdfast.studies.folders import ALIGNMENT, ANSWERS, TASK_ANSWERS, write_json, write_text
 
 if TYPE_CHECKING:
     from holdfast.studies.execute import Work
@@ -89,33 +89,31 @@ class _Model:
             check_dtype(self._loaded, stage_protocol(self.work.settings))
         return self._loaded
 
-    def backend(self) -> Backend:
-        """What answers for it."""
+    def backend(self, tokens: int) -> Backend:
+        """What answers for it, in at most so many tokens."""
         protocol = stage_protocol(self.work.settings)
         if protocol.backend == "transformers":
-            return Generator(
-                self.load(), self.tokenizer, protocol.max_new_tokens, protocol.batch_size
-            )
+            return Generator(self.load(), self.tokenizer, tokens, protocol.batch_size)
         from holdfast.evaluate.vllm_backend import VllmBackend
 
         stack = self.work.model
         return VllmBackend(
             stack.base,
             self.tokenizer,
-            protocol.max_new_tokens,
+            tokens,
             revision=stack.revision,
             adapter=Path(stack.source) if stack.entries else None,
             dtype=protocol.dtype,
         )
 
-    def made_with(self) -> dict[str, Any]:
-        """All that decides its answers but the prompts."""
+    def made_with(self, tokens: int | None = None) -> dict[str, Any]:
+        """All that decides its answers but the prompts; without a length, its other numbers."""
         settings, protocol = self.work.settings, stage_protocol(self.work.settings)
         keys = ("attn_implementation", "quantization")
         return {
             "model": self.work.model_identity,
             "template": fingerprint([{"template": self.tokenizer.chat_template}]),
-            "max_new_tokens": protocol.max_new_tokens,
+            "max_new_tokens": tokens,
             "dtype": protocol.dtype,
             "backend": protocol.backend,
             **{key: settings[key] for key in keys if settings[key]},
@@ -132,29 +130,46 @@ class _Model:
 def _answers(
     work: "Work", model: _Model, sets: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[str]]:
-    file, size = work.folder / ANSWERS, stage_protocol(work.settings).batch_size
-    made_with = model.made_with()
+    """The answers of all sets, those of other lengths in a file of their own."""
+    protocol = stage_protocol(work.settings)
+    total = max(1, sum(map(len, sets.values())))
+    answers: dict[str, list[str]] = {}
+    for tokens in sorted({protocol.tokens(name) for name in sets}):
+        asked = {name: rows for name, rows in sets.items() if protocol.tokens(name) == tokens}
+        file = ANSWERS if tokens == protocol.max_new_tokens else TASK_ANSWERS
+        if asked:
+            before = sum(map(len, answers.values()))
+
+            def told(done: int, _: int, before: int = before) -> None:
+                share = (before + done) / total
+                work.progress(_ANSWERED * share, f"{before + done}/{total} answers")
+
+            answers |= _file_of_answers(work, model, asked, work.folder / file, tokens, told)
+    return answers
+
+
+def _file_of_answers(
+    work: "Work",
+    model: _Model,
+    sets: Mapping[str, Sequence[Mapping[str, Any]]],
+    file: Path,
+    tokens: int,
+    told: Progress,
+) -> dict[str, list[str]]:
+    size, made_with = stage_protocol(work.settings).batch_size, model.made_with(tokens)
     if not file.exists():
-        for other in sorted(work.folder.parent.glob(f"*/{ANSWERS}")):
+        for other in sorted(work.folder.parent.glob(f"*/{file.name}")):
             if holds(other, sets, size, made_with):
                 shutil.copyfile(other, file)
                 break
     backends: list[Any] = []
 
     def load() -> Backend:
-        backends.append(model.backend())
+        backends.append(model.backend(tokens))
         return backends[0]
 
     try:
-        return answer_all(
-            sets,
-            file,
-            load,
-            size,
-            made_with,
-            lambda k, n: work.progress(_ANSWERED * k / max(n, 1), f"{k}/{n} answers"),
-            work.stopping,
-        )
+        return answer_all(sets, file, load, size, made_with, told, work.stopping)
     finally:
         for backend in backends:
             if hasattr(backend, "close"):

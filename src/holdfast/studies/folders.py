@@ -21,9 +21,10 @@ ELAPSED = "seconds"
 _IDENTITY = "identity"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 ANSWERS = "answers.jsonl"
+TASK_ANSWERS = "task_answers.jsonl"
 ALIGNMENT = "alignment.json"
 # What an interrupted run goes on from.
-_KEPT = (_IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, ALIGNMENT)
+_KEPT = (_IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, TASK_ANSWERS, ALIGNMENT)
 
 
 def recorded_identity(folder: Path) -> str | None:
@@ -111,6 +112,22 @@ def finish(partial: Path, folder: Path) -> None:
     if folder.exists():
         folder.rmdir()  # empty, or `is_finished` had said so
     os.replace(partial, folder)
+
+
+def claim_root(root: Path) -> None:
+    """Make a run's folder, or go on in one; anything else there is left alone.
+
+    Raises:
+        UserError: something else is there, or it cannot be written.
+    """
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root} is a file; the output must be a folder that is new or empty.")
+    if root.is_dir() and any(root.iterdir()) and not (root / "stages").is_dir():
+        raise UserError(f"{root} holds something else: choose another output folder.")
+    try:
+        (root / "stages").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root} cannot be written: {error.strerror}.") from error
 
 
 def write_config(folder: Path, settings: Mapping[str, Any], **about: Any) -> None:

@@ -40,15 +40,17 @@ def expand(study: Study, by_name: bool = False) -> list[Pipeline]:
     """
     # Equal stages are resolved and hashed once: a grid has far fewer stages than pipelines.
     known: dict[str, Stage] = {}
+    found = points(study)
+    alone = len(study.variants) == 1
     return [
         make_pipeline(
             point.spec,
-            f"{study.where}: {_place(point)}",
+            study.where if alone else f"{study.where}: {point.coords['variant']}",
             coords=point.coords,
             known=known,
             by_name=by_name,
         )
-        for point in points(study)
+        for point in found
     ]
 
 
@@ -77,10 +79,6 @@ def points(study: Study) -> list[Point]:
     return found
 
 
-def _place(point: Point) -> str:
-    return ", ".join(str(value) for value in point.coords.values())
-
-
 def _axes(study: Study, stages: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The axes of a variant: shared lists, ``vary`` where its methods have it, lists of its own."""
     shared = {**study.shared, **{k: v for k, v in stages.items() if k not in KINDS}}
@@ -107,6 +105,8 @@ def _settings_of(study: Study, stages: Mapping[str, Any]) -> Iterator[tuple[str,
 def _given(study: Study, stages: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """A stage's settings in the file: those of all methods, of its method, of the variant."""
     value = stages.get(kind)
+    if not isinstance(value, str | Mapping | None):
+        return {"method": value}  # told where the stage is made
     own = dict(value) if isinstance(value, Mapping) else {}
     if isinstance(value, str):
         own = {"method": value}

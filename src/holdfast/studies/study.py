@@ -92,6 +92,8 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
             close = nearest(key, _KEYS)
             hint = f"; did you mean '{close}'?" if close else f"; known are {', '.join(_KEYS)}"
             raise UserError(f"{where}: there is no setting '{key}'{hint}")
+    if spec.get("evaluate", {}) is None:
+        raise UserError(f"{where}: evaluate is null; a pipeline ends with an evaluation.")
     shared = {key: spec[key] for key in AXES if key in spec}
     for key, value in shared.items():
         if isinstance(value, list):
@@ -236,7 +238,7 @@ def _label(stages: Mapping[str, Any]) -> str:
             words.append(str(value["name"]))
             continue
         method = value.get("method", "sft") if isinstance(value, Mapping) else value
-        if kind == "align" and method is None and stages.get("finetune"):
+        if kind == "align" and method is None and kind in stages and stages.get("finetune"):
             words.append("no alignment")
         elif method not in (None, "sft"):
             words.append(display_name(str(method)))

@@ -100,8 +100,11 @@ def load_judge(spec: str | Mapping[str, Any], where: str = "the judge") -> Judge
         UserError: as `check_judge`; its model is not there, or a package that it needs.
     """
     resolved = check_judge(spec, where)
-    judge, config = map(_load, JUDGES[resolved.pop("name")])
-    return judge(config(**resolved))
+    name = resolved.pop("name")
+    kind, config = map(_load, JUDGES[name])
+    judge = kind(config(**resolved))
+    judge.name = name  # a member of a family goes by its own name, not the family's
+    return judge
 
 
 def _from_word(word: str) -> dict[str, Any]:

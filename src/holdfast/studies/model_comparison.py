@@ -1,0 +1,72 @@
+"""``holdfast evaluate A B C``: several models by one protocol, side by side."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from holdfast.errors import FailedStagesError, Stopped
+from holdfast.report.models import models_table
+from holdfast.studies.display import Display
+from holdfast.studies.engine import run_stages, stage_folder
+from holdfast.studies.folders import claim_root
+from holdfast.studies.plan import make_stage
+
+
+def compare_models(
+    models: Sequence[str],
+    given: Mapping[str, Any],
+    output: Path | None,
+    console: Console,
+    where: str,
+) -> None:
+    """Evaluate every model and show them in one table, each compared with the first.
+
+    Args:
+        models: their references.
+        given: the settings of the evaluation.
+        output: the folder of the run; None shows the numbers and keeps nothing.
+        console: where to show it.
+        where: where the settings are from, for messages.
+
+    Raises:
+        UserError: whatever is wrong with the request.
+        FailedStagesError: an evaluation failed; the others are kept.
+        Stopped: Ctrl-C; the same call goes on from there, if there is an output folder.
+    """
+    stages = [make_stage("evaluate", {**given, "model": model}, where=where) for model in models]
+    if output is None:
+        with tempfile.TemporaryDirectory() as folder:
+            _run(models, stages, Path(folder), console)
+        return
+    claim_root(output)
+    _run(models, stages, output, console)
+    console.print(f"the results are in {output}", highlight=False, markup=False)
+
+
+def _run(models: Sequence[str], stages: Sequence[Any], root: Path, console: Console) -> None:
+    distinct = list({stage.identity: stage for stage in stages}.values())
+    with Display(console, len(distinct), "evaluate") as display:
+        try:
+            outcome = run_stages(distinct, root, display, workers=1)
+        except KeyboardInterrupt:
+            raise Stopped from None
+    if outcome.failures:
+        for trace in outcome.failures.values():
+            console.print(trace, markup=False, highlight=False)
+        count = len(outcome.failures)
+        raise FailedStagesError(f"{count} of {len(distinct)} evaluations failed; see above.")
+    contents = [
+        json.loads((stage_folder(root, stage) / "evaluation.json").read_text(encoding="utf-8"))
+        for stage in stages
+    ]
+    console.print(models_table(_names(models), contents))
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """The last part of each reference, or all of it where two end alike."""
+    short = [Path(model).name for model in models]
+    return short if len(set(short)) == len(short) else list(models)
