@@ -93,6 +93,11 @@ def test_cut_anywhere_it_ends_up_the_same(tmp_path):
     ends = [0] + [match.end() for match in re.finditer(rb"\n", whole)]
     for size in range(len(whole)):
         file.write_bytes(whole[:size])
+        if size % 7 == 0:  # a resumed run that stops at once leaves nothing of a torn line
+            with pytest.raises(Stopped):
+                run(file, Echo(), stopping=lambda: True)
+            assert whole.startswith(file.read_bytes())
+            assert file.read_bytes().endswith(b"\n")
         backend = Echo()
         assert run(file, backend) == answers
         assert file.read_bytes() == whole

@@ -23,7 +23,7 @@ import json, os, sys
 from typing import NamedTuple
 
 __version__ = "0.32.0"
-print("INFO: a line on the standard output")
+print("INFO: a line on the standard output", flush=True)
 LOG = os.environ["VLLM_STAND_IN_LOG"]
 
 def log(**content):
@@ -56,7 +56,7 @@ class LLM:
             raise RuntimeError("CUDA out of memory.\\nTried to allocate 20 GiB")
 
     def generate(self, prompts, sampling_params=None, *, use_tqdm=True, lora_request=None):
-        print("INFO: another one")
+        print("INFO: another one", flush=True)
         log(prompts=prompts, sampling=sampling_params.__dict__, tqdm=use_tqdm,
             lora=lora_request and lora_request.__dict__)
         answers = []
