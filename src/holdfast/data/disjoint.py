@@ -34,6 +34,11 @@ TRAINING_ROLES = ("alignment", "probe", "user", "realignment")
 _DIGITS = 16  # of a hash in hexadecimal: 8 bytes, so 10⁵ rows collide by chance once in 10⁹ runs
 
 
+_ORIGINS = {
+    f"{source.name}/{part.split}" for source in SOURCES.values() for part in source.parts.values()
+}
+
+
 class Key(NamedTuple):
     """A row's content: hashes of the whole row and of its prompt, and the split that it is from.
 
@@ -61,8 +66,8 @@ class Overlap:
         second: The second's.
         count: How many rows of the first have such a row in the second.
         of: How many rows the first has.
-        examples: Up to three pairs of row numbers, from 1, in the first and the second set; none
-            where the second set is known by its hashes only.
+        examples: Up to three pairs of row numbers, from 1, in the first and the second set; of a
+            role that several stages have rows of, in all of them one after the other.
     """
 
     kind: str
@@ -152,13 +157,15 @@ def told(overlaps: Sequence[Overlap]) -> str:
 
 
 def write_keys(folder: Path, keys: Mapping[str, Sequence[Key]]) -> None:
-    """Write the keys of all rows that a model has seen into its folder, 16 bytes a row."""
+    """Write the keys of all rows that a model has seen into its folder, 17 bytes a row."""
+    origins = sorted({key.origin for some in keys.values() for key in some})
+    number = {origin: f"{place:02x}" for place, origin in enumerate(origins)}
     content = {
-        role: {
-            origin: "".join(key.row + key.prompt for key in some if key.origin == origin)
-            for origin in sorted({key.origin for key in some})
-        }
-        for role, some in keys.items()
+        "origins": origins,
+        "roles": {
+            role: "".join(key.row + key.prompt + number[key.origin] for key in some)
+            for role, some in keys.items()
+        },
     }
     (folder / KEYS_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -174,15 +181,15 @@ def read_keys(folder: Path) -> Keys:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        origins, size = content["origins"], 2 * _DIGITS + 2
         return {
             role: [
-                Key(text[i : i + _DIGITS], text[i + _DIGITS : i + 2 * _DIGITS], origin)
-                for origin, text in origins.items()
-                for i in range(0, len(text), 2 * _DIGITS)
+                Key(key[:_DIGITS], key[_DIGITS:-2], origins[int(key[-2:], 16)])
+                for key in (text[i : i + size] for i in range(0, len(text), size))
             ]
-            for role, origins in content.items()
+            for role, text in content["roles"].items()
         }
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, LookupError):
         raise UserError(
             f"{path} does not hold the keys of a model's rows: remove it, and rows are no more "
             "checked against those that the model has seen"
@@ -197,8 +204,8 @@ def _key(row: Row) -> Key:
 
 
 def _origin(row: Row) -> str:
-    pieces = str(row.get("id", "")).split("/")
-    return "/".join(pieces[:2]) if len(pieces) == 3 and pieces[0] in SOURCES else ""
+    origin = str(row.get("id", "")).rpartition("/")[0]
+    return origin if origin in _ORIGINS else ""
 
 
 def _same_prompts(

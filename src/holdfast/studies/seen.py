@@ -55,10 +55,11 @@ def check_against(
         UserError: rows are used again in another role; see `holdfast.data.disjoint`.
     """
     seen: Keys = {}
-    for folder in dict.fromkeys((Path(model.source), *model.entries, Path(model.base))):
+    for folder in (Path(model.source), *model.entries, Path(model.base)):
         for role, keys in read_keys(folder).items():
             # Entries of one stack may have come from one another, each with all that is below it.
-            seen[role] = list(dict.fromkeys([*seen.get(role, []), *keys]))
+            known = set(seen.get(role, ()))
+            seen.setdefault(role, []).extend(key for key in keys if key not in known)
     own = _own_keys(kind, settings, sets)
     together = {role: [*seen.get(role, []), *own.get(role, [])] for role in {*seen, *own}}
     found = check_roles(together)
