@@ -144,13 +144,16 @@ class TwoPassMixin:
                     ),
                 )
             perturbed.append(_PerturbedBatch(inputs, plan.blocks, gradients, random_state, below))
+        device = self.args.device  # the layers may lie on several
         norms = [
-            torch.linalg.vector_norm(g, dtype=torch.float32) for p in perturbed for g in p.noise
+            torch.linalg.vector_norm(g, dtype=torch.float32).to(device)
+            for p in perturbed
+            for g in p.noise
         ]
         squared = torch.stack(norms).square().sum()
         scale = plan.rho / (self.accelerator.reduce(squared, reduction="sum").sqrt() + 1e-7)
         for batch in perturbed:
-            batch.noise = [g * scale.to(g.dtype) for g in batch.noise]
+            batch.noise = [g * scale.to(g) for g in batch.noise]
         return perturbed
 
 

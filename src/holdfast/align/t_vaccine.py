@@ -156,7 +156,7 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
         with self.compute_loss_context_manager():
             gradients = output_gradients(self.blocks, summed_loss)
         norms = [torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients]
-        return torch.stack(norms).square()
+        return torch.stack([norm.to(self.args.device) for norm in norms]).square()
 
     def draw(self, number: int) -> list[int]:
         """The ``number``-th draw: S layers without replacement by P, sorted from the lowest."""
