@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -239,3 +240,19 @@ def test_an_adapter_of_another_base_leaves_nothing_behind(base, adapters, run, t
     with pytest.raises(UserError, match="belongs to the base model"):
         run("finetune", f"{other}+{adapters[0]}", tmp_path / "out")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_commands_of_the_page_on_models(base, adapters, files, offline, tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / "docs" / "models.md"
+    block = page.read_text().split("```bash\n")[1].split("```")[0]
+    offline("meta-llama/Llama-2-7b-hf", base)
+    shutil.copytree(adapters[0], tmp_path / "adapter")
+    for name, role in (("safe", "alignment"), ("rows", "user_task"), ("harmful", "realignment")):
+        shutil.copy(files[role], tmp_path / f"{name}.jsonl")
+    monkeypatch.chdir(tmp_path)
+    commands = [line.split() for line in block.splitlines()]
+    for command in commands:
+        CliRunner().invoke(app, command[1:], catch_exceptions=False)
+        assert command[0] == "holdfast"
+        assert torch.isfinite(logits(load_merged(resolve(command[-1])))).all()
+    assert len(commands) == 4
