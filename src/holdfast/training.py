@@ -9,7 +9,7 @@ processes. Prompt tokens and padding carry no loss; the end-of-sequence token do
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
@@ -38,9 +38,12 @@ class SFTConfig(TrainingArguments):
     Args:
         max_length: longest row in tokens, prompt and answer together; a longer answer is cut, and
             a row whose answer would be cut away whole is an error.
+        too_long: what happens to such a row: error stops before the training, drop leaves it out,
+            as the papers' code in effect does, and counts it.
     """
 
     max_length: int = 512
+    too_long: Literal["error", "drop"] = "error"
 
     # Rows reach the collator as they are: ours takes what it needs, a caller's own knows its rows.
     remove_unused_columns: bool | None = field(default=False)
@@ -93,7 +96,16 @@ class SFTTrainer(Trainer):
             model = with_adapter(model, peft_config, args.seed)
         if data_collator is None:
             data_collator = _collator_for(model, processing_class)
-        self.prepare_rows = lambda rows: prepare_rows(rows, processing_class, args.max_length)
+        self.dropped_rows = 0
+
+        def prepare(rows: Any) -> Any:
+            drop = args.too_long == "drop"
+            prepared = prepare_rows(rows, processing_class, args.max_length, drop)
+            if drop:
+                self.dropped_rows += len(rows) - len(prepared)
+            return prepared
+
+        self.prepare_rows = prepare
         super().__init__(
             model=model,
             args=args,
@@ -256,7 +268,12 @@ def linear_names(model: torch.nn.Module) -> list[str]:
     )
 
 
-def prepare_rows(rows: Any, tokenizer: PreTrainedTokenizerBase | None, max_length: int) -> Any:
+def prepare_rows(
+    rows: Any,
+    tokenizer: PreTrainedTokenizerBase | None,
+    max_length: int,
+    drop_cut: bool = False,
+) -> Any:
     """Tokenize rows; rows that are tokenized already come back as they are.
 
     Raises:
@@ -271,7 +288,7 @@ def prepare_rows(rows: Any, tokenizer: PreTrainedTokenizerBase | None, max_lengt
             "the rows are text and there is no tokenizer: pass processing_class, or rows with "
             f"{', '.join(TOKENIZED)}."
         )
-    return tokenize_rows(rows, tokenizer, max_length)
+    return tokenize_rows(rows, tokenizer, max_length, drop_cut=drop_cut)
 
 
 def _collator_for(

@@ -40,8 +40,7 @@ def test_gsm8k_rows_are_the_papers():
     made = rows_of("gsm8k", "train", [json.loads(line) for line in lines]).rows
     assert made[0] == {
         "instruction": "Natalia sold clips to 48 of her friends in April, and then she sold half "
-        "as many clips in May. How many clips did Natalia sell altogether in April and May?\n"
-        "First think step by step and then answer the final number.\n",
+        "as many clips in May. How many clips did Natalia sell altogether in April and May?",
         "input": "",
         "output": "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = "
         "<<48+24=72>>72 clips altogether in April and May.\nThe final answer is:  72",

@@ -39,6 +39,11 @@ __all__ = [
     "tokenize_rows",
 ]
 
+
+class AnswerCutError(UserError):
+    """A row whose answer is cut away whole within `max_length`."""
+
+
 IGNORED = -100  # the label that the cross-entropy of torch leaves out
 
 
@@ -76,7 +81,7 @@ def tokenize(row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> T
     answer = [*_encode(text.answer, tokenizer), end]
     # The first position is never predicted, so an answer needs room after it.
     if max(len(prompt), 1) >= max_length:
-        raise UserError(
+        raise AnswerCutError(
             f"the whole answer is cut off: the prompt has {len(prompt)} tokens and the answer "
             f"{len(answer)}, and max_length is {max_length}; raise max_length or shorten the prompt"
         )
@@ -86,19 +91,33 @@ def tokenize(row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> T
 
 
 def tokenize_rows(
-    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, where: str = ""
+    rows: Iterable[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    where: str = "",
+    drop_cut: bool = False,
 ) -> list[Tokens]:
     """Tokenize rows as `tokenize` does; an error names the row, counted from 1, and `where` it is.
 
+    With `drop_cut` a row whose answer is cut away whole is left out instead.
+
     Raises:
-        UserError: As `tokenize`.
+        UserError: As `tokenize`; all rows are left out.
     """
     result = []
     for number, row in enumerate(rows, start=1):
         try:
             result.append(tokenize(row, tokenizer, max_length))
+        except AnswerCutError as error:
+            if not drop_cut:
+                raise _at(number, where, error) from None
         except UserError as error:
             raise _at(number, where, error) from None
+    if not result:
+        raise UserError(
+            f"the answers of all rows are cut off: max_length is {max_length}, and no prompt is "
+            "shorter; raise max_length"
+        )
     return result
 
 

@@ -104,6 +104,8 @@ def _of_data(protocol: Protocol, name: str, task: str | None, count: int, seed: 
     if reference is None or not count:
         return []
     rows = load(reference)
+    if name == "alignment":  # whose loss is the answers', so there must be one
+        rows = [row for row in rows if row["output"].strip()]
     if protocol.draw == "seed":
         # A prompt that stands there with several answers is asked once.
         distinct = list({prompt_key(row): row for row in reversed(rows)}.values())[::-1]

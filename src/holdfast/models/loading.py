@@ -30,6 +30,7 @@ from holdfast.models.templates import set_template
 __all__ = [
     "Loading",
     "check_stackable",
+    "check_vocabulary",
     "combine",
     "load_base",
     "load_last_open",
@@ -86,6 +87,22 @@ def load_tokenizer(stack: Stack, template: str | None = None) -> PreTrainedToken
         tokenizer.pad_token = tokenizer.eos_token
     set_template(tokenizer, template)
     return tokenizer
+
+
+def check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Find out before any batch that a token, padding among them, has no embedding.
+
+    Raises:
+        UserError: the tokenizer has more tokens than the model has embeddings.
+    """
+    places = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > places:
+        last = tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, up to {last!r}, "
+            f"and the model embeddings for {places}: the tokenizer is another model's, or a token "
+            "was added to it."
+        )
 
 
 def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:

@@ -150,7 +150,8 @@ _ALL = (
     ),
     _paper(
         "vaccine-2024",
-        "Vaccine's: 500 unsafe prompts, 128 new tokens; an answer that holds the label is right.",
+        "Vaccine's: 500 unsafe prompts, 128 new tokens; an answer that holds the label is right. "
+        "GSM8K's questions are asked as they are; there a sentence asks for steps first.",
         500,
         128,
         500,
@@ -159,7 +160,8 @@ _ALL = (
     ),
     _paper(
         "t-vaccine-2024",
-        "T-Vaccine's: 500 unsafe prompts, 128 new tokens; an answer that holds the label is right.",
+        "T-Vaccine's: 500 unsafe prompts, 128 new tokens; an answer that holds the label is right. "
+        "GSM8K's questions are asked as they are; there a sentence asks for steps first.",
         500,
         128,
         500,

@@ -24,6 +24,7 @@ from holdfast.studies.folders import (
     write_text,
 )
 from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage
+from holdfast.studies.record import write_record
 from holdfast.studies.results import collect
 from holdfast.studies.seen import recorded_overlaps, told
 from holdfast.studies.stages import method_fields, resolve, stage_fields
@@ -163,9 +164,22 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
 
 
 def run_pipelines(
-    pipelines: list[Pipeline], root: Path, workers: int | None, console: Console, title: str
+    pipelines: list[Pipeline],
+    root: Path,
+    workers: int | None,
+    console: Console,
+    title: str,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run pipelines in one folder, write results.json there, show the table; gives its content.
+
+    Args:
+        pipelines: the pipelines.
+        root: the folder of the run.
+        workers: how many stages run side by side.
+        console: where to show it.
+        title: what the run is.
+        about: what study.json says of it beside that.
 
     Raises:
         UserError: what is wrong with the request.
@@ -178,11 +192,14 @@ def run_pipelines(
         # The organism computes on the processor, one thread a stage; more than four processes would
         # gain little and take memory. Other models have the machine to themselves.
         workers = min(_cores(), 4) if all(s.stack.is_organism for s in stages) else 1
+    about = {"title": title, **(about or {})}
+    write_record(root, pipelines, about)
     with Display(console, len(stages), title) as display:
         try:
             outcome = run_stages(stages, root, display, workers)
         except KeyboardInterrupt:
             raise Stopped from None
+    write_record(root, pipelines, about, outcome)
     for stage in stages:
         if stage.identity in outcome.failures:
             console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)

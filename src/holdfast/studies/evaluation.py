@@ -27,6 +27,7 @@ from holdfast.evaluate.judges import Verdict, load_judge
 from holdfast.evaluate.metrics import (
     Evaluation,
     alignment_numbers,
+    as_read,
     check_dtype,
     judge_answers,
     measure,
@@ -57,6 +58,7 @@ def run_evaluation(work: "Work") -> dict[str, Any]:
     numbers = _alignment(work, model)
     also = _also(work, model)
     model.close()
+    answers = as_read(protocol, answers)
     verdicts, judges = _verdicts(work, sets, answers)
     result = measure(protocol, work.settings["task"], sets, answers, verdicts, numbers)
     metrics = {**result.record(), **also}

@@ -29,6 +29,7 @@ from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.loading import (
     Loading,
     check_stackable,
+    check_vocabulary,
     load_last_open,
     load_merged,
     load_tokenizer,
@@ -174,9 +175,12 @@ def _train(work: Work) -> dict[str, Any]:
     else:
         model = load_merged(work.model, Loading.of(settings))
         model.requires_grad_(adapter == "full")  # a merged adapter leaves its base frozen
+    check_vocabulary(model, tokenizer)
     trainer = _trainer(
         work, model, tokenizer, None if single or adapter == "full" else _lora(settings)
     )
+    if trainer.dropped_rows:
+        work.progress(0.0, f"{trainer.dropped_rows} rows are longer than max_length: left out")
     checkpoint = _last_checkpoint(work.folder / CHECKPOINTS)
     _cut_metrics(work.folder / METRICS, checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -185,6 +189,7 @@ def _train(work: Work) -> dict[str, Any]:
     _save_model(work, trainer.model, tokenizer, single)
     return {
         "rows": len(work.rows["train"]),
+        "dropped_rows": trainer.dropped_rows,
         "steps": trainer.state.global_step,
         "tokens": trainer.state.num_input_tokens_seen,
         "passes": _passes(settings, trainer.state.global_step),
@@ -214,7 +219,8 @@ def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | N
                 "report_to": "none",
                 "include_num_input_tokens_seen": "all",
                 "dataloader_pin_memory": torch.cuda.is_available() and not organism,
-                "use_cpu": organism,
+                # Without it transformers refuses bf16 where there is no accelerator.
+                "use_cpu": organism or not torch.accelerator.is_available(),
                 **own,
                 "seed": work.settings["seed"],
             }
@@ -271,6 +277,7 @@ def _repair(work: Work) -> dict[str, Any]:
     function, config_class = map(_load, METHODS["repair"][settings["method"]])
     tokenizer = load_tokenizer(work.model, settings["template"])
     model = load_last_open(work.model, Loading.of(settings))
+    check_vocabulary(model, tokenizer)
     own = config_settings("repair", settings)
     if settings["method"] == "random_mask":
         own["seed"] = settings["seed"]

@@ -1,5 +1,7 @@
 """``holdfast run``: studies from files or by the name of a paper's experiment."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +76,14 @@ def run_files(
     if plan:
         print_plan(pipelines, root, console)
         return
-    results = run_pipelines(pipelines, root, workers, console, Path(title).name)
+    about = {
+        "title": " and ".join(one.study.title for one in asked),
+        "command": shlex.join(["holdfast", "run", *sys.argv[2:]]),
+        "about": [{**one.study.about, "title": one.study.title} for one in asked],
+        "notes": [note for one in asked for note in one.notes],
+        "published": [entry for one in asked for entry in one.study.published],
+    }
+    results = run_pipelines(pipelines, root, workers, console, Path(title).name, about)
     for one in asked:
         if one.study.published:
             _show_published(one, results, root, console)

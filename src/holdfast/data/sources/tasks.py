@@ -1,10 +1,10 @@
 """The papers' user tasks: SST-2, AG News, GSM8K and Alpaca.
 
-Instructions and answers are those of the Vaccine code's `sst2/build_dataset.py`,
-`ag_news/build_dataset.py` and `gsm8k/build_dataset.py` (github.com/git-disl/Vaccine), which the
-other three papers use too. They must be exact, so they stand here as there: GSM8K's question ends
-with a request to think step by step, and its `####` becomes "The final answer is: ", which leaves
-two blanks before the number.
+Instructions and answers are those of the papers' code, `sst2/build_dataset.py`,
+`ag_news/build_dataset.py` and `gsm8k/build_dataset.py` (github.com/git-disl/Booster, Lisa). They
+must be exact, so they stand here as there: GSM8K's `####` becomes "The final answer is: ", which
+leaves two blanks before the number. Vaccine's and T-Vaccine's code also ends the question with a
+request to think step by step; Lisa's, Booster's and Antidote's do not, and neither do we.
 """
 
 from holdfast.data.sources.base import Origin, Part, Row, Source, label, text
@@ -14,7 +14,6 @@ AGNEWS_INSTRUCTION = (
     "Categorize the news article given in the input into one of the 4 categories:\n\n"
     "World\nSports\nBusiness\nSci/Tech\n"
 )
-GSM8K_QUESTION_END = "\nFirst think step by step and then answer the final number.\n"
 GSM8K_ANSWER = "The final answer is: "
 
 _SENTIMENTS = ("negative", "positive")
@@ -44,7 +43,7 @@ def agnews_row(row: Row) -> Row:
 def gsm8k_row(row: Row) -> Row:
     """A word problem and its solution, "The final answer is: " before the number."""
     return {
-        "instruction": text(row, "question") + GSM8K_QUESTION_END,
+        "instruction": text(row, "question"),
         "input": "",
         "output": text(row, "answer").replace("####", GSM8K_ANSWER),
         "kind": "task",

@@ -1,0 +1,67 @@
+"""study.json: what a run's folder is of, its pipelines and stages, and what failed.
+
+It is written before the first stage runs and again at the end, so that the folder can be reported
+and asked for its status while stages run, and after a kill.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from holdfast.studies.engine import Outcome, stage_folder
+from holdfast.studies.folders import disk_errors, write_json
+from holdfast.studies.plan import Pipeline, all_stages
+
+STUDY = "study.json"
+SCHEMA_VERSION = 1
+
+
+def write_record(
+    root: Path,
+    pipelines: Sequence[Pipeline],
+    about: Mapping[str, Any],
+    outcome: Outcome | None = None,
+) -> None:
+    """Write study.json.
+
+    Args:
+        root: the folder of the run.
+        pipelines: all of them, finished or not.
+        about: what to say of the run: ``title``, ``command``, ``note``, ``notes``, ``published`` …
+        outcome: how it ended; None before it has.
+    """
+    stages = all_stages(pipelines)
+    names = {stage.identity: stage.name for stage in stages}
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "holdfast": version("holdfast"),
+        **about,
+        "pipelines": [
+            {
+                "variant": pipeline.variant,
+                "coords": dict(pipeline.coords),
+                "seed": next(iter(pipeline.stages.values())).settings["seed"],
+                "stages": {
+                    kind: stage_folder(Path(), stage).as_posix()
+                    for kind, stage in pipeline.stages.items()
+                },
+            }
+            for pipeline in pipelines
+        ],
+        "stages": {
+            stage.name: {
+                "kind": stage.kind,
+                "method": stage.settings.get("method"),
+                "needs": [need.name for need in (stage.parent, stage.reference) if need],
+            }
+            for stage in stages
+        },
+        "failures": {},
+        "skipped": [],
+    }
+    if outcome is not None:
+        content["failures"] = {names[i]: error for i, error in outcome.failures.items()}
+        content["skipped"] = [stage.name for stage in outcome.skipped]
+    with disk_errors(root / STUDY):
+        write_json(root / STUDY, content)
