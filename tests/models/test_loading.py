@@ -10,7 +10,13 @@ from transformers import AutoModelForCausalLM
 
 from holdfast.errors import UserError
 from holdfast.models import accelerator
-from holdfast.models.loading import Loading, load_base, load_merged, load_tokenizer
+from holdfast.models.loading import (
+    Loading,
+    check_vocabulary,
+    load_base,
+    load_merged,
+    load_tokenizer,
+)
 from holdfast.models.stack import resolve
 from holdfast.studies.identity import stage_identity
 from holdfast.studies.stages import resolve as resolve_settings
@@ -102,6 +108,15 @@ def test_a_folder_without_a_readable_tokenizer_is_told(broken):
 def test_the_padding_token_is_the_end_token_where_there_is_none(base):
     tokenizer = load_tokenizer(resolve(base))
     assert tokenizer.pad_token == tokenizer.eos_token == "</s>"
+
+
+def test_a_token_without_an_embedding_is_told(base):
+    stack = resolve(base)
+    model, tokenizer = load_base(stack), load_tokenizer(stack)
+    check_vocabulary(model, tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    with pytest.raises(UserError, match=r"has 1025 tokens, up to '\[PAD\]', .* for 1024"):
+        check_vocabulary(model, tokenizer)
 
 
 def test_dtype_auto_is_resolved_when_a_stage_is_planned(base, monkeypatch):
