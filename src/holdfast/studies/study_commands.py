@@ -1,7 +1,6 @@
 """``holdfast run``: studies from files or by the name of a paper's experiment."""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,7 +77,7 @@ def run_files(
         return
     about = {
         "title": " and ".join(one.study.title for one in asked),
-        "command": shlex.join(["holdfast", "run", *sys.argv[2:]]),
+        "command": _command(words, seeds, model),
         "about": [{**one.study.about, "title": one.study.title} for one in asked],
         "notes": [note for one in asked for note in one.notes],
         "published": [entry for one in asked for entry in one.study.published],
@@ -87,6 +86,13 @@ def run_files(
     for one in asked:
         if one.study.published:
             _show_published(one, results, root, console)
+
+
+def _command(words: Sequence[str], seeds: int | None, model: str | None) -> str:
+    """What was typed, but where it was written: that changes nothing."""
+    options = [] if seeds is None else ["--seeds", str(seeds)]
+    options += [] if model is None else ["--model", model]
+    return shlex.join(["holdfast", "run", *words, *options])
 
 
 def _asked(name: str, said: dict[str, Any]) -> _Asked:
