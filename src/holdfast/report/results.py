@@ -134,7 +134,7 @@ def pipelines(results: Mapping[str, Any]) -> list[Pipeline]:
         shared = [n for n in records[0]["metrics"] if all(n in r["metrics"] for r in records)]
         metrics = {
             name: over_seeds(
-                [_estimate(record["metrics"][name]) for record in records],
+                [estimate_of(record["metrics"][name]) for record in records],
                 bounds=(0.0, float("inf") if name in _UNBOUNDED else 100.0),
             )
             for name in shared
@@ -157,7 +157,7 @@ def _key(record: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _estimate(metric: float | Mapping[str, Any]) -> Estimate:
+def estimate_of(metric: float | Mapping[str, Any]) -> Estimate:
     """A metric of a record; a bare number has no interval of its own."""
     if isinstance(metric, Mapping):
         value = metric["value"]

@@ -7,8 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist, fmean, stdev
+from typing import TYPE_CHECKING
 
 from holdfast.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEVEL = 0.95
 PERCENT = (0.0, 100.0)
@@ -29,6 +33,23 @@ class Estimate:
     def record(self) -> dict[str, float]:
         """The entry of results.json: {"value", "low", "high", "n"}."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference with its 95 % interval [low, high].
+
+    `p` is the two-sided p-value of no difference by the same statistic as the interval, so p < 0.05
+    where the interval leaves out 0; `p_holm` is the one corrected for several comparisons, where
+    there are such. `seeds` is how many pairs of seeds it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    seeds: int
+    p_holm: float | None = None
 
 
 def t_quantile(probability: float, df: int) -> float:
@@ -142,3 +163,46 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
             f"a paired difference needs the same seeds on both sides, not {len(a)} and {len(b)}"
         )
     return t_interval([x - y for x, y in zip(a, b, strict=True)])
+
+
+def mean_interval(
+    metrics: Sequence[Estimate],
+    outcomes: Sequence["np.ndarray | None"],
+    same_prompts: bool,
+    percent: bool,
+) -> Estimate:
+    """The mean over seeds with its 95 % interval over seeds and prompts."""
+    return over_seeds(metrics, PERCENT if percent else (0.0, math.inf))
+
+
+def difference_interval(
+    values: Sequence[float],
+    by_prompt: Sequence["np.ndarray | None"],
+    same_prompts: bool,
+    percent: bool,
+) -> Difference:
+    """The mean difference with its 95 % interval and p-value."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return Difference(mean, mean, mean, 1.0, 1)
+    found = t_interval(values)
+    half = found.high - mean
+    p = (
+        1.0
+        if half == 0
+        else 1 - _t_within(abs(mean) / half * t_quantile(0.975, len(values) - 1), len(values) - 1)
+    )
+    return Difference(mean, found.low, found.high, p, len(values))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: the k-th smallest of m p-values times m − k + 1, made monotone.
+
+    Holm 1979. Entry i of the result is the corrected p-value of entry i.
+    """
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    found, largest = [0.0] * len(values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[i]))
+        found[i] = largest
+    return found
