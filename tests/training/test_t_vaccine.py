@@ -150,6 +150,16 @@ def test_only_drawn_layers_change_and_draws_come_every_j_steps(tmp_path):
     assert [entry["step"] for entry in trainer.history] == [0, 3, 6, 9]
     first, second, third, _ = (entry["probabilities"] for entry in trainer.history)
     assert first == second != third
+    logged = [
+        {
+            "step": entry["step"],
+            "probabilities": entry["block_probabilities"],
+            "drawn": entry["drawn_blocks"],
+        }
+        for entry in trainer.state.log_history
+        if "drawn_blocks" in entry
+    ]
+    assert logged == trainer.history
     for step, changed in enumerate(trainer.changed):
         assert changed == trainer.history[step // 3]["drawn"]
     assert all(p.requires_grad for n, p in model.named_parameters() if "lora" in n)

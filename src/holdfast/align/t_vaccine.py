@@ -118,6 +118,12 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
             self.history.append(
                 {"step": step, "probabilities": self.probabilities, "drawn": self.drawn}
             )
+            # A draw that is repeated after an interruption is logged twice, with equal values.
+            lists: dict[str, Any] = {
+                "block_probabilities": self.probabilities,
+                "drawn_blocks": self.drawn,
+            }
+            self.log(lists)
             self._thaw(self.drawn)
         return StepPlan(
             self.args.rho, [self.blocks[layer] for layer in self.drawn], self._shared_layers()
