@@ -5,6 +5,7 @@ Nothing here imports torch before a command has checked its words: a mistake is 
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,14 @@ from typer.core import TyperCommand
 from holdfast.errors import FailedStagesError, Stopped, UserError
 
 console = Console()
+
+
+class Launcher(StrEnum):
+    """Who runs the stages of a study."""
+
+    local = "local"
+    slurm = "slurm"
+
 
 app = typer.Typer(
     help="Keep a language model's safety alignment through fine-tuning: align, fine-tune, repair, "
@@ -127,9 +136,7 @@ def run(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="In the place of the files'; organism runs a study of real models small."
-        ),
+        typer.Option(help="In the place of the files'; organism runs real models' studies small."),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would run and what it costs; run nothing.")
@@ -138,47 +145,75 @@ def run(
         Path | None, typer.Option(help="The folder of the run; results/NAME if not given.")
     ] = None,
     workers: Workers = None,
+    launcher: Annotated[
+        Launcher,
+        typer.Option(help="Who runs the stages: this machine, or jobs of a Slurm cluster."),
+    ] = Launcher.local,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Run a very large grid without asking.")
+    ] = False,
 ) -> None:
     """Run pipelines and studies from files into one table; stages that are there are used again."""
+    from holdfast.studies.running import Launch
     from holdfast.studies.study_commands import run_files
 
-    run_files(words, seeds, output, workers, console, model, plan)
+    launch = Launch(workers, launcher.value, retry_failed=retry_failed)
+    run_files(words, seeds, output, console, launch, model, plan, yes)
+
+
+Run = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
 
 
 @app.command()
-def push(
-    folder: Annotated[Path, typer.Argument(help="The folder of an align, finetune or repair.")],
-    repo: Annotated[str, typer.Argument(help="The repository on the Hub, OWNER/NAME.")],
-    evaluation: Annotated[
-        list[Path] | None,
-        typer.Option("--evaluation", help="A folder of its evaluation, for the card; any number."),
-    ] = None,
-    base: Annotated[
-        str | None, typer.Option(help="The base's name on the Hub, where it is a folder here.")
-    ] = None,
-    private: Annotated[
-        bool | None,
-        typer.Option("--private/--public", help="Who may see it; a new one is private."),
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="A branch; the main one if none.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Send nothing; show the files and the card.")
-    ] = False,
-    output: Annotated[Path | None, typer.Option(help="A file for the card, README.md.")] = None,
-) -> None:
-    """Publish a stage's model on the Hugging Face Hub, with a model card."""
-    from holdfast.publish.commands import push_command
+def status(root: Run) -> None:
+    """Show which stages of a run are done, under way, failed and waiting."""
+    from holdfast.studies.run_commands import show_status
 
-    push_command(folder, repo, evaluation or [], base, private, revision, dry_run, output, console)
+    show_status(root, console)
+
+
+@app.command()
+def logs(
+    root: Run,
+    stage: Annotated[str | None, typer.Argument(help="A stage's name, or its beginning.")] = None,
+    lines: Annotated[int, typer.Option(min=1, help="The last lines.")] = 40,
+) -> None:
+    """Show what a stage printed; without a stage, what there is, failures first."""
+    from holdfast.studies.run_commands import show_logs
+
+    show_logs(root, stage, lines, console)
+
+
+@app.command()
+def cancel(root: Run) -> None:
+    """Stop a run: its stages save a state to go on from, its jobs on a cluster are ended."""
+    from holdfast.studies.run_commands import cancel_run
+
+    cancel_run(root, console)
+
+
+@app.command()
+def gc(
+    root: Run,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+) -> None:
+    """Remove the stages that no study of a run's folder needs."""
+    from holdfast.studies.run_commands import collect_garbage
+
+    collect_garbage(root, yes, console)
 
 
 @app.command(name="list")
 def list_command(
     what: Annotated[
-        str | None, typer.Argument(help="stages, methods, papers, protocols or tasks; or all.")
+        str | None,
+        typer.Argument(help="stages, methods, papers, protocols, judges or tasks; or all."),
     ] = None,
 ) -> None:
-    """List stages, methods, papers, protocols and the organism's tasks."""
+    """List stages, methods, papers, protocols, judges and the organism's tasks."""
     from holdfast.report.listing import print_lists
 
     print_lists(what, console)

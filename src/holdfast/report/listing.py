@@ -8,10 +8,11 @@ from rich.table import Table
 
 from holdfast import organism
 from holdfast.errors import UserError
+from holdfast.evaluate.judges import JUDGES, check_judge
 from holdfast.protocols import PROTOCOLS
 from holdfast.protocols.papers import papers
 from holdfast.settings import nearest
-from holdfast.settings.fields import source_of
+from holdfast.settings.fields import fields_of, source_of
 from holdfast.studies.stages import METHODS
 
 _STAGES = {
@@ -26,7 +27,19 @@ _PAPERS = (
     ("Lisa", "2405.18641", "finetune", "lisa", "lisa with rho=0 (BSO)"),
     ("Antidote", "2408.09600", "repair", "antidote", "random_mask"),
 )
-WHAT = ("stages", "methods", "papers", "protocols", "tasks")
+# What each judge is shown, and what it says; by the class of its settings.
+_JUDGES = {
+    "OrganismConfig": "an answer to the organism's own question: it knows the right one",
+    "KeywordsConfig": "the answer: 13 phrases of a refusal (AdvBench)",
+    "EndpointConfig": "prompt and answer, in a rubric of holdfast's or your own",
+    "BeaverDamConfig": "prompt and answer, 256 tokens of both together: 14 kinds of harm",
+    "Qwen3GuardConfig": "prompt and answer as a chat: safe, controversial, unsafe; refusal",
+    "LlamaGuard3Config": "prompt and answer as a chat: safe, or the hazards of MLCommons",
+    "LlamaGuard4Config": "prompt and answer as a chat: safe, or the hazards of MLCommons",
+    "WildGuardConfig": "prompt and answer: harmful request, refusal, harmful answer",
+    "HarmBenchConfig": "prompt and answer: does the answer do what was asked",
+}
+WHAT = ("stages", "methods", "papers", "protocols", "judges", "tasks")
 
 
 def print_lists(what: str | None, console: Console) -> None:
@@ -44,6 +57,7 @@ def print_lists(what: str | None, console: Console) -> None:
         "methods": _methods,
         "papers": _papers,
         "protocols": _protocols,
+        "judges": _judges,
         "tasks": _tasks,
     }
     for name in WHAT if what is None else [what]:
@@ -102,6 +116,22 @@ def _protocols() -> Table:
     for protocol in PROTOCOLS.values():
         table.add_row(protocol.name, protocol.version, escape(protocol.description))
     return table
+
+
+def _judges() -> Table:
+    table = Table("judge", title="judges", title_justify="left")
+    table.add_column("model", overflow="fold")
+    table.add_column("what it reads, and what it tells")
+    for name, (_, config) in JUDGES.items():
+        table.add_row(name, escape(_model(name)), _JUDGES[config.split(":")[1]])
+    return table
+
+
+def _model(judge: str) -> str:
+    """The model that a judge loads if it is given no other."""
+    if "model" not in fields_of(JUDGES[judge][1]):
+        return "–"
+    return "the one that you name" if judge == "endpoint" else check_judge(judge)["model"]
 
 
 def _tasks() -> Table:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 from rich.table import Table
 
-_UNITS = {"alignment_loss": " nats/token", "embedding_drift": ""}
+from holdfast.report.escape import terminal_text
+
+# Percentages are the rest.
+_UNITS = {
+    "alignment_loss": " nats/token",
+    "embedding_drift": "",
+    "wikitext2_perplexity": "",
+    "wikitext2_bits_per_byte": " bits/byte",
+}
 
 
 def evaluation_table(path: Path) -> Table:
@@ -20,13 +28,15 @@ def evaluation_table(path: Path) -> Table:
         title=f"protocol {protocol['name']} {protocol['version']}, judge {protocol['judge']}",
     )
     for name, metric in content["metrics"].items():
-        unit = _UNITS.get(name, " %")
+        # "TASK: METRIC" of lm-eval is in a unit of its own, and has no interval.
+        unit = _UNITS.get(name, "" if ": " in name else " %")
         digits = 1 if unit == " %" else 3
+        value, low, high = (metric.get(key) for key in ("value", "low", "high"))
         table.add_row(
-            name.replace("_", " "),
-            f"{metric['value']:.{digits}f}{unit}",
-            f"{metric['low']:.{digits}f} … {metric['high']:.{digits}f}",
-            str(metric["n"]),
+            terminal_text(name.replace("_", " ")),
+            "–" if value is None else f"{value:.{digits}f}{unit}",
+            "" if low is None or high is None else f"{low:.{digits}f} … {high:.{digits}f}",
+            str(metric.get("n", "")),
         )
     return table
 

@@ -8,6 +8,7 @@ that another evaluation beside this one has for the same model and prompts are t
 hear other judges no answer is generated again.
 """
 
+import contextlib
 import gc
 import json
 import shutil
@@ -52,6 +53,7 @@ def run_evaluation(work: "Work") -> dict[str, Any]:
         Stopped: asked to; the answers that were there are kept.
     """
     protocol = stage_protocol(work.settings)
+    _check_judges(work)
     sets = {name: rows for name, rows in work.rows.items() if name != "alignment"}
     model = _Model(work)
     answers = _answers(work, model, sets)
@@ -162,8 +164,9 @@ def _file_of_answers(
     if not file.exists():
         for other in sorted(work.folder.parent.glob(f"*/{file.name}")):
             if holds(other, sets, size, made_with):
-                shutil.copyfile(other, file)
-                break
+                with contextlib.suppress(FileNotFoundError):  # its stage ends just now
+                    shutil.copyfile(other, file)
+                    break
     backends: list[Any] = []
 
     def load() -> Backend:
@@ -190,7 +193,7 @@ def _alignment(work: "Work", model: _Model) -> dict[str, list[float]]:
     }
     file = work.folder / ALIGNMENT
     for other in [file, *sorted(work.folder.parent.glob(f"*/{ALIGNMENT}"))]:
-        if other.exists():
+        with contextlib.suppress(FileNotFoundError):  # not there, or its stage ends just now
             content = json.loads(other.read_text(encoding="utf-8"))
             if content["made_with"] == made_with:
                 write_json(file, content)
@@ -233,6 +236,13 @@ def _also(work: "Work", model: _Model) -> dict[str, Mapping[str, float | None]]:
             for metric, score in metrics.items():
                 found[f"{task}: {metric}"] = score
     return found
+
+
+def _check_judges(work: "Work") -> None:
+    """Let judges that load no model say before any answer what they lack, such as a key."""
+    for spec in work.settings["judges"]:
+        if "revision" not in spec:
+            load_judge(spec)
 
 
 def _verdicts(

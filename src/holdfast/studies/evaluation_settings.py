@@ -10,6 +10,7 @@ from holdfast.data.rows import fingerprint
 from holdfast.data.sources import split_reference
 from holdfast.errors import UserError
 from holdfast.evaluate.judges import check_judge
+from holdfast.evaluate.judges.endpoint_settings import read_template
 from holdfast.evaluate.prompts import check_task, prompt_sets
 from holdfast.protocols import Protocol
 
@@ -54,8 +55,14 @@ def resolve_evaluation(
         raise UserError(f"{where}: judges is an empty list; name at least one.")
     judges = [check_judge(spec, f"{where}: judges") for spec in specs]
     names = [judge["name"] for judge in judges]
-    if len(set(names)) < len(names):
-        raise UserError(f"{where}: judges names '{names[0]}' twice.")
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise UserError(f"{where}: judges names '{twice[0]}' twice.")
+    if "organism" in names and not is_organism:
+        raise UserError(
+            f"{where}: the judge 'organism' judges answers to the organism's own questions, no "
+            "others: name another judge."
+        )
     dtype = protocol.dtype if settings["dtype"] == "auto" else settings["dtype"]
     return {
         "protocol": name,
@@ -95,20 +102,27 @@ def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> 
     Args:
         settings: the resolved settings.
         identify: gives the identity of a judge's model, a folder or a Hub id.
+
+    Raises:
+        UserError: a judge's model or its own prompt is not there.
     """
     # The description may be worded better without a new result.
     record = {k: v for k, v in stage_protocol(settings).record().items() if k != "description"}
     found = {"protocol": fingerprint([record])}
     for judge in settings["judges"]:
         own = {key: value for key, value in judge.items() if key not in _COST_ONLY}
-        if "model" in own and judge["name"] != "endpoint":
-            own["model"] = identify(str(own["model"]))
+        if judge["name"] == "endpoint":
+            own["prompt"] = read_template(own["prompt"]) if own["prompt"] else None
+        elif "model" in own:
+            revision = own.pop("revision")
+            own["model"] = identify(f"{own['model']}@{revision}" if revision else own["model"])
         found[f"judge {judge['name']}"] = fingerprint([own])
     return found
 
 
 # Settings of a judge that change what it costs and not what it says.
 _COST_ONLY = {"batch_size", "cache", "concurrency", "limit_usd", "max_retries", "timeout"}
+_COST_ONLY |= {"api_key_env", "price_per_million_input", "price_per_million_output"}
 
 
 def evaluation_rows(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
