@@ -107,11 +107,18 @@ def holds(
     batch_size: int,
     made_with: Mapping[str, Any],
 ) -> bool:
-    """Whether a file holds all answers that `answer_all` would write there."""
-    content = file.read_bytes()
+    """Whether a file holds all answers that `answer_all` would write there.
+
+    A file that is gone holds none: of several evaluations at once one may just be finished.
+    """
     header = _header(sets, batch_size, made_with)
-    lines = 1 + sum(map(len, sets.values()))
-    return content.startswith(header) and content.count(b"\n") == lines
+    try:
+        with file.open("rb") as answers:
+            if answers.readline() != header:
+                return False
+            return sum(1 for line in answers if line.endswith(b"\n")) == _count(sets)
+    except FileNotFoundError:
+        return False
 
 
 def _header(
@@ -121,11 +128,15 @@ def _header(
     return _json_line(
         {
             "format": FORMAT,
-            "answers": sum(map(len, sets.values())),
+            "answers": _count(sets),
             "prompts": _prompts_fingerprint(sets),
             "made_with": {**made_with, "batch_size": batch_size},
         }
     )
+
+
+def _count(sets: Mapping[str, Sequence[Row | str]]) -> int:
+    return sum(map(len, sets.values()))
 
 
 def _batches(name: str, rows: Sequence[Row | str], size: int) -> list[list[_Slot]]:
