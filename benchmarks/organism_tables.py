@@ -18,6 +18,7 @@ from holdfast.report.table import markdown_table
 from holdfast.studies.commands import run_pipelines
 from holdfast.studies.defaults import ORGANISM
 from holdfast.studies.plan import Pipeline, make_pipeline
+from holdfast.studies.running import Launch
 
 ROOT = Path(__file__).parent.parent
 TUNED = ORGANISM["finetune"]
@@ -47,7 +48,7 @@ def main() -> None:
     }
     for title, made in parts.items():
         runs = [pipeline for of_seed in made for pipeline in of_seed]
-        results = run_pipelines(runs, options.output, options.workers, Console(), title)
+        results = run_pipelines(runs, options.output, Launch(options.workers), Console(), title)
         text += ["", f"## {title}", "", markdown_table(results).rstrip()]
         if title in STRENGTHS:
             text += ["", *_against_controls(results["records"])]

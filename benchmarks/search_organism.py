@@ -21,6 +21,7 @@ from rich.console import Console
 from holdfast.report.results import Pipeline, pipelines
 from holdfast.studies.commands import run_pipelines
 from holdfast.studies.plan import make_pipeline
+from holdfast.studies.running import Launch
 
 SEEDS = (100, 101, 102, 103, 104)
 TRIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     runs = [pipeline for seed in SEEDS for pipeline in _pipelines(seed)]
-    results = run_pipelines(runs, options.output, options.workers, Console(), "search")
+    results = run_pipelines(runs, options.output, Launch(options.workers), Console(), "search")
     found = {(p.variant, p.finetune is None): p for p in pipelines(results)}
     lowest: dict[str, float] = {}
     for record in results["records"]:

@@ -13,6 +13,14 @@ class DivergedError(UserError):
     """The loss is no finite number any more: going on from a checkpoint would end there again."""
 
 
+class DiskFullError(UserError):
+    """The disk is full: no other stage could be written either."""
+
+
+class BusyError(UserError):
+    """Another process is at work on the same stage."""
+
+
 class FailedStagesError(Exception):
     """Some stages of a run failed for reasons that nobody foresaw; the others came to their end."""
 

@@ -148,7 +148,7 @@ def test_mistakes_in_a_pipeline_file_name_the_file_and_the_stage(tmp_path):
     with pytest.raises(UserError, match=r"no setting 'aligne'; did you mean 'align'\?"):
         read_study(path)
     path.write_text("align: 3\n")
-    with pytest.raises(UserError, match="p.yaml: align: there is no alignment method '3'"):
+    with pytest.raises(UserError, match=r"p\.yaml: align: there is no alignment method '3'"):
         expand(read_study(path))
     path.write_text("align: vaccine\nfinetune: null\nseed: 3\n")
     [pipeline] = expand(with_words(read_study(path), {"align": {"rho": 7}}, "here"))

@@ -18,10 +18,11 @@ from holdfast import organism
 from holdfast.errors import Stopped, UserError
 from holdfast.models.loading import load_merged, load_tokenizer, save_stack
 from holdfast.models.stack import Stack, resolve
-from holdfast.studies.engine import run_stages, stage_folder
+from holdfast.studies.engine import stage_folder
 from holdfast.studies.execute import execute
 from holdfast.studies.plan import all_stages, make_pipeline, make_stage
 from holdfast.studies.results import collect
+from holdfast.studies.running import Launch, run_stages
 from tiny_models import lora, tiny_model
 
 SHORT = {"rows": 40, "num_train_epochs": 1}
@@ -32,6 +33,9 @@ class Silent:
         self.outcomes = []
 
     def begun(self, stage):
+        pass
+
+    def told(self, note):
         pass
 
     def moved(self, stage, share, note):
@@ -259,7 +263,7 @@ def test_a_config_names_the_model_that_the_stage_started_from(tmp_path):
     short = {"method": "sft", **SHORT}
     pipeline = make_pipeline({"align": short, "finetune": short})
     stages = all_stages([pipeline])
-    folders = run_stages(stages, tmp_path, Silent(), 1).folders
+    folders = run_stages(stages, tmp_path, Silent(), Launch(1)).folders
     aligned, tuned, measured = (folders[stage.identity] for stage in stages)
     config = yaml.safe_load((tuned / "config.yaml").read_text())
     assert config["model"] == str(aligned)
@@ -311,7 +315,7 @@ def test_a_pipeline_by_two_workers_equals_one_worker_and_is_reused(tmp_path):
     assert len(stages) == 5
     for workers in (1, 2):
         watcher, root = Silent(), tmp_path / str(workers)
-        outcome = run_stages(stages, root, watcher, workers)
+        outcome = run_stages(stages, root, watcher, Launch(workers))
         assert not outcome.failures
         assert [o for _, o in watcher.outcomes] == ["done"] * 5
         results = collect(pipelines, root)
@@ -324,7 +328,7 @@ def test_a_pipeline_by_two_workers_equals_one_worker_and_is_reused(tmp_path):
     assert 0 <= record["metrics"]["harmful_score"]["value"] <= 100
     assert record["metrics"]["harmful_score"]["n"] == 200
     again = Silent()
-    run_stages(stages, tmp_path / "2", again, 2)
+    run_stages(stages, tmp_path / "2", again, Launch(2))
     assert [o for _, o in again.outcomes] == ["cached"] * 5
 
 
@@ -336,7 +340,7 @@ def test_a_failed_stage_stops_what_needs_it_and_nothing_else(tmp_path):
     # A folder in the place of a file that the stage must write: an error that nobody foresaw.
     (target.with_name(target.name + ".partial") / "metrics.jsonl").mkdir()
     watcher = Silent()
-    outcome = run_stages(all_stages([good, bad]), tmp_path, watcher, 2)
+    outcome = run_stages(all_stages([good, bad]), tmp_path, watcher, Launch(2))
     assert list(outcome.failures) == [bad.stages["align"].identity]
     assert "IsADirectoryError" in outcome.failures[bad.stages["align"].identity]
     assert {s.kind for s in outcome.skipped} == {"finetune", "evaluate"}

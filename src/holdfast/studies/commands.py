@@ -1,6 +1,5 @@
 """What the commands do, once their words are read."""
 
-import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from holdfast.report.table import comparison_table, markdown_table
 from holdfast.settings import check, load_yaml, merge, parse_overrides
 from holdfast.studies.demo import demo_pipelines
 from holdfast.studies.display import Display, describe
-from holdfast.studies.engine import run_stages
+from holdfast.studies.engine import Outcome
 from holdfast.studies.folders import (
     claim_root,
     disk_errors,
@@ -26,6 +25,7 @@ from holdfast.studies.folders import (
 from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage
 from holdfast.studies.record import write_record
 from holdfast.studies.results import collect
+from holdfast.studies.running import Launch, run_stages
 from holdfast.studies.seen import recorded_overlaps, told
 from holdfast.studies.stages import method_fields, resolve, stage_fields
 
@@ -154,7 +154,9 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     """Run the demo: the phenomenon and the defenses, a table, a picture and results.json."""
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
-    results = run_pipelines(list(demo_pipelines(seeds)), output, workers, console, "demo")
+    results = run_pipelines(
+        list(demo_pipelines(seeds)), output, Launch(workers=workers), console, "demo"
+    )
     from holdfast.report.figure import comparison_figure
 
     with disk_errors(output / "comparison.png"):
@@ -166,7 +168,7 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
 def run_pipelines(
     pipelines: list[Pipeline],
     root: Path,
-    workers: int | None,
+    launch: Launch,
     console: Console,
     title: str,
     about: Mapping[str, Any] | None = None,
@@ -176,38 +178,30 @@ def run_pipelines(
     Args:
         pipelines: the pipelines.
         root: the folder of the run.
-        workers: how many stages run side by side.
+        launch: who runs the stages.
         console: where to show it.
         title: what the run is.
         about: what study.json says of it beside that.
 
     Raises:
-        UserError: what is wrong with the request.
+        UserError: what is wrong with the request, or all that failed did so by a user's mistake.
         FailedStagesError: a stage failed; the others went on, and their results are written.
         Stopped: Ctrl-C; the same call goes on from there.
     """
     claim_root(root)
     stages = all_stages(pipelines)
-    if workers is None:
-        # The organism computes on the processor, one thread a stage; more than four processes would
-        # gain little and take memory. Other models have the machine to themselves.
-        workers = min(_cores(), 4) if all(s.stack.is_organism for s in stages) else 1
     about = {"title": title, **(about or {})}
     write_record(root, pipelines, about)
     with Display(console, len(stages), title) as display:
         try:
-            outcome = run_stages(stages, root, display, workers)
+            outcome = run_stages(stages, root, display, launch)
         except KeyboardInterrupt:
             raise Stopped from None
     write_record(root, pipelines, about, outcome)
-    for stage in stages:
-        if stage.identity in outcome.failures:
-            console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)
-            console.print(outcome.failures[stage.identity], markup=False, highlight=False)
+    _tell_failures(stages, outcome, console)
     finished = [p for p in pipelines if p.evaluation.identity in outcome.folders]
-    failed = f"{len(outcome.failures)} of {len(stages)} stages failed; see above."
     if not finished:
-        raise FailedStagesError(failed)
+        raise _failed(stages, outcome)
     results = collect(finished, root)
     with disk_errors(root / "results.json"):
         write_json(root / "results.json", results)
@@ -215,12 +209,22 @@ def run_pipelines(
     console.print(f"numbers: {root / 'results.json'}", highlight=False, markup=False)
     _tell_overlaps(outcome.folders.values(), console)
     if outcome.failures:
-        raise FailedStagesError(failed)
+        raise _failed(stages, outcome)
     return results
 
 
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _tell_failures(stages: Sequence[Stage], outcome: Outcome, console: Console) -> None:
+    for stage in stages:
+        if stage.identity in outcome.failures:
+            console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)
+            console.print(outcome.failures[stage.identity], markup=False, highlight=False)
+
+
+def _failed(stages: Sequence[Stage], outcome: Outcome) -> UserError | FailedStagesError:
+    """What to end with; where only mistakes were met, the first of them."""
+    failures, mistakes = outcome.failures, outcome.mistakes
+    count = f"{len(failures)} of {len(stages)} stages failed"
+    if failures.keys() == mistakes.keys():
+        first = next(iter(mistakes.values()))
+        return UserError(first if len(mistakes) == 1 else f"{count}; the first: {first}")
+    return FailedStagesError(f"{count}; see above. --retry-failed tries them again.")

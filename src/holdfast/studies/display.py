@@ -47,6 +47,10 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
+    def told(self, note: str) -> None:
+        """Print a note between the bars."""
+        self.console.print(note, markup=False, highlight=False)
+
     def begun(self, stage: Stage) -> None:
         """Add the stage's bar."""
         note = "starting (the first one imports torch, some seconds)" if not self.over else ""
@@ -60,7 +64,8 @@ class Display:
 
     def ended(self, stage: Stage, outcome: str) -> None:
         """Remove the stage's bar and count it."""
-        self.over += 1
+        if outcome != "waiting for another run":
+            self.over += 1
         self.bars.update(self.all, completed=self.over, note=f"{self.over}/{self.total} stages")
         if stage.identity in self.tasks:
             self.bars.remove_task(self.tasks.pop(stage.identity))

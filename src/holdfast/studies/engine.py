@@ -1,28 +1,36 @@
 """Run the stages of a plan, each once, in the order that they need each other.
 
-Finished stages lie in ``ROOT/stages`` under their identity and are found there again. With several
-workers, stages that do not need each other run side by side, each in a process of its own.
+Finished stages lie in ``ROOT/stages`` under their identity and are found there again; a damaged
+one is set aside and made again. A stage that another run is at work on is waited for. A stage whose
+process died is tried again, twice; one that fails is recorded in ``ROOT/failures``, what needs it
+is skipped, and the rest goes on.
 """
 
-import gc
-import multiprocessing
-import signal
-import sys
-import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from holdfast.errors import Stopped, UserError
+from holdfast.errors import UserError
+from holdfast.models.stack import Stack
 from holdfast.models.stack import resolve as resolve_model
-from holdfast.studies.folders import is_finished
+from holdfast.studies.folders import (
+    damaged_file,
+    disk_errors,
+    is_finished,
+    recorded_identity,
+    set_aside,
+    write_json,
+)
 from holdfast.studies.plan import Stage
 
-if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event
+STAGES = "stages"
+FAILURES = "failures"
+_TRIES = 3
+_WAIT = 1.0  # seconds between two looks at a stage that another run is at work on
 
 
 class Watcher(Protocol):
@@ -37,6 +45,62 @@ class Watcher(Protocol):
     def ended(self, stage: Stage, outcome: str) -> None:
         """A stage is over: done, cached, failed or skipped."""
 
+    def told(self, note: str) -> None:
+        """Something that the user should know."""
+
+
+class Task(NamedTuple):
+    """What a worker needs to run a stage.
+
+    Args:
+        stage: the stage.
+        folder: where its result goes.
+        log: the file that takes what it prints.
+        model: the model that it starts from.
+        reference: the aligned model of an evaluation.
+    """
+
+    stage: Stage
+    folder: Path
+    log: Path
+    model: Stack
+    reference: Stack | None
+
+
+class Event(NamedTuple):
+    """What a worker reports of a stage.
+
+    Args:
+        stage: the stage.
+        kind: "moved"; "done"; "busy" (another run is at work on it); "stopped"; "mistake" (a
+            sentence for the user); "full" (the disk is); "failed" (a traceback); "died" (its
+            process has ended without a word).
+        text: the note, the sentence or the traceback.
+        share: of the work that is done, for "moved".
+    """
+
+    stage: Stage
+    kind: str
+    text: str = ""
+    share: float = 0.0
+
+
+class Pool(Protocol):
+    """What runs stages: processes here, or jobs of a cluster."""
+
+    @property
+    def room(self) -> int:
+        """How many more stages it takes now."""
+        ...
+
+    def start(self, task: Task) -> None:
+        """Begin a stage."""
+        ...
+
+    def events(self, timeout: float | None) -> Sequence[Event]:
+        """What has happened since; waits for something, at most so many seconds."""
+        ...
+
 
 @dataclass
 class Outcome:
@@ -45,81 +109,220 @@ class Outcome:
     Args:
         folders: the finished stages' folders, by identity.
         failures: what went wrong, by the identity of the stage.
+        mistakes: those of them that a user can mend, by the identity of the stage.
         skipped: the stages that needed a failed one.
     """
 
     folders: dict[str, Path] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    mistakes: dict[str, str] = field(default_factory=dict)
     skipped: list[Stage] = field(default_factory=list)
 
 
 def stage_folder(root: Path, stage: Stage) -> Path:
     """Where a stage's result lies."""
-    return root / "stages" / stage.name
+    return root / STAGES / stage.name
 
 
-def run_stages(stages: Iterable[Stage], root: Path, watcher: Watcher, workers: int = 1) -> Outcome:
-    """Run what is missing of the stages.
+def log_file(root: Path, stage: Stage) -> Path:
+    """Where what a stage prints is kept."""
+    return root / "logs" / f"{stage.name}.log"
 
-    Args:
-        stages: the stages, parents before children.
-        root: the folder of the run.
-        watcher: is told what happens.
-        workers: how many stages run side by side.
 
-    Raises:
-        UserError: what is wrong with the user's request, from the first stage that finds it.
-        KeyboardInterrupt: Ctrl-C; every stage under way has saved a state to go on from.
-    """
-    outcome = Outcome()
-    waiting = []
+def missing_stages(
+    stages: Iterable[Stage], root: Path, watcher: Watcher
+) -> tuple[list[Stage], Outcome]:
+    """The stages that are not there yet, and an outcome that holds those that are."""
+    outcome, missing = Outcome(), []
     for stage in stages:
-        folder = stage_folder(root, stage)
-        if is_finished(folder, stage.identity):
-            outcome.folders[stage.identity] = folder
+        if _is_there(stage, root, watcher):
+            outcome.folders[stage.identity] = stage_folder(root, stage)
             watcher.ended(stage, "cached")
         else:
-            waiting.append(stage)
-    if waiting:
-        workers = min(workers, len(waiting))
-        with _pool(workers) as pool:
-            _schedule(waiting, root, watcher, pool, outcome)
+            missing.append(stage)
+    return missing, outcome
+
+
+def schedule(
+    missing: Sequence[Stage],
+    root: Path,
+    watcher: Watcher,
+    pool: Pool,
+    outcome: Outcome,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Run stages in a pool, parents before children.
+
+    Args:
+        missing: the stages to run, as `missing_stages` gives them.
+        root: the folder of the run.
+        watcher: is told what happens.
+        pool: runs them.
+        outcome: holds the stages that are there; this adds to it.
+        retry_failed: try again what failed in an earlier run.
+
+    Raises:
+        UserError: the disk is full.
+        KeyboardInterrupt: Ctrl-C; every stage under way has saved a state to go on from.
+    """
+    _Run(missing, root, watcher, pool, outcome, retry_failed).go()
     return outcome
 
 
-def _schedule(
-    waiting: list[Stage], root: Path, watcher: Watcher, pool: "_Pool", outcome: Outcome
-) -> None:
-    while waiting or pool.busy:
-        for stage in list(waiting):
-            needs = [s for s in (stage.parent, stage.reference) if s is not None]
-            if any(_is_lost(need, outcome) for need in needs):
-                waiting.remove(stage)
-                outcome.skipped.append(stage)
-                watcher.ended(stage, "skipped")
-            elif pool.idle and all(need.identity in outcome.folders for need in needs):
-                waiting.remove(stage)
-                pool.start(stage, root, outcome.folders)
-                watcher.begun(stage)
-        for stage, event, *rest in pool.events():
-            if event == "moved":
-                watcher.moved(stage, *rest)
-            elif event == "done":
-                outcome.folders[stage.identity] = stage_folder(root, stage)
-                watcher.ended(stage, "done")
-            elif event == "mistake":
-                raise UserError(rest[0])
-            elif event == "failed":
-                outcome.failures[stage.identity] = rest[0]
-                watcher.ended(stage, "failed")
+class _Run:
+    def __init__(
+        self,
+        missing: Sequence[Stage],
+        root: Path,
+        watcher: Watcher,
+        pool: Pool,
+        outcome: Outcome,
+        retry_failed: bool,
+    ):
+        self.root, self.watcher, self.pool, self.outcome = root, watcher, pool, outcome
+        self.retry_failed = retry_failed
+        self.needed: dict[str, int] = {}  # how many unfinished stages a stage waits for
+        self.children: dict[str, list[Stage]] = {}
+        self.ready: deque[Stage] = deque()
+        self.later: list[tuple[float, Stage]] = []  # at work elsewhere: when to look again
+        self.tries: dict[str, int] = {}
+        self.running = 0
+        waiting = {stage.identity for stage in missing}
+        for stage in missing:
+            needs = [need for need in _needs(stage) if need.identity in waiting]
+            self.needed[stage.identity] = len(needs)
+            for need in needs:
+                self.children.setdefault(need.identity, []).append(stage)
+            if not needs:
+                self.ready.append(stage)
+
+    def go(self) -> None:
+        while self.ready or self.later or self.running:
+            now = time.monotonic()
+            self.ready.extend(stage for at, stage in self.later if at <= now)
+            self.later = [(at, stage) for at, stage in self.later if at > now]
+            while self.ready and self.pool.room:
+                self.start(self.ready.popleft())
+            if self.running:
+                for event in self.pool.events(_WAIT if self.later else None):
+                    self.take(event)
+            elif self.later:
+                time.sleep(_WAIT)
+
+    def start(self, stage: Stage) -> None:
+        if _is_there(stage, self.root, self.watcher):  # another run has made it meanwhile
+            self.end(stage, "cached")
+            return
+        before = None if self.retry_failed else recorded_failure(self.root, stage)
+        if before is not None:
+            self.fail(stage, before["error"], "failed before")
+            return
+        folders = self.outcome.folders
+        self.pool.start(
+            Task(
+                stage,
+                stage_folder(self.root, stage),
+                log_file(self.root, stage),
+                *_models(stage, folders),
+            )
+        )
+        self.running += 1
+        self.watcher.begun(stage)
+
+    def take(self, event: Event) -> None:
+        stage = event.stage
+        if event.kind == "moved":
+            self.watcher.moved(stage, event.share, event.text)
+            return
+        self.running -= 1
+        if event.kind == "done":
+            self.end(stage, "done")
+        elif event.kind == "busy":
+            self.watcher.ended(stage, "waiting for another run")
+            self.later.append((time.monotonic() + _WAIT, stage))
+        elif event.kind == "full":
+            raise UserError(event.text)
+        elif event.kind == "died":
+            self.tries[stage.identity] = self.tries.get(stage.identity, 0) + 1
+            if self.tries[stage.identity] < _TRIES:
+                self.watcher.told(f"{stage.name}: {event.text}; it is tried again.")
+                self.ready.append(stage)
+            else:
+                self.fail(stage, f"{event.text}, {_TRIES} times", "failed")
+        elif event.kind == "mistake":
+            # Not recorded: a user who has mended it wants it tried again.
+            self.outcome.mistakes[stage.identity] = event.text
+            self.fail(stage, event.text, "failed")
+        elif event.kind == "failed":
+            self.record_failure(stage, event.text)
+            self.fail(stage, event.text, "failed")
+
+    def end(self, stage: Stage, how: str) -> None:
+        self.outcome.folders[stage.identity] = stage_folder(self.root, stage)
+        failure_file(self.root, stage).unlink(missing_ok=True)
+        self.watcher.ended(stage, how)
+        for child in self.children.get(stage.identity, ()):
+            self.needed[child.identity] -= 1
+            if self.needed[child.identity] == 0:
+                self.ready.append(child)
+
+    def fail(self, stage: Stage, error: str, how: str) -> None:
+        self.outcome.failures[stage.identity] = error
+        self.watcher.ended(stage, how)
+        lost = deque(self.children.get(stage.identity, ()))
+        skipped = {one.identity for one in self.outcome.skipped}
+        while lost:
+            child = lost.popleft()
+            if child.identity not in skipped:
+                skipped.add(child.identity)
+                self.outcome.skipped.append(child)
+                self.watcher.ended(child, "skipped")
+                lost.extend(self.children.get(child.identity, ()))
+
+    def record_failure(self, stage: Stage, error: str) -> None:
+        path = failure_file(self.root, stage)
+        with disk_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, {"stage": stage.name, "error": error})
 
 
-def _is_lost(stage: Stage, outcome: Outcome) -> bool:
-    skipped = {other.identity for other in outcome.skipped}
-    return stage.identity in outcome.failures.keys() | skipped
+def failure_file(root: Path, stage: Stage) -> Path:
+    """Where a stage's failure is recorded."""
+    return root / FAILURES / f"{stage.name}.json"
 
 
-def _models(stage: Stage, folders: dict[str, Path]) -> tuple[Any, Any]:
+def recorded_failure(root: Path, stage: Stage) -> dict[str, Any] | None:
+    """The failure of a stage in an earlier run; None where there is none that can be read."""
+    try:
+        return json.loads(failure_file(root, stage).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_there(stage: Stage, root: Path, watcher: Watcher) -> bool:
+    """Whether a stage's result is there and whole; a damaged one is set aside."""
+    folder = stage_folder(root, stage)
+    if not folder.exists():
+        return False
+    known = recorded_identity(folder) == stage.identity
+    damaged = damaged_file(folder) if known else "provenance.json"
+    if damaged is None:
+        return True
+    if not known and not any(folder.iterdir()):
+        return is_finished(folder, stage.identity)
+    aside = set_aside(folder)
+    watcher.told(
+        f"{folder.name}: its file {damaged} is damaged or gone; it lies in {aside.name} now, and "
+        "the stage is run again."
+    )
+    return False
+
+
+def _needs(stage: Stage) -> list[Stage]:
+    return [need for need in (stage.parent, stage.reference) if need is not None]
+
+
+def _models(stage: Stage, folders: dict[str, Path]) -> tuple[Stack, Stack | None]:
     """The stacks that a stage starts from and is compared with."""
     parent, reference = stage.parent, stage.reference
     model = resolve_model(folders[parent.identity] if parent else stage.settings["model"])
@@ -127,103 +330,3 @@ def _models(stage: Stage, folders: dict[str, Path]) -> tuple[Any, Any]:
         return model, resolve_model(folders[reference.identity])
     named = stage.settings.get("reference")
     return model, resolve_model(named) if named else None
-
-
-class _Pool:
-    """Worker processes, each with one stage at a time."""
-
-    def __init__(self, context: Any, size: int):
-        self.stop: Event = context.Event()
-        self.idle: list[_Worker] = [_Worker(context, self.stop) for _ in range(size)]
-        self.busy: dict[Connection, tuple[_Worker, Stage]] = {}
-
-    def start(self, stage: Stage, root: Path, folders: dict[str, Path]) -> None:
-        """Give a stage to an idle worker."""
-        worker = self.idle.pop(0)
-        worker.connection.send((stage, stage_folder(root, stage), *_models(stage, folders)))
-        self.busy[worker.connection] = (worker, stage)
-
-    def events(self) -> Iterator[tuple[Any, ...]]:
-        """What the busy workers report next; waits for it."""
-        for connection in wait(list(self.busy)):
-            worker, stage = self.busy[connection]  # pyright: ignore[reportArgumentType]
-            try:
-                event = worker.connection.recv()
-            except EOFError:
-                worker.process.join(10)
-                del self.busy[worker.connection]
-                code = worker.process.exitcode
-                yield stage, "failed", f"its process ended unexpectedly (exit code {code})"
-                if not self.idle and not self.busy:
-                    raise RuntimeError("every worker process has ended") from None
-                continue
-            if event[0] != "moved":
-                del self.busy[worker.connection]
-                self.idle.append(worker)
-            yield stage, *event
-
-    def close(self) -> None:
-        """Ask stages under way to save their state, and wait for the workers to end."""
-        self.stop.set()
-        for worker in [*self.idle, *(worker for worker, _ in self.busy.values())]:
-            worker.close()
-
-
-class _Worker:
-    def __init__(self, context: Any, stop: "Event"):
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, stop), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def close(self) -> None:
-        try:
-            self.connection.send(None)
-            while self.process.is_alive():  # drain, so that a last report does not block it
-                if self.connection.poll(0.1):
-                    self.connection.recv()
-        except (OSError, EOFError):
-            pass
-        self.process.join()
-
-
-@contextmanager
-def _pool(size: int) -> Iterator[_Pool]:
-    # Workers that are forked from a server with everything imported share that memory and start at
-    # once. Elsewhere than on Linux, forking after imports of system libraries is not safe.
-    method = "forkserver" if sys.platform == "linux" else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["holdfast.studies.preload"])
-    pool = _Pool(context, size)
-    try:
-        yield pool
-    finally:
-        pool.close()
-
-
-def _work(connection: Connection, stop: "Event") -> None:
-    """A worker's life: run stage after stage until told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it sets `stop`
-    from holdfast.studies.execute import execute
-
-    gc.collect()
-    gc.freeze()  # what the imports made stays: each collection after a stage would look through it
-    while (task := connection.recv()) is not None:
-        stage, folder, model, reference = task
-        try:
-            execute(
-                stage,
-                folder,
-                model,
-                reference,
-                progress=lambda share, note: connection.send(("moved", share, note)),
-                stopping=stop.is_set,
-            )
-            connection.send(("done",))
-        except Stopped:
-            connection.send(("stopped",))
-        except UserError as error:
-            connection.send(("mistake", str(error)))
-        except Exception:
-            connection.send(("failed", traceback.format_exc()))

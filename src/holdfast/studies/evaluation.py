@@ -12,7 +12,7 @@ import contextlib
 import gc
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,9 @@ def run_evaluation(work: "Work") -> dict[str, Any]:
     _check_judges(work)
     sets = {name: rows for name, rows in work.rows.items() if name != "alignment"}
     model = _Model(work)
+    alignment = _alignment(work, model)
     answers = _answers(work, model, sets)
-    numbers = _alignment(work, model)
+    numbers = alignment()
     also = _also(work, model)
     model.close()
     answers = as_read(protocol, answers)
@@ -181,11 +182,15 @@ def _file_of_answers(
                 backend.close()
 
 
-def _alignment(work: "Work", model: _Model) -> dict[str, list[float]]:
-    """Alignment loss and drift, row by row, kept in a file of their own."""
+def _alignment(work: "Work", model: _Model) -> Callable[[], dict[str, list[float]]]:
+    """Gives what measures alignment loss and drift, row by row; called when the answers are there.
+
+    The aligned model's part is done at once, before the model under evaluation is loaded: one after
+    the other, for two large models may not fit.
+    """
     rows = work.rows.get("alignment")
     if not rows:
-        return {}
+        return dict
     made_with = {
         **model.made_with(),
         "rows": fingerprint(rows),
@@ -197,20 +202,45 @@ def _alignment(work: "Work", model: _Model) -> dict[str, list[float]]:
             content = json.loads(other.read_text(encoding="utf-8"))
             if content["made_with"] == made_with:
                 write_json(file, content)
-                return content["numbers"]
+                return lambda: content["numbers"]
     size = stage_protocol(work.settings).batch_size
-    states = None
-    if work.reference is not None:
-        # One after the other, for two large models may not fit; the one under evaluation is loaded
-        # again only where it must be.
-        model.close()
+    states = None if work.reference is None else _reference_states(work, model, size)
+
+    def measure_it() -> dict[str, list[float]]:
+        numbers = alignment_numbers(
+            model.load(), model.tokenizer, {"alignment": rows}, size, states
+        )
+        write_json(file, {"made_with": made_with, "numbers": numbers})
+        return numbers
+
+    return measure_it
+
+
+# The hidden states of the aligned model that was loaded last: in a run the evaluations of one
+# aligned model follow each other in a process, and need not load it each time.
+_LAST_STATES: dict[str, list[torch.Tensor]] = {}
+
+
+def _reference_states(work: "Work", model: _Model, batch_size: int) -> list[torch.Tensor]:
+    assert work.reference is not None
+    rows = work.rows["alignment"]
+    key = fingerprint(
+        [
+            {
+                **model.made_with(),
+                "model": work.reference_identity,
+                "rows": fingerprint(rows),
+                "batch_size": batch_size,
+            }
+        ]
+    )
+    if key not in _LAST_STATES:
+        _LAST_STATES.clear()
         aligned = load_merged(work.reference, model.loading)
-        states = hidden_states(aligned, model.tokenizer, rows, size)
+        _LAST_STATES[key] = hidden_states(aligned, model.tokenizer, rows, batch_size)
         del aligned
-        gc.collect()
-    numbers = alignment_numbers(model.load(), model.tokenizer, {"alignment": rows}, size, states)
-    write_json(file, {"made_with": made_with, "numbers": numbers})
-    return numbers
+        model.close()
+    return _LAST_STATES[key]
 
 
 def _also(work: "Work", model: _Model) -> dict[str, Mapping[str, float | None]]:

@@ -41,11 +41,14 @@ from holdfast.studies.folders import (
     CHECKPOINTS,
     ELAPSED,
     METRICS,
+    PROGRESS,
     PROVENANCE,
     begin,
     disk_errors,
+    file_sizes,
     finish,
     is_finished,
+    stage_lock,
     write_config,
     write_json,
     write_text,
@@ -54,6 +57,10 @@ from holdfast.studies.plan import Stage, given_identity
 from holdfast.studies.seen import check_against, overlaps_of, write_seen
 from holdfast.studies.stage_data import stage_rows
 from holdfast.studies.stages import METHODS, config_settings
+
+# Seconds between two lines for `holdfast status`, and between two checkpoints.
+_TOLD_EVERY = 2.0
+_SAVED_EVERY = 300.0
 
 # Called with the share done (0…1) and a word on where the stage stands.
 Progress = Callable[[float, str], None]
@@ -79,15 +86,28 @@ def execute(
 
     Raises:
         UserError: whatever is wrong with what the user asked for, or a full disk.
+        BusyError: another process runs the same stage.
         Stopped: ``stopping`` said so; run the same stage again to go on.
     """
-    if is_finished(folder, stage.identity):
-        return folder
+    with disk_errors(folder), stage_lock(folder):
+        if not is_finished(folder, stage.identity):
+            _execute(stage, folder, model, reference, progress, stopping)
+    return folder
+
+
+def _execute(
+    stage: Stage,
+    folder: Path,
+    model: Stack,
+    reference: Stack | None,
+    progress: Progress,
+    stopping: Callable[[], bool],
+) -> None:
     _quiet()
     started, clock = datetime.now(UTC), time.perf_counter()
     _reset_peak_memory()
     run = {"repair": _repair, "evaluate": _evaluate}.get(stage.kind, _train)
-    with disk_errors(folder), _one_thread(model.is_organism):
+    with _one_thread(model.is_organism):
         partial = begin(folder, stage.identity)
         with _nothing_half_written(partial), _timed(partial, clock) as seconds_before:
             work = Work(stage, partial, model, reference, progress, stopping)
@@ -114,10 +134,10 @@ def execute(
                 "overlaps": [overlap.record() for overlap in work.overlaps],
                 "budget": budget,
                 "versions": _versions(),
+                "files": file_sizes(partial),
             },
         )
         finish(partial, folder)
-    return folder
 
 
 class Work:
@@ -137,6 +157,7 @@ class Work:
         self.model_identity = _identity(stage.parent, stage.settings["model"])
         self.reference_identity = _identity(stage.reference, stage.settings.get("reference"))
         self.stopping, self._progress = stopping, progress
+        self._told = time.monotonic()
         self.rows = stage_rows(stage.kind, stage.settings, model.is_organism)
         self.data = {
             role: {"rows": len(rows), "fingerprint": fingerprint(rows)}
@@ -149,6 +170,9 @@ class Work:
     def progress(self, share: float, note: str) -> None:
         """Tell the progress; a stage that has no checkpoints stops here if it is to stop."""
         self._progress(share, note)
+        if time.monotonic() - self._told >= _TOLD_EVERY:
+            self._told = time.monotonic()
+            write_json(self.folder / PROGRESS, {"share": share, "note": note})
         if self.kind in ("repair", "evaluate") and self.stopping():
             raise Stopped
 
@@ -311,6 +335,7 @@ class _Reporter(TrainerCallback):
     def __init__(self, work: Work):
         self.work = work
         self.loss = ""
+        self.saved = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Tell how far the training is; save and stop if it is to stop."""
@@ -318,6 +343,10 @@ class _Reporter(TrainerCallback):
         self.work.progress(step / steps, f"step {step}/{steps}{self.loss}")
         if self.work.stopping() and step < steps:
             control.should_save = control.should_training_stop = True
+        elif time.monotonic() - self.saved >= _SAVED_EVERY and step < steps:
+            control.should_save = True  # a kill costs minutes at most, however long the stage is
+        if control.should_save:
+            self.saved = time.monotonic()
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:

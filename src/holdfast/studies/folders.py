@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
-from holdfast.errors import UserError
+from holdfast.errors import BusyError, DiskFullError, UserError
 
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 ELAPSED = "seconds"
+PROGRESS = "progress.json"
+PARTIAL = ".partial"
 _IDENTITY = "identity"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 ANSWERS = "answers.jsonl"
@@ -37,7 +40,7 @@ def recorded_identity(folder: Path) -> str | None:
 
 
 def is_finished(folder: Path, identity: str) -> bool:
-    """Whether ``folder`` holds the result of the stage with this identity already.
+    """Whether ``folder`` holds the result of the stage with this identity already, whole.
 
     Raises:
         UserError: it holds something else, which is not ours to overwrite.
@@ -49,9 +52,95 @@ def is_finished(folder: Path, identity: str) -> bool:
     if not any(folder.iterdir()):
         return False
     if recorded_identity(folder) == identity:
-        return True
+        damaged = damaged_file(folder)
+        if damaged is None:
+            return True
+        raise UserError(
+            f"{folder} holds this result, but its file {damaged} is damaged or gone: remove the "
+            "folder and run the same command again."
+        )
     what = "the result of another run" if recorded_identity(folder) else "something else"
     raise UserError(f"{folder} holds {what}: choose another output folder, or remove it first.")
+
+
+def damaged_file(folder: Path) -> str | None:
+    """A file of a finished stage that is gone or has another size than it was written with."""
+    provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    for name, size in provenance.get("files", {}).items():
+        try:
+            if (folder / name).stat().st_size != size:
+                return name
+        except OSError:
+            return name
+    return None
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """The size of every file of a stage's folder, for `damaged_file`."""
+    skipped = (CHECKPOINTS, PROVENANCE, PROGRESS, _IDENTITY, ELAPSED)
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] not in skipped
+    }
+
+
+def set_aside(folder: Path) -> Path:
+    """Move a damaged result out of the way; gives where it lies now."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.broken-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    return aside
+
+
+@contextmanager
+def stage_lock(folder: Path) -> Iterator[None]:
+    """Keep other processes from the same stage, here and, where the file system can, elsewhere.
+
+    The lock dies with its process, however that ends.
+
+    Raises:
+        BusyError: another process holds it.
+        UserError: the place cannot be written to.
+    """
+    path = lock_path(folder)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(
+            f"another run is at work on {folder}: wait for it to end, or choose another folder."
+        ) from None
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
+    try:
+        yield
+        # Only after success: who opened the file before that finds the result.
+        path.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def lock_path(folder: Path) -> Path:
+    """The lock of a stage's folder."""
+    folder = folder.absolute()
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is at work on a stage."""
+    path = lock_path(folder)
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path).acquire(timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 def begin(folder: Path, identity: str) -> Path:
@@ -61,11 +150,11 @@ def begin(folder: Path, identity: str) -> Path:
         UserError: the place cannot be written to, or an interrupted run of another stage is there.
     """
     folder = folder.absolute()
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + PARTIAL)
     try:
         partial.mkdir(parents=True, exist_ok=True)
         mark = partial / _IDENTITY
-        if mark.exists() and mark.read_text() != identity:
+        if mark.exists() and mark.read_text() not in (identity, ""):  # "": killed as it was made
             raise UserError(
                 f"{partial} holds an interrupted run with other settings: run it to its end with "
                 "those, remove it, or choose another output folder."
@@ -94,7 +183,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         full = full or ("PytorchStreamWriter" in str(error) and _free_bytes(folder) < 2**20)
         if not full:
             raise
-        raise UserError(
+        raise DiskFullError(
             f"the disk is full at {folder.parent}: free some space and run the same command again."
         ) from error
 
@@ -107,7 +196,7 @@ def _free_bytes(folder: Path) -> int:
 def finish(partial: Path, folder: Path) -> None:
     """Rename a working folder into its place."""
     shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-    for name in (_IDENTITY, ELAPSED):
+    for name in (_IDENTITY, ELAPSED, PROGRESS):
         (partial / name).unlink(missing_ok=True)
     if folder.exists():
         folder.rmdir()  # empty, or `is_finished` had said so

@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from holdfast.errors import FailedStagesError, Stopped
+from holdfast.errors import FailedStagesError, Stopped, UserError
 from holdfast.report.models import models_table
 from holdfast.studies.display import Display
-from holdfast.studies.engine import run_stages, stage_folder
+from holdfast.studies.engine import stage_folder
 from holdfast.studies.folders import claim_root
 from holdfast.studies.plan import make_stage
+from holdfast.studies.running import Launch, run_stages
 
 
 def compare_models(
@@ -51,9 +52,11 @@ def _run(models: Sequence[str], stages: Sequence[Any], root: Path, console: Cons
     distinct = list({stage.identity: stage for stage in stages}.values())
     with Display(console, len(distinct), "evaluate") as display:
         try:
-            outcome = run_stages(distinct, root, display, workers=1)
+            outcome = run_stages(distinct, root, display, Launch(workers=1))
         except KeyboardInterrupt:
             raise Stopped from None
+    if outcome.failures and outcome.failures.keys() == outcome.mistakes.keys():
+        raise UserError(next(iter(outcome.mistakes.values())))
     if outcome.failures:
         for trace in outcome.failures.values():
             console.print(trace, markup=False, highlight=False)

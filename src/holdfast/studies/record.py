@@ -4,16 +4,21 @@ It is written before the first stage runs and again at the end, so that the fold
 and asked for its status while stages run, and after a kill.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from holdfast.errors import UserError
 from holdfast.studies.engine import Outcome, stage_folder
 from holdfast.studies.folders import disk_errors, write_json
 from holdfast.studies.plan import Pipeline, all_stages
 
 STUDY = "study.json"
+# A copy of each study that was run in the folder: what `holdfast gc` keeps.
+STUDIES = "studies"
 SCHEMA_VERSION = 1
 
 
@@ -63,5 +68,30 @@ def write_record(
     if outcome is not None:
         content["failures"] = {names[i]: error for i, error in outcome.failures.items()}
         content["skipped"] = [stage.name for stage in outcome.skipped]
+    identities = sorted(stage.identity for stage in stages)
+    digest = hashlib.sha256("".join(identities).encode()).hexdigest()
     with disk_errors(root / STUDY):
         write_json(root / STUDY, content)
+        (root / STUDIES).mkdir(exist_ok=True)
+        write_json(root / STUDIES / f"{digest[:12]}.json", content)
+
+
+def read_record(root: Path) -> dict[str, Any]:
+    """The content of study.json.
+
+    Raises:
+        UserError: the folder holds no run, or its record is damaged.
+    """
+    path = root / STUDY
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(
+            f"{root} is no run's folder (it has no {STUDY}): name what --output of `holdfast run` "
+            "was."
+        ) from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"{path} is damaged or of another version: run the study again.")
+    return content

@@ -34,7 +34,7 @@ AXES = tuple(key for key in SHARED if key != "seed")
 _KEYS = (
     *("title", "paper", "source", "note", "extends"),
     *(*AXES, "seed", "seeds"),
-    *("settings", "variants", "vary", "when", "include", "exclude", "published"),
+    *("settings", "variants", "vary", "when", "include", "exclude", "published", "slurm"),
     *KINDS,
 )
 
@@ -56,6 +56,7 @@ class Study:
         exclude: what is left out: values by axis.
         published: the published numbers that belong to it.
         over: settings by stage over all others: the command line's.
+        slurm: what a job asks of a cluster, see `holdfast.studies.slurm.SlurmSettings`.
     """
 
     where: str
@@ -70,6 +71,7 @@ class Study:
     exclude: tuple[dict[str, Any], ...] = ()
     published: tuple[dict[str, Any], ...] = ()
     over: dict[str, dict[str, Any]] = field(default_factory=dict)
+    slurm: dict[str, Any] = field(default_factory=dict)
 
 
 def read_study(path: Path, where: str | None = None) -> Study:
@@ -118,6 +120,7 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
         when=tuple(_condition(c, n, where) for n, c in enumerate(_list(spec, "when", where), 1)),
         exclude=tuple(_list(spec, "exclude", where)),
         published=tuple(_list(spec, "published", where)),
+        slurm=_mapping(spec, "slurm", where),
     )
 
 
@@ -149,8 +152,8 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
                 )
             else:
                 over[key] = dict(given)
-        elif key not in ("seed", "seeds"):
-            close = nearest(key, [*KINDS, *AXES, "seed", "seeds"])
+        elif key not in ("seed", "seeds", "slurm"):
+            close = nearest(key, [*KINDS, *AXES, "seed", "seeds", "slurm"])
             hint = f"; did you mean '{close}'?" if close else ""
             raise UserError(f"{where}: there is no setting '{key}'{hint}")
     for kind, given in over.items():
@@ -162,7 +165,10 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
     gone = {f"{kind}.{key}" for kind, given in over.items() for key in given}
     vary = {axis: values for axis, values in study.vary.items() if axis not in gone}
     seeds = _seeds(words, where) if {"seed", "seeds"} & set(words) else study.seeds
-    return replace(study, shared=shared, variants=variants, vary=vary, seeds=seeds, over=over)
+    slurm = merge(study.slurm, _mapping(words, "slurm", where))
+    return replace(
+        study, shared=shared, variants=variants, vary=vary, seeds=seeds, over=over, slurm=slurm
+    )
 
 
 def _with_method(stage: Any, method: Any) -> Any:
@@ -317,6 +323,13 @@ def _seeds(spec: Mapping[str, Any], where: str) -> tuple[int, ...]:
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise UserError(f"{where}: {seed!r} is no seed; seeds are whole numbers from 0.")
     return tuple(seeds)
+
+
+def _mapping(spec: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    given = spec.get(key, {})
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where}: {key} must hold settings ({key}: {{KEY: VALUE}}).")
+    return dict(given)
 
 
 def _list(spec: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:

@@ -1,26 +1,32 @@
 """``holdfast run``: studies from files or by the name of a paper's experiment."""
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from holdfast import protocols
-from holdfast.errors import UserError
+from holdfast.errors import Stopped, UserError
 from holdfast.models.stack import ORGANISM
 from holdfast.protocols import papers
 from holdfast.report.published import published_markdown, published_table
-from holdfast.settings import parse_overrides
+from holdfast.settings import merge, parse_overrides
 from holdfast.studies.commands import COMMAND_LINE, run_pipelines
 from holdfast.studies.folders import disk_errors, write_text
 from holdfast.studies.grid import expand, points
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.plan import Pipeline
 from holdfast.studies.planning import print_plan
+from holdfast.studies.running import Launch
+from holdfast.studies.slurm import SlurmSettings, slurm_settings
 from holdfast.studies.study import Study, read_study, with_words
+
+_LARGE = 1000  # pipelines
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,11 @@ def run_files(
     words: Sequence[str],
     seeds: int | None,
     output: Path | None,
-    workers: int | None,
     console: Console,
+    launch: Launch | None = None,
     model: str | None = None,
     plan: bool = False,
+    yes: bool = False,
 ) -> None:
     """Run the studies in files, with one table of all.
 
@@ -46,10 +53,11 @@ def run_files(
         words: files or papers' experiments (``paper/vaccine/table1``), and settings KEY=VALUE.
         seeds: seeds 0 to this number minus one in the place of the files'.
         output: the folder of the run.
-        workers: how many stages run side by side.
         console: where to show it.
+        launch: who runs the stages; what jobs ask of a cluster comes from the files and words.
         model: in the place of the files'; "organism" runs a study of real models small.
         plan: show what would run, and run nothing.
+        yes: run a very large grid without asking.
 
     Raises:
         UserError: whatever is wrong with the words or the files.
@@ -75,6 +83,8 @@ def run_files(
     if plan:
         print_plan(pipelines, root, console)
         return
+    if len(pipelines) > _LARGE and not yes:
+        _ask(len(pipelines))
     about = {
         "title": " and ".join(one.study.title for one in asked),
         "command": _command(words, seeds, model),
@@ -82,10 +92,29 @@ def run_files(
         "notes": [note for one in asked for note in one.notes],
         "published": [entry for one in asked for entry in one.study.published],
     }
-    results = run_pipelines(pipelines, root, workers, console, Path(title).name, about)
+    launch = replace(launch or Launch(), slurm=_slurm(asked))
+    results = run_pipelines(pipelines, root, launch, console, Path(title).name, about)
     for one in asked:
         if one.study.published:
             _show_published(one, results, root, console)
+
+
+def _ask(count: int) -> None:
+    """Let the user confirm a very large grid; where nobody can answer, ask for --yes."""
+    if not sys.stdin.isatty():
+        raise UserError(
+            f"the grid has {count:,} pipelines: look at --plan, then add --yes to run it."
+        )
+    if not typer.confirm(f"The grid has {count:,} pipelines. Run them?"):
+        raise Stopped
+
+
+def _slurm(asked: Sequence[_Asked]) -> SlurmSettings:
+    """What jobs ask of the cluster; where several files say it, the last one's word counts."""
+    settings: dict[str, Any] = {}
+    for one in asked:
+        settings = merge(settings, one.study.slurm)
+    return slurm_settings(settings, asked[0].study.where)
 
 
 def _command(words: Sequence[str], seeds: int | None, model: str | None) -> str:

@@ -1,0 +1,97 @@
+"""Start a run: what is there already, who runs the rest, and a note of it for other commands."""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from holdfast.studies.engine import Outcome, Watcher, missing_stages, schedule
+from holdfast.studies.folders import write_json
+from holdfast.studies.plan import Stage
+from holdfast.studies.slurm import SlurmSettings
+
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Who runs the stages.
+
+    Args:
+        workers: processes of this machine; chosen by the models if not given.
+        launcher: local, or slurm for jobs of a cluster.
+        slurm: what a job asks of the cluster.
+        retry_failed: try again what failed in an earlier run.
+    """
+
+    workers: int | None = None
+    launcher: Literal["local", "slurm"] = "local"
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    retry_failed: bool = False
+
+
+def run_stages(
+    stages: Sequence[Stage], root: Path, watcher: Watcher, launch: Launch | None = None
+) -> Outcome:
+    """Run what is missing of the stages, in the folder ``root``.
+
+    Raises:
+        UserError: the disk is full, or the launcher is not there.
+        KeyboardInterrupt: Ctrl-C; every stage under way has saved a state to go on from.
+    """
+    launch = launch or Launch()
+    missing, outcome = missing_stages(stages, root, watcher)
+    if missing:
+        with _pool(missing, root, launch) as pool, _noted(root, launch):
+            schedule(missing, root, watcher, pool, outcome, launch.retry_failed)
+    return outcome
+
+
+@contextmanager
+def _pool(missing: Sequence[Stage], root: Path, launch: Launch) -> Iterator[Any]:
+    organism = all(stage.stack.is_organism for stage in missing)
+    if launch.launcher == "slurm":
+        from holdfast.studies.slurm import slurm_pool
+
+        with slurm_pool(root, launch.slurm, gpus=0 if organism else 1) as pool:
+            yield pool
+        return
+    from holdfast.studies.pool import local_pool
+
+    workers = launch.workers
+    if workers is None:
+        # The organism computes on the processor, one thread a stage; more than four processes would
+        # gain little and take memory. Other models have the machine to themselves.
+        workers = min(_cores(), 4) if organism else 1
+    with local_pool(min(workers, len(missing))) as pool:
+        yield pool
+
+
+@contextmanager
+def _noted(root: Path, launch: Launch) -> Iterator[None]:
+    """Keep run.json while the run lasts: who to stop."""
+    path = root / RUN
+    me = psutil.Process()
+    note = {
+        "pid": os.getpid(),
+        "created": me.create_time(),
+        "host": socket.gethostname(),
+        "launcher": launch.launcher,
+    }
+    write_json(path, note)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,89 @@
+"""What a process does with a stage, on this machine or in a job of a cluster."""
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast.errors import BusyError, DiskFullError, Stopped, UserError
+from holdfast.studies.engine import Event, Task
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event as Flag
+
+Progress = Callable[[float, str], None]
+
+
+def run_task(task: Task, progress: Progress, stopping: Callable[[], bool]) -> Event:
+    """Run a stage and say how it ended; what it prints goes to its log."""
+    from holdfast.studies.execute import execute
+
+    stage = task.stage
+    with printing_to(task.log):
+        try:
+            execute(stage, task.folder, task.model, task.reference, progress, stopping)
+        except Stopped:
+            return Event(stage, "stopped")
+        except BusyError:
+            return Event(stage, "busy")
+        except DiskFullError as error:
+            return Event(stage, "full", str(error))
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return Event(stage, "mistake", str(error))
+        except Exception:
+            traceback.print_exc()
+            return Event(stage, "failed", traceback.format_exc())
+        return Event(stage, "done")
+
+
+@contextmanager
+def printing_to(log: Path) -> Iterator[None]:
+    """Send what this process and its libraries print to a file for a while, added at its end."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("ab", buffering=0)
+    except OSError:
+        yield  # a full or read-only disk is told by the stage itself
+        return
+    with file:
+        file.write(f"--- {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept = [os.dup(number) for number in (1, 2)]
+        try:
+            for number in (1, 2):
+                os.dup2(file.fileno(), number)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, before in zip((1, 2), kept, strict=True):
+                os.dup2(before, number)
+                os.close(before)
+
+
+def serve(connection: Connection, stop: "Flag") -> None:
+    """A worker's life: run stage after stage until told to end, or until its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it sets `stop`
+    import holdfast.studies.execute  # noqa: F401  (before the freeze)
+
+    gc.collect()
+    gc.freeze()  # what the imports made stays: each collection after a stage would look through it
+    with contextlib.suppress(EOFError, OSError):
+        while (task := connection.recv()) is not None:
+            stage = task.stage
+
+            def progress(share: float, note: str, stage: object = stage) -> None:
+                connection.send(("moved", note, share))
+
+            event = run_task(task, progress, stop.is_set)
+            connection.send((event.kind, event.text, event.share))
