@@ -12,7 +12,7 @@ import contextlib
 import gc
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,12 @@ import torch
 
 from holdfast.data.rows import fingerprint
 from holdfast.evaluate.agreement import agreement, disagreements
-from holdfast.evaluate.alignment import hidden_states
 from holdfast.evaluate.alpaca_eval import alpaca_eval_outputs
 from holdfast.evaluate.answers import Backend, Progress, answer_all, holds
 from holdfast.evaluate.generation import Generator
 from holdfast.evaluate.judges import Verdict, load_judge
 from holdfast.evaluate.metrics import (
     Evaluation,
-    alignment_numbers,
     as_read,
     check_dtype,
     judge_answers,
@@ -35,8 +33,9 @@ from holdfast.evaluate.metrics import (
 )
 from holdfast.evaluate.perplexity import perplexity
 from holdfast.models.loading import Loading, load_merged, load_tokenizer
+from holdfast.studies.evaluation_alignment import alignment_measure
 from holdfast.studies.evaluation_settings import LM_EVAL, WIKITEXT2, stage_protocol
-from holdfast.studies.folders import ALIGNMENT, ANSWERS, TASK_ANSWERS, write_json, write_text
+from holdfast.studies.folders import ANSWERS, TASK_ANSWERS, write_json, write_text
 
 if TYPE_CHECKING:
     from holdfast.studies.execute import Work
@@ -55,8 +54,8 @@ def run_evaluation(work: "Work") -> dict[str, Any]:
     protocol = stage_protocol(work.settings)
     _check_judges(work)
     sets = {name: rows for name, rows in work.rows.items() if name != "alignment"}
-    model = _Model(work)
-    alignment = _alignment(work, model)
+    model = EvaluatedModel(work)
+    alignment = alignment_measure(work, model)
     answers = _answers(work, model, sets)
     numbers = alignment()
     also = _also(work, model)
@@ -78,7 +77,7 @@ def run_evaluation(work: "Work") -> dict[str, Any]:
     return {"answers": len(result.samples)}
 
 
-class _Model:
+class EvaluatedModel:
     """The model under evaluation, loaded when something is not known yet."""
 
     def __init__(self, work: "Work"):
@@ -133,7 +132,7 @@ class _Model:
 
 
 def _answers(
-    work: "Work", model: _Model, sets: Mapping[str, Sequence[Mapping[str, Any]]]
+    work: "Work", model: EvaluatedModel, sets: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[str]]:
     """The answers of all sets, those of other lengths in a file of their own."""
     protocol = stage_protocol(work.settings)
@@ -155,7 +154,7 @@ def _answers(
 
 def _file_of_answers(
     work: "Work",
-    model: _Model,
+    model: EvaluatedModel,
     sets: Mapping[str, Sequence[Mapping[str, Any]]],
     file: Path,
     tokens: int,
@@ -182,68 +181,7 @@ def _file_of_answers(
                 backend.close()
 
 
-def _alignment(work: "Work", model: _Model) -> Callable[[], dict[str, list[float]]]:
-    """Gives what measures alignment loss and drift, row by row; called when the answers are there.
-
-    The aligned model's part is done at once, before the model under evaluation is loaded: one after
-    the other, for two large models may not fit.
-    """
-    rows = work.rows.get("alignment")
-    if not rows:
-        return dict
-    made_with = {
-        **model.made_with(),
-        "rows": fingerprint(rows),
-        "reference": work.reference_identity,
-    }
-    file = work.folder / ALIGNMENT
-    for other in [file, *sorted(work.folder.parent.glob(f"*/{ALIGNMENT}"))]:
-        with contextlib.suppress(FileNotFoundError):  # not there, or its stage ends just now
-            content = json.loads(other.read_text(encoding="utf-8"))
-            if content["made_with"] == made_with:
-                write_json(file, content)
-                return lambda: content["numbers"]
-    size = stage_protocol(work.settings).batch_size
-    states = None if work.reference is None else _reference_states(work, model, size)
-
-    def measure_it() -> dict[str, list[float]]:
-        numbers = alignment_numbers(
-            model.load(), model.tokenizer, {"alignment": rows}, size, states
-        )
-        write_json(file, {"made_with": made_with, "numbers": numbers})
-        return numbers
-
-    return measure_it
-
-
-# The hidden states of the aligned model that was loaded last: in a run the evaluations of one
-# aligned model follow each other in a process, and need not load it each time.
-_LAST_STATES: dict[str, list[torch.Tensor]] = {}
-
-
-def _reference_states(work: "Work", model: _Model, batch_size: int) -> list[torch.Tensor]:
-    assert work.reference is not None
-    rows = work.rows["alignment"]
-    key = fingerprint(
-        [
-            {
-                **model.made_with(),
-                "model": work.reference_identity,
-                "rows": fingerprint(rows),
-                "batch_size": batch_size,
-            }
-        ]
-    )
-    if key not in _LAST_STATES:
-        _LAST_STATES.clear()
-        aligned = load_merged(work.reference, model.loading)
-        _LAST_STATES[key] = hidden_states(aligned, model.tokenizer, rows, batch_size)
-        del aligned
-        model.close()
-    return _LAST_STATES[key]
-
-
-def _also(work: "Work", model: _Model) -> dict[str, Mapping[str, float | None]]:
+def _also(work: "Work", model: EvaluatedModel) -> dict[str, Mapping[str, float | None]]:
     """Perplexity and lm-eval's tasks, where they are asked for."""
     found: dict[str, Mapping[str, float | None]] = {}
     asked = work.settings["also"] or []

@@ -17,4 +17,5 @@ import holdfast.evaluate.metrics
 import holdfast.finetune.lisa
 import holdfast.repair.antidote
 import holdfast.repair.random_mask
+import holdfast.studies.evaluation
 import holdfast.studies.execute  # noqa: F401
