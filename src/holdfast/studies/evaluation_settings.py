@@ -115,7 +115,10 @@ def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> 
             own["prompt"] = read_template(own["prompt"]) if own["prompt"] else None
         elif "model" in own:
             revision = own.pop("revision")
-            own["model"] = identify(f"{own['model']}@{revision}" if revision else own["model"])
+            try:
+                own["model"] = identify(f"{own['model']}@{revision}" if revision else own["model"])
+            except UserError as error:
+                raise UserError(f"the judge {judge['name']}: {error}") from None
         found[f"judge {judge['name']}"] = fingerprint([own])
     return found
 
