@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,6 +22,7 @@ from transformers import (
     set_seed,
 )
 
+from holdfast import parallel
 from holdfast.data.rows import tokenize_rows
 from holdfast.errors import DivergedError, UserError
 from holdfast.models.adapters import NEW, activate
@@ -54,7 +55,8 @@ class SFTConfig(TrainingArguments):
 class SFTTrainer(Trainer):
     """Plain supervised fine-tuning with the loss on the answers only.
 
-    Takes what ``transformers.Trainer`` takes, and beside it a ``peft_config``.
+    Takes what ``transformers.Trainer`` takes, and beside it a ``peft_config``. Under ``accelerate
+    launch`` (DDP, FSDP2) P processes with batches of b rows take the steps of one with P·b rows.
 
     Args:
         model: the model to train, bare or already wrapped by PEFT.
@@ -116,6 +118,29 @@ class SFTTrainer(Trainer):
             **kwargs,
         )
 
+    def create_accelerator_and_postprocess(self) -> None:
+        """As transformers does; FSDP2 works on processors too."""
+        super().create_accelerator_and_postprocess()
+        parallel.allow_fsdp_on_cpu(self)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; each of several processes has dropout masks of its own."""
+        if self.args.process_index > 0:
+            torch.manual_seed(self.args.seed + 1_000_003 * self.args.process_index)
+        return super().train(*args, **kwargs)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As transformers does; several processes share each batch out so that no row comes twice
+        or is left out, whatever their number is."""
+        rows, args = self.train_dataset, self.args
+        processes = self.accelerator.num_processes
+        ordered = args.train_sampling_strategy in ("random", "sequential")
+        if processes == 1 or not ordered or not hasattr(rows, "__len__"):
+            return super().get_train_dataloader()
+        sampler: Any = self._get_train_sampler(rows)
+        size = processes * self._train_batch_size
+        return parallel.loader(self, rows, BatchSampler(sampler, size, args.dataloader_drop_last))
+
     def _prepare_eval(self, dataset: Any) -> Any:
         if isinstance(dataset, dict):
             return {name: self.prepare_rows(rows) for name, rows in dataset.items()}
@@ -155,6 +180,16 @@ class SFTTrainer(Trainer):
                 "learning rate or the method's strength, or look for rows without an answer."
             )
         return loss
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        # What was not logged yet is this process's share of the loss; the whole is their mean.
+        self._tr_loss = self.accelerator.reduce(self._tr_loss, reduction="mean")
+        return super()._finalize_training(*args, **kwargs)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # The trainer's state, which says that a checkpoint is complete, is written after this.
+        self.accelerator.wait_for_everyone()
 
 
 class EpochSampler(Sampler[int]):

@@ -151,7 +151,10 @@ class TwoPassMixin:
             for g in p.noise
         ]
         squared = torch.stack(norms).square().sum()
-        scale = plan.rho / (self.accelerator.reduce(squared, reduction="sum").sqrt() + 1e-7)
+        # Of P processes' losses the step takes the mean, so its g_l is what each has, divided by P.
+        processes = self.accelerator.num_processes
+        norm = self.accelerator.reduce(squared, reduction="sum").sqrt() / processes
+        scale = plan.rho / (norm + 1e-7) / processes
         for batch in perturbed:
             batch.noise = [g * scale.to(g) for g in batch.noise]
         return perturbed

@@ -2,6 +2,7 @@
 
     e_l += s · z_l,  z_l ~ N(0, I)
 
+Padding gets no noise. A row's noise follows from the seed and the row's place in the step alone.
 With ``norm="total"`` s = ρ / sqrt(number of elements of all e_l in the optimizer step, padding
 not counted), so the noise has Vaccine's norm ρ and only its direction differs. With
 ``norm="element"`` s = sqrt(ρ), the form of the Vaccine paper's comparison, whose total norm is far
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from holdfast.align.perturbation import changed_outputs
 from holdfast.errors import UserError
 from holdfast.models.blocks import attention_blocks
+from holdfast.parallel import first_row_numbers
 from holdfast.training import SFTConfig, SFTTrainer
 
 
@@ -50,6 +52,7 @@ class RandomPerturbationTrainer(SFTTrainer):
 
     args: RandomPerturbationConfig
     _step_batches: Sequence[Any] = ()
+    _first_rows: Sequence[int] = ()
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Remember all micro-batches of the coming optimizer step."""
@@ -64,14 +67,23 @@ class RandomPerturbationTrainer(SFTTrainer):
         batches = [inputs] if position is None else self._step_batches
         blocks = attention_blocks(self.model)
         size = self._noise_size(batches, len(blocks))
-        place = (self.args.seed, self.state.global_step, position or 0, self.args.process_index)
+        if not position:
+            self._first_rows = first_row_numbers(self, batches)
+        first = self._first_rows[position or 0]
+        real = _real_tokens(inputs)
+        lengths = real.sum(1).tolist()
 
         def add_noise(block: int, e: Tensor) -> Tensor:
-            # Seeded by the place alone: the same when a checkpointed layer is recomputed, and
-            # dropout's own random numbers stay as they are without noise.
-            seed = int(np.random.SeedSequence((*place, block)).generate_state(1)[0])
-            generator = torch.Generator(e.device).manual_seed(seed)
-            noise = torch.randn(e.shape, generator=generator, device=e.device, dtype=torch.float32)
+            # Seeded by the place alone: the same when a checkpointed layer is recomputed or the
+            # rows are split otherwise, and dropout's own random numbers stay as without noise.
+            noise = torch.zeros(e.shape, device=e.device)
+            for row, length in enumerate(lengths):
+                place = (self.args.seed, self.state.global_step, first + row, block)
+                seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+                generator = torch.Generator(e.device).manual_seed(seed)
+                noise[row, real[row].to(e.device)] = torch.randn(
+                    length, e.shape[-1], generator=generator, device=e.device
+                )
             return e + (size * noise).to(e.dtype)
 
         with changed_outputs(blocks, add_noise):
@@ -80,12 +92,22 @@ class RandomPerturbationTrainer(SFTTrainer):
     def _noise_size(self, batches: Sequence[dict[str, Any]], blocks: int) -> float:
         if self.args.norm == "element":
             return self.args.rho**0.5
-        tokens = sum(
-            b["attention_mask"].sum() if "attention_mask" in b else b["input_ids"].numel()
-            for b in batches
-        )
+        # Rows without a loss fill up the last batch of several processes; their noise does nothing.
+        tokens = sum((_real_tokens(b) & _has_loss(b)).sum() for b in batches)
         total: Any = self.accelerator.reduce(
             torch.as_tensor(tokens, device=self.args.device), "sum"
         )
         elements = int(total) * blocks * self.model.config.get_text_config().hidden_size
         return self.args.rho / elements**0.5
+
+
+def _real_tokens(batch: dict[str, Any]) -> Tensor:
+    """Which tokens of a batch are no padding, [rows, tokens]."""
+    mask = batch.get("attention_mask")
+    return torch.ones_like(batch["input_ids"]).bool() if mask is None else mask.bool()
+
+
+def _has_loss(batch: dict[str, Any]) -> Any:
+    """Which rows of a batch carry a loss, [rows, 1]."""
+    labels = batch.get("labels")
+    return True if labels is None else (labels != -100).any(1, keepdim=True)

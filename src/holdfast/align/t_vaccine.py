@@ -16,6 +16,7 @@ Source: G. Liu et al.: Targeted Vaccine, arXiv 2410.09760, algorithm 1.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from holdfast.align.perturbation import RandomState, StepPlan, TwoPassMixin, output_gradients
 from holdfast.errors import UserError
 from holdfast.models.blocks import attention_block, decoder_layers
+from holdfast.parallel import part
 from holdfast.training import SFTConfig, SFTTrainer
 
 STATE_FILE = "t_vaccine.json"
@@ -41,7 +43,8 @@ class TVaccineConfig(SFTConfig):
         layers: S, how many layers are drawn; all of them make T-Vaccine Vaccine.
         probe_every: K, steps between two measurements of the layers' probabilities.
         draw_every: J, steps between two draws of layers.
-        probe_batch_size: harmful rows in one measurement; the training batch's size if not given.
+        probe_batch_size: harmful rows in one measurement, of all processes together; as many as a
+            training batch of all of them if not given.
         freeze: "layer" freezes every trainable weight of a layer that is not drawn (the paper);
             "attention" freezes only those of its attention block (the authors' code).
     """
@@ -82,6 +85,9 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
     args: TVaccineConfig
 
     def __init__(self, model: Any, args: TVaccineConfig, *, harmful_dataset: Any, **kwargs: Any):
+        # What is frozen for a while gets no gradient: DDP must not wait for one.
+        if args.ddp_find_unused_parameters is None:
+            args.ddp_find_unused_parameters = True
         super().__init__(model, args, **kwargs)
         self.harmful_rows = self.prepare_rows(harmful_dataset)
         self.decoder_layers = [
@@ -94,7 +100,7 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
             )
         self.blocks = [_block(layer) for layer in self.decoder_layers]
         self.trainable = [
-            [p for p in self._freezable(layer).parameters() if p.requires_grad]
+            [n for n, p in self._freezable(layer).named_parameters() if p.requires_grad]
             for layer in self.decoder_layers
         ]
         self.probabilities: list[float] = []
@@ -132,14 +138,17 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
     def measure(self, number: int) -> list[float]:
         """P_l of every block from the ``number``-th batch of probe rows, [L]."""
         self.model.train()
-        rows = self._probe_batch(number)
+        mine, longest = self._probe_rows(number)
         random_state = RandomState(self.args.device)
         squared = torch.zeros(len(self.blocks), device=self.args.device)
         # All layers are differentiated here. In parts that takes no more memory than a training
         # step of the drawn ones, and the squares of the parts' norms add up to the whole's.
-        size = max(1, len(rows) // 4)
-        for start in range(0, len(rows), size):
-            squared += self._squared_norms(rows[start : start + size])
+        size = max(1, longest // 4)
+        for start in range(0, longest, size):
+            # Sharded weights are gathered in every pass, so no process may run fewer than another.
+            rows = mine[start : start + size]
+            found = self._squared_norms(rows or self.harmful_rows[:1])
+            squared += found if rows else 0
         random_state.restore()  # dropout goes on as if nothing had been measured
         weights = self.accelerator.reduce(squared, reduction="sum").sqrt()
         if not weights.sum() > 0:
@@ -173,22 +182,25 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
             keys = np.log(self.probabilities) + generator.gumbel(size=len(self.probabilities))
         return sorted(np.argsort(-keys, kind="stable")[: self.args.layers].tolist())
 
-    def _probe_batch(self, number: int) -> list[Any]:
-        size = self.args.probe_batch_size or self.args.per_device_train_batch_size
-        start = (number * self.args.world_size + self.args.process_index) * size
-        return [
-            self.harmful_rows[(start + i) % len(self.harmful_rows)]
-            for i in range(min(size, len(self.harmful_rows)))
-        ]
+    def _probe_rows(self, number: int) -> tuple[list[Any], int]:
+        """This process's rows of the ``number``-th measurement, and the most that any has."""
+        processes = self.args.world_size
+        wanted = self.args.probe_batch_size or self.args.per_device_train_batch_size * processes
+        pool = self.harmful_rows
+        rows = [pool[(number * wanted + i) % len(pool)] for i in range(min(wanted, len(pool)))]
+        mine = part(rows, processes, self.args.process_index)
+        return list(mine), math.ceil(len(rows) / processes)
 
     def _freezable(self, layer: nn.Module) -> nn.Module:
         return layer if self.args.freeze == "layer" else _block(layer)
 
     def _thaw(self, layers: Any) -> None:
         """Make the given layers trainable and freeze the others."""
-        for index, weights in enumerate(self.trainable):
-            for weight in weights:
-                weight.requires_grad_(index in layers)
+        for index, names in enumerate(self.trainable):
+            # By name: sharding has put other parameters in the places of those at the start.
+            weights = dict(self._freezable(self.decoder_layers[index]).named_parameters())
+            for name in names:
+                weights[name].requires_grad_(index in layers)
 
     def _shared_layers(self) -> list[nn.Module]:
         """The decoder layers below the lowest one that is drawn or trains."""
@@ -200,6 +212,14 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
                 break
             below.append(layer)
         return below
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        # A checkpoint of sharded weights holds those that are trainable at the moment.
+        self._thaw(range(len(self.decoder_layers)))
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        finally:
+            self._thaw(self.drawn)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

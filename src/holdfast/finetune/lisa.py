@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from holdfast.errors import UserError
+from holdfast.parallel import divided, loader, whole
 from holdfast.training import SFTConfig, SFTTrainer, epoch_order
 
 STATE_FILE = "lisa_anchor.safetensors"
@@ -85,25 +86,19 @@ class LisaTrainer(SFTTrainer):
         if rows is None or not hasattr(rows, "__len__"):
             raise UserError("Lisa needs a train_dataset whose length is known.")
         by_epochs = args.max_steps <= 0
-        batches_an_epoch = math.ceil(len(rows) / self._train_batch_size)
+        batch_size = self._train_batch_size * self.accelerator.num_processes
+        batches_an_epoch = math.ceil(len(rows) / batch_size)
         sampler = BiStateSampler(
             user_rows=len(rows),
             alignment_rows=len(self.alignment_rows),
-            batch_size=self._train_batch_size,
-            batches_per_step=args.gradient_accumulation_steps * self.accelerator.num_processes,
+            batch_size=batch_size,
+            batches_per_step=args.gradient_accumulation_steps,
             state_at=self.state_at,
             seed=self.data_seed,
             user_batches=math.ceil(args.num_train_epochs * batches_an_epoch) if by_epochs else None,
             steps=None if by_epochs else args.max_steps,
         )
-        loader = DataLoader(
-            ConcatDataset([rows, self.alignment_rows]),
-            batch_sampler=sampler,
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(loader)
+        return loader(self, ConcatDataset([rows, self.alignment_rows]), sampler)
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
         """One pass over the schedule, which holds all of the user's epochs."""
@@ -130,7 +125,7 @@ class LisaTrainer(SFTTrainer):
     def drift(self) -> float:
         """‖w − a‖², the squared distance of the trainable weights from the anchor."""
         return sum(
-            (weight.detach() - self.anchor[name]).float().square().sum().item()
+            whole((weight.detach() - self.anchor[name]).float().square().sum()).item()
             for name, weight in self._trainable_weights()
         )
 
@@ -156,15 +151,15 @@ class LisaTrainer(SFTTrainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
+        anchor = {name: whole(w).contiguous() for name, w in self.anchor.items()}
         if self.args.should_save:
-            anchor = {name: w.contiguous() for name, w in self.anchor.items()}
             save_file(anchor, Path(output_dir) / STATE_FILE, {"step": str(self._anchored_at)})
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             saved = load_file(Path(checkpoint) / STATE_FILE, device=str(self.args.device))
-            self.anchor = {name: saved[name] for name, _ in self._trainable_weights()}
+            self.anchor = {name: divided(saved[name], w) for name, w in self._trainable_weights()}
 
 
 class BiStateSampler(Sampler[list[int]]):
@@ -176,8 +171,8 @@ class BiStateSampler(Sampler[list[int]]):
 
     Args:
         user_rows, alignment_rows: how many there are.
-        batch_size: rows in a batch.
-        batches_per_step: batches in one optimizer step, over micro-batches and processes.
+        batch_size: rows in a batch, of all processes together.
+        batches_per_step: batches in one optimizer step, its micro-batches.
         state_at: the state of an optimizer step.
         seed: the seed of the order.
         user_batches: how many of the user's batches the schedule holds.

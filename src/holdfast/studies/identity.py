@@ -13,7 +13,9 @@ from holdfast.studies.stages import NEUTRAL
 # To be raised above 1 for a method, or for "evaluate", when its computation changes, so that
 # results of the old one are not taken for the new one's. The package's version does not count: a
 # change of the report keeps every result.
-MECHANISMS: dict[str, int] = {}
+MECHANISMS: dict[str, int] = {
+    "random_perturbation": 2,  # padding gets no noise; a row's noise is its own
+}
 
 # Where things lie and what they are called decides no result: their content is hashed instead.
 _NAMES = {"model", "reference"}
