@@ -305,8 +305,9 @@ def main() -> Any:
     except FailedStagesError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         sys.exit(1)
-    except Stopped:
-        print("holdfast: stopped; the same command goes on from here.", file=sys.stderr)
+    except Stopped as stop:
+        told = str(stop) or "stopped; the same command goes on from here."
+        print(f"holdfast: {told}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -1,6 +1,5 @@
 """What the commands do, once their words are read."""
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage
 from holdfast.studies.record import write_record
 from holdfast.studies.results import collect
 from holdfast.studies.running import Launch, run_stages
+from holdfast.studies.scratch import scratch_folder
 from holdfast.studies.seen import recorded_overlaps, told
 from holdfast.studies.stages import method_fields, resolve, stage_fields
 
@@ -49,8 +49,8 @@ def run_stage(
     if output is None:
         output = _default_output(stage)
     if kind == "evaluate" and output is None:
-        with tempfile.TemporaryDirectory() as folder:
-            _run_here(stage, Path(folder) / "evaluation", console)
+        with scratch_folder() as folder:
+            _run_here(stage, folder, console)
         return
     assert output is not None
     _run_here(stage, output, console)

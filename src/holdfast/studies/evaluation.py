@@ -1,11 +1,12 @@
 """Run an evaluation: prompts, answers, judges, metrics, each kept as soon as it is there.
 
 In the stage's folder: ``answers.jsonl`` (written as they come, see `holdfast.evaluate.answers`),
-``alignment.json`` (loss and drift, row by row), ``samples.jsonl`` (answers with their verdicts),
-``evaluation.json`` (metrics, outcomes, agreement of the judges), ``disagreements.jsonl`` where
-several judges differ, and ``alpaca_eval.json`` for the task alpaca. Answers and alignment numbers
-that another evaluation beside this one has for the same model and prompts are taken from there: to
-hear other judges no answer is generated again.
+``alignment.json`` (loss and drift, row by row), ``also.json`` (what ``also`` asks for),
+``samples.jsonl`` (answers with their verdicts), ``evaluation.json`` (metrics, outcomes, agreement
+of the judges), ``disagreements.jsonl`` where several judges are asked, and ``alpaca_eval.json`` for
+the task alpaca. The first three, and ``task_answers.jsonl``, are taken from an evaluation beside
+this one that has them for the same model and prompts: to hear other judges no answer is generated
+again.
 """
 
 import contextlib
@@ -31,10 +32,10 @@ from holdfast.evaluate.metrics import (
     judge_answers,
     measure,
 )
-from holdfast.evaluate.perplexity import perplexity
 from holdfast.models.loading import Loading, load_merged, load_tokenizer
 from holdfast.studies.evaluation_alignment import alignment_measure
-from holdfast.studies.evaluation_settings import LM_EVAL, WIKITEXT2, stage_protocol
+from holdfast.studies.evaluation_also import also_measured
+from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.folders import ANSWERS, TASK_ANSWERS, write_json, write_text
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run_evaluation(work: "Work") -> dict[str, Any]:
     alignment = alignment_measure(work, model)
     answers = _answers(work, model, sets)
     numbers = alignment()
-    also = _also(work, model)
+    also = also_measured(work, model)
     model.close()
     answers = as_read(protocol, answers)
     verdicts, judges = _verdicts(work, sets, answers)
@@ -179,31 +180,6 @@ def _file_of_answers(
         for backend in backends:
             if hasattr(backend, "close"):
                 backend.close()
-
-
-def _also(work: "Work", model: EvaluatedModel) -> dict[str, Mapping[str, float | None]]:
-    """Perplexity and lm-eval's tasks, where they are asked for."""
-    found: dict[str, Mapping[str, float | None]] = {}
-    asked = work.settings["also"] or []
-    if WIKITEXT2 in asked:
-        from holdfast.data.sources import load
-
-        texts = [row["text"] for row in load("wikitext2:test")]
-        result = perplexity(model.load(), model.tokenizer, texts)
-        found["wikitext2_perplexity"] = {"value": result.perplexity, "n": result.tokens}
-        found["wikitext2_bits_per_byte"] = {"value": result.bits_per_byte, "n": result.tokens}
-    tasks = [name.removeprefix(LM_EVAL) for name in asked if name.startswith(LM_EVAL)]
-    if tasks:
-        from holdfast.evaluate.lm_eval import run_tasks
-
-        protocol = stage_protocol(work.settings)
-        scores = run_tasks(
-            model.load(), model.tokenizer, tasks, work.settings["limit"], protocol.batch_size
-        )
-        for task, metrics in scores.items():
-            for metric, score in metrics.items():
-                found[f"{task}: {metric}"] = score
-    return found
 
 
 def _check_judges(work: "Work") -> None:

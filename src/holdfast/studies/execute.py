@@ -43,6 +43,7 @@ from holdfast.studies.folders import (
     METRICS,
     PROGRESS,
     PROVENANCE,
+    TASK_ANSWERS,
     begin,
     disk_errors,
     file_sizes,
@@ -426,7 +427,8 @@ def _nothing_half_written(partial: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        kept = _last_checkpoint(partial / CHECKPOINTS) or (partial / ANSWERS).exists()
+        answers = any((partial / name).exists() for name in (ANSWERS, TASK_ANSWERS))
+        kept = _last_checkpoint(partial / CHECKPOINTS) or answers
         lost = isinstance(error, DivergedError) or not kept
         if lost:
             shutil.rmtree(partial, ignore_errors=True)

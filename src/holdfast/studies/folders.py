@@ -25,9 +25,10 @@ _IDENTITY = "identity"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 ANSWERS = "answers.jsonl"
 TASK_ANSWERS = "task_answers.jsonl"
+ALSO = "also.json"
 ALIGNMENT = "alignment.json"
 # What an interrupted run goes on from.
-_KEPT = (_IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, TASK_ANSWERS, ALIGNMENT)
+_KEPT = (_IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, TASK_ANSWERS, ALIGNMENT, ALSO)
 
 
 def recorded_identity(folder: Path) -> str | None:

@@ -1,7 +1,6 @@
 """``holdfast evaluate A B C``: several models by one protocol, side by side."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from holdfast.studies.engine import stage_folder
 from holdfast.studies.folders import claim_root
 from holdfast.studies.plan import make_stage
 from holdfast.studies.running import Launch, run_stages
+from holdfast.studies.scratch import scratch_folder
 
 
 def compare_models(
@@ -40,8 +40,8 @@ def compare_models(
     """
     stages = [make_stage("evaluate", {**given, "model": model}, where=where) for model in models]
     if output is None:
-        with tempfile.TemporaryDirectory() as folder:
-            _run(models, stages, Path(folder), console)
+        with scratch_folder() as folder:
+            _run(models, stages, folder, console)
         return
     claim_root(output)
     _run(models, stages, output, console)
