@@ -156,9 +156,10 @@ def begin(folder: Path, identity: str) -> Path:
         partial.mkdir(parents=True, exist_ok=True)
         mark = partial / _IDENTITY
         if mark.exists() and mark.read_text() not in (identity, ""):  # "": killed as it was made
+            takes = " beside it, which takes its answers over" if _has_answers(partial) else ""
             raise UserError(
                 f"{partial} holds an interrupted run with other settings: run it to its end with "
-                "those, remove it, or choose another output folder."
+                f"those, remove it, or choose another output folder{takes}."
             )
         mark.write_text(identity)
         for path in partial.iterdir():  # all but what the run resumes from
@@ -169,6 +170,10 @@ def begin(folder: Path, identity: str) -> Path:
             raise
         raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
     return partial
+
+
+def _has_answers(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (ANSWERS, TASK_ANSWERS))
 
 
 @contextmanager
