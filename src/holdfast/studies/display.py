@@ -54,6 +54,8 @@ class Display:
     def begun(self, stage: Stage) -> None:
         """Add the stage's bar."""
         note = "starting (the first one imports torch, some seconds)" if not self.over else ""
+        if stage.identity in self.tasks:
+            return  # it has waited for another run, or is tried again
         self.tasks[stage.identity] = self.bars.add_task(
             "  " + describe(stage), total=1.0, note=note
         )
@@ -64,8 +66,7 @@ class Display:
 
     def ended(self, stage: Stage, outcome: str) -> None:
         """Remove the stage's bar and count it."""
-        if outcome != "waiting for another run":
-            self.over += 1
+        self.over += 1
         self.bars.update(self.all, completed=self.over, note=f"{self.over}/{self.total} stages")
         if stage.identity in self.tasks:
             self.bars.remove_task(self.tasks.pop(stage.identity))

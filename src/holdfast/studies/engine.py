@@ -185,6 +185,7 @@ class _Run:
         self.children: dict[str, list[Stage]] = {}
         self.ready: deque[Stage] = deque()
         self.later: list[tuple[float, Stage]] = []  # at work elsewhere: when to look again
+        self.told: set[str] = set()
         self.tries: dict[str, int] = {}
         self.running = 0
         waiting = {stage.identity for stage in missing}
@@ -238,7 +239,9 @@ class _Run:
         if event.kind == "done":
             self.end(stage, "done")
         elif event.kind == "busy":
-            self.watcher.ended(stage, "waiting for another run")
+            if stage.identity not in self.told:
+                self.told.add(stage.identity)
+                self.watcher.told(f"{stage.name}: another run is at work on it; waiting for that.")
             self.later.append((time.monotonic() + _WAIT, stage))
         elif event.kind == "full":
             raise UserError(event.text)
