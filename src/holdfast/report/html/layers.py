@@ -1,0 +1,200 @@
+"""What happened layer by layer: T-Vaccine's probabilities, what a repair zeroed, the drift."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from markupsafe import Markup
+
+from holdfast.report.comparison import Result, Run
+from holdfast.report.html.reading import read_lines, read_object
+from holdfast.report.html.svg import shades
+from holdfast.report.html.text import place_name
+
+# Pictures of one kind; a study of many settings has more, and the page says how many.
+MOST = 12
+# Rows of one picture of probabilities: of more measurements some are left out, evenly.
+_MEASUREMENTS = 24
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of layers, and its numbers as a table."""
+
+    title: str
+    note: str
+    svg: Markup
+    header: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one kind and how many there would be beside them."""
+
+    title: str
+    words: str
+    pictures: list[Picture]
+    left_out: int
+
+
+def layer_pictures(run: Run) -> list[Pictures]:
+    """All that the stages' folders tell of layers."""
+    kinds = [
+        (
+            "T-Vaccine's probabilities",
+            "With which probability each attention block was drawn, at every measurement on the "
+            "harmful probe rows: the darker, the larger.",
+            _groups(run, "align", ("align.", "model", "dtype")),
+            _probabilities,
+        ),
+        (
+            "What a repair zeroed",
+            "The share of every matrix's weights that the repair set to zero and that were not "
+            "zero before: the darker, the larger.",
+            _groups(run, "repair", ("repair.", "model", "dtype")),
+            _zeroed,
+        ),
+        (
+            "Drift by layer",
+            "How far the hidden states of alignment rows moved from the aligned model's, behind "
+            "every decoder block.",
+            _groups(run, "evaluate", ("",)),
+            _drift,
+        ),
+    ]
+    found = []
+    for title, words, groups, draw in kinds:
+        pictures = [p for name, folders in groups if (p := draw(name, folders)) is not None]
+        if pictures:
+            left_out = max(0, len(pictures) - MOST)
+            found.append(Pictures(title, words, pictures[:MOST], left_out))
+    return found
+
+
+def _groups(run: Run, kind: str, axes: Sequence[str]) -> list[tuple[str, list[Path]]]:
+    """The folders of a kind of stage, by variant and those axes that the stage depends on.
+
+    Variants that share their stages are named together.
+    """
+    folders: dict[str, list[str]] = {}
+    for result in run.results:
+        if kind in result.stages:
+            own = folders.setdefault(_name(result, axes), [])
+            if result.stages[kind] not in own:
+                own.append(result.stages[kind])
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for name, own in folders.items():
+        shared.setdefault(tuple(own), []).append(name)
+    return [("; ".join(names), [run.root / f for f in own]) for own, names in shared.items()]
+
+
+def _name(result: Result, axes: Sequence[str]) -> str:
+    own = place_name({k: v for k, v in result.axes.items() if k.startswith(tuple(axes))})
+    return f"{result.variant} ({own})" if own else result.variant
+
+
+def _probabilities(name: str, folders: Sequence[Path]) -> Picture | None:
+    measured: dict[int, list[list[float]]] = {}
+    drawn: list[list[int]] = []
+    runs = 0
+    for folder in folders:
+        # A draw after an interruption may be there twice, with equal values.
+        own = {e["step"]: e for e in read_lines(folder / "metrics.jsonl") if "drawn_blocks" in e}
+        runs += bool(own)
+        for step, entry in own.items():
+            measured.setdefault(step, []).append(entry["block_probabilities"])
+            drawn.append(entry["drawn_blocks"])
+    if not measured:
+        return None
+    means = {step: _mean(found) for step, found in sorted(measured.items())}
+    # Between two measurements the probabilities stay.
+    steps = [s for i, s in enumerate(means) if not i or means[s] != list(means.values())[i - 1]]
+    every = -(-len(steps) // _MEASUREMENTS)
+    steps = steps[::every]
+    blocks = range(len(means[steps[0]]))
+    share = [fmean(block in draw for draw in drawn) for block in blocks]
+    columns = [str(block) for block in blocks]
+    names = [f"step {step}" for step in steps]
+    values = [means[step] for step in steps]
+    told = [
+        [f"block {b}, {one}: P = {row[b]:.3f}" for b in blocks]
+        for one, row in zip(names, values, strict=True)
+    ]
+    svg = shades(
+        columns, names, values, told, f"Probabilities of {name}, in the table below", "block"
+    )
+    note = f"Mean of {runs} seeds. " if runs > 1 else ""
+    note += f"The darkest cell is P = {max(map(max, values)):.3f}."
+    rows = [[one, *(f"{v:.3f}" for v in row)] for one, row in zip(names, values, strict=True)]
+    rows.append(["share of draws", *(f"{v:.3f}" for v in share)])
+    return Picture(name, note, svg, ["P by block", *columns], rows)
+
+
+def _zeroed(name: str, folders: Sequence[Path]) -> Picture | None:
+    counts: dict[str, dict[str, list[int]]] = {}
+    layers: set[int] = set()
+    methods = set()
+    for folder in folders:
+        report = read_object(folder / "repair_report.json")
+        methods.add(report.get("method"))
+        for matrix in report.get("matrices", []):
+            layer, kind = _place(matrix["name"], matrix["layer"])
+            layers.add(-1 if matrix["layer"] is None else matrix["layer"])
+            own = counts.setdefault(kind, {}).setdefault(layer, [0, 0, 0])
+            for i, key in enumerate(("zeroed", "were_zero", "total")):
+                own[i] += matrix[key]
+    if not counts:
+        return None
+    columns = ["–" if layer < 0 else str(layer) for layer in sorted(layers)]
+    kinds = list(counts)
+    values = [[_changed(counts[kind].get(c)) for c in columns] for kind in kinds]
+    told = [
+        [f"layer {c}, {kind}: {_share(counts[kind].get(c))}" for c in columns] for kind in kinds
+    ]
+    svg = shades(columns, kinds, values, told, f"What {name} zeroed, in the table below", "layer")
+    sums = [sum(own[i] for by in counts.values() for own in by.values()) for i in range(3)]
+    note = f"In all {sums[0]:,} of {sums[2]:,} weights ({100 * sums[0] / sums[2]:.2f} %) zeroed"
+    note += f", of which {sums[1]:,} were zero before." if sums[1] else "."
+    note += f" The darkest cell is {100 * max(v or 0 for row in values for v in row):.2f} %."
+    if len(folders) > 1:
+        note += f" {len(folders)} repaired models together."
+    rows = [[kind, *(_share(counts[kind].get(c)) for c in columns)] for kind in kinds]
+    return Picture(name, note, svg, ["zeroed by layer", *columns], rows)
+
+
+def _place(name: str, layer: int | None) -> tuple[str, str]:
+    """A matrix's column and row: its layer, and what it is within the layer."""
+    kind = re.sub(r"^.*\.\d+\.", "", name).removesuffix(".weight")
+    return ("–" if layer is None else str(layer)), kind.replace("self_attn.", "")
+
+
+def _changed(counts: list[int] | None) -> float | None:
+    return None if counts is None else (counts[0] - counts[1]) / counts[2]
+
+
+def _share(counts: list[int] | None) -> str:
+    if counts is None:
+        return "–"
+    text = f"{100 * counts[0] / counts[2]:.2f} %"
+    return text + (f" ({100 * counts[1] / counts[2]:.2f} % were)" if counts[1] else "")
+
+
+def _drift(name: str, folders: Sequence[Path]) -> Picture | None:
+    by_layer = [
+        found for f in folders if (found := read_object(f / "alignment.json").get("drift_by_layer"))
+    ]
+    if not by_layer:
+        return None
+    mean = _mean(by_layer)
+    columns = [str(layer) for layer in range(len(mean))]
+    told = [[f"block {c}: {v:.3g}" for c, v in zip(columns, mean, strict=True)]]
+    svg = shades(columns, ["drift"], [mean], told, f"Drift of {name}, in the table below", "block")
+    rows = [["drift", *(f"{v:.3g}" for v in mean)]]
+    return Picture(name, f"Mean of {len(by_layer)} models.", svg, ["block", *columns], rows)
+
+
+def _mean(lists: Sequence[Sequence[float]]) -> list[float]:
+    return [fmean(values) for values in zip(*lists, strict=True)]

@@ -1,0 +1,154 @@
+"""Everything that the page shows, brought together, and the page itself."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from holdfast.report.comparison import Comparison, Run, compare
+from holdfast.report.escape import visible
+from holdfast.report.html.about import About, about, made_by
+from holdfast.report.html.budget import Ledger, Worst, ledger_table, worst_table
+from holdfast.report.html.figures import Figure, Legend, curves, legend, tradeoff
+from holdfast.report.html.judges import agreement_rows
+from holdfast.report.html.layers import Pictures, layer_pictures
+from holdfast.report.html.samples import Samples, samples
+from holdfast.report.html.tables import (
+    Filter,
+    Table,
+    differences,
+    filters,
+    main_table,
+    other_table,
+)
+from holdfast.report.html.text import axis_name, short, shown
+
+# Characters of an error's text; its end, which names the error, is kept.
+_LONGEST_ERROR = 6000
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template shows; the parts are described where they are made."""
+
+    run: Run
+    comparison: Comparison
+    about: About
+    main: Table
+    other: Table | None
+    differences: list[list[str]]
+    filters: list[Filter]
+    legend: list[Legend]
+    tradeoff: Figure | None
+    curves: list[Figure]
+    worst: Worst | None
+    layers: list[Pictures]
+    budget: Ledger
+    agreements: list[list[str]]
+    samples: Samples
+    failures: list[tuple[str, Markup]]
+    unfinished: list[list[str]]
+    unfinished_axes: list[str]
+    made_by: str
+    style: Markup
+    script: Markup
+    style_hash: str
+    script_hash: str
+
+    @property
+    def shared(self) -> list[str]:
+        """The axes within one place of which rows are compared, in words."""
+        return [axis_name(axis) for axis in self.comparison.shared]
+
+    @property
+    def sections(self) -> list[tuple[str, str]]:
+        """The sections that there are: their anchors and titles."""
+        run = self.run
+        there = {
+            "run": ("What was run", True),
+            "results": ("Results", True),
+            "tradeoff": ("HS against FA", self.tradeoff),
+            "curves": ("Swept axes", self.curves),
+            "worst": ("Worst case", self.worst),
+            "layers": ("Layers", self.layers),
+            "budget": ("Budget", True),
+            "judges": ("Judges", self.agreements),
+            "samples": ("Samples", self.samples.groups),
+            "failures": ("Failures", run.failures or run.skipped or run.unfinished),
+            "notes": ("Notes", run.notes),
+        }
+        return [(anchor, title) for anchor, (title, shown) in there.items() if shown]
+
+
+def page_of(run: Run) -> Page:
+    """Gather what the page shows.
+
+    Raises:
+        UserError: a stage's file is broken.
+    """
+    comparison = compare(run)
+    style, script = _file("style.css"), _file("script.js")
+    axes = list(dict.fromkeys(axis for one in run.unfinished for axis in one.axes))
+    return Page(
+        run=run,
+        comparison=comparison,
+        about=about(run),
+        main=main_table(comparison),
+        other=other_table(comparison),
+        differences=differences(comparison),
+        filters=filters(comparison),
+        legend=legend(comparison),
+        tradeoff=tradeoff(comparison),
+        curves=curves(comparison),
+        worst=worst_table(comparison),
+        layers=layer_pictures(run),
+        budget=ledger_table(comparison),
+        agreements=agreement_rows(run),
+        samples=samples(run, comparison.shared),
+        failures=[(stage, _error(text)) for stage, text in run.failures.items()],
+        unfinished=[
+            [one.variant, *(short(one.axes.get(a)) for a in axes), str(one.seed), one.state]
+            for one in run.unfinished
+        ],
+        unfinished_axes=[axis_name(axis) for axis in axes],
+        made_by=made_by(),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def render(page: Page) -> str:
+    """The page as HTML."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    return environment.from_string(_file("page.html.jinja")).render(page=page) + "\n"
+
+
+def _printable(value: Any) -> Any:
+    """Text of a run's files, such as a variant's name, with what does not print written out."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _error(text: str) -> Markup:
+    kept = text[-_LONGEST_ERROR:]
+    return shown("…\n" + kept if len(kept) < len(text) else kept, len(kept) + 2)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _file(name: str) -> str:
+    return files("holdfast.report.html").joinpath(name).read_text(encoding="utf-8")
