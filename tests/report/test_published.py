@@ -10,10 +10,9 @@ from holdfast.report.published import (
     ABSENT,
     LEFT_OUT,
     NOT_RUN,
-    published_markdown,
     published_rows,
-    published_table,
 )
+from holdfast.report.published_table import published_markdown, published_table
 from holdfast.report.statistics import Estimate, over_seeds
 from holdfast.studies.grid import points
 from holdfast.studies.study import read_study
@@ -124,9 +123,13 @@ def test_tables_show_numbers_states_and_differences():
     sentence = "Ours asks 500 prompts, as the paper does."
     text = text_of(published_table(found, entries, PLACES, [sentence]))
     markdown = published_markdown(found, entries, PLACES, [sentence])
-    for shown in ("55.2", "50.0 [45.0, 55.0]", "-5.2", "41.0 [36.0, 46.0]", "-7.2", ABSENT, "mean"):
+    for shown in ("55.2", "50.0", "-5.2", "41.0", "-7.2", ABSENT, "mean"):
         assert shown in text
-        assert shown.replace("[", r"\[").replace("]", r"\]") in markdown
+        assert shown in markdown
+    for interval in ("45–55", "36–47"):  # of the second one 36.04 to 46.04, rounded outwards
+        assert interval in text
+    for interval in (r"50.0 \[45.0, 55.0\]", r"41.0 \[36.0, 46.0\]"):
+        assert interval in markdown
     assert sentence in text
     assert sentence in markdown
     assert r"E\*C" in markdown
@@ -134,6 +137,54 @@ def test_tables_show_numbers_states_and_differences():
     assert len(lines) == 6
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
     assert "not comparable" not in text + markdown
+
+
+MOVED = [
+    {"variant": "Vaccine", "align.rho": 22.0, "task": "sums", "HS": 49.0, "FA": 93.6}
+    | {"paper": {"align.rho": 2, "task": "gsm8k"}},
+    {"variant": "EWC", "align.rho": 22.0, "task": "sums", "HS": 50.6, "FA": 87.4}
+    | {"paper": {"align.rho": 2, "task": "gsm8k"}},
+]
+MOVED_PLACE = {"variant": "Vaccine", "align.rho": 22.0, "task": "sums"}
+
+
+def moved_results():
+    own = record("Vaccine", 0.1, 43, 50.0)
+    return results({**own, "coords": MOVED_PLACE}, protocol={"name": "organism", "version": "1"})
+
+
+def test_a_value_that_stands_for_the_papers_is_shown_beside_it():
+    row, absent = published_rows(moved_results(), MOVED, [MOVED_PLACE])
+    assert row.place == MOVED_PLACE
+    assert row.paper == {"align.rho": 2, "task": "gsm8k"}
+    assert row.cells["HS"].ours.value == 50.0
+    assert absent.cells["HS"].state == ABSENT
+    markdown = published_markdown(moved_results(), MOVED, [MOVED_PLACE])
+    assert "| Vaccine | 2 (here 22) | gsm8k (here sums) | 49.0 | 50.0" in markdown
+    lines = text_of(published_table(moved_results(), MOVED, [MOVED_PLACE])).splitlines()
+    at = next(i for i, line in enumerate(lines) if "Vaccine" in line)
+    assert " ".join(lines[at].split()) == "Vaccine 2 gsm8k 49.0 50.0 +1.0 93.6 90.0 -3.6"
+    assert " ".join(lines[at + 1].split()) == "here 22 here sums 45–55 88–92"
+
+
+def test_two_metrics_two_axes_and_a_long_name_fit_a_line_of_80_characters():
+    entry = {
+        "variant": "Vaccine, not fine-tuned",
+        "finetune.learning_rate": 0.00015,
+        "model": "meta-llama/Meta-Llama-3-8B",
+        "HS": 100.0,
+        "FA": 100.0,
+        "paper": {"finetune.learning_rate": 1e-4},
+    }
+    place = {"variant": "Vaccine, not fine-tuned", "finetune.learning_rate": 0.00015}
+    own = {**record("x", 0.1, 43, 95.0, 95.0), "coords": place}
+    absent = {**entry, "variant": "RepNoise"}
+    text = text_of(published_table(results(own), [entry, absent], [place]), 80)
+    assert "…" not in text
+    for words in ("100.0", "95.0", "90–100", "-5.0", "here", "0.00015", "learning_"):
+        assert words in text
+    assert " ".join(line[:12].strip() for line in text.splitlines()).count(ABSENT) == 1
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

@@ -223,9 +223,13 @@ REAL = {
 
 def test_a_study_of_real_models_keeps_on_the_organism_what_it_asks():
     small, notes = on_organism(make_study(REAL, "paper"))
-    assert notes == [
+    assert notes[0].startswith("On the organism rows, epochs,")
+    assert notes[1:] == [
         "The study compares 2 models; the organism stands for all of them.",
+        "The task sst2 is sentiment here.",
         "The task alpaca has no counterpart: left out.",
+        "align.rho of Vaccine: 1 is 11, 2 is 22, 10 is 110 here.",
+        "finetune.learning_rate: 1e-06 is 1.5e-05, 1e-05 is 0.00015 here.",
     ]
     found = points(small)
     assert {point.spec["model"] for point in found} == {"organism"}
@@ -246,8 +250,15 @@ def test_a_study_of_real_models_keeps_on_the_organism_what_it_asks():
         "score": "magnitude",
         "dense_ratio": 0.3,
     }
-    assert small.published[0]["align.rho"] == 110
-    assert small.published[0]["task"] == "sentiment"
+    assert small.published == (
+        {
+            "variant": "Vaccine",
+            "align.rho": 110,
+            "task": "sentiment",
+            "HS": 44.2,
+            "paper": {"align.rho": 10, "task": "sst2"},
+        },
+    )
     assert len(expand(small)) == len(found)
 
 
@@ -255,8 +266,84 @@ def test_more_layers_than_the_organism_has_become_all_of_them():
     config = (folder() / "config.json").read_text()
     assert '"num_hidden_layers": 6' in config
     spec = {"align": {"method": "t_vaccine", "layers": [8, 32]}, "model": "owner/a"}
-    small, _ = on_organism(make_study(spec, "paper"))
+    small, notes = on_organism(make_study(spec, "paper"))
     assert [point.coords["align.layers"] for point in points(small)] == [5, 6]
+    assert notes[1:] == ["align.layers of T-Vaccine: 8 is 5, 32 is 6 here."]
+
+
+def on_the_organism(**spec):
+    small, notes = on_organism(make_study({"model": "owner/a", **spec}, "paper"))
+    return points(small), notes[1:]
+
+
+def test_values_that_fall_together_are_told_and_run_once():
+    found, notes = on_the_organism(align="t_vaccine", vary={"align.layers": [8, 16, 32]})
+    assert [point.coords["align.layers"] for point in found] == [5, 6]
+    assert notes[1] == (
+        "align.layers: 16 and 32 are one and the same here: the organism has 6 layers."
+    )
+    found, notes = on_the_organism(align="t_vaccine", vary={"align.layers": [16, 32]})
+    assert [point.coords["align.layers"] for point in found] == [6]
+    assert notes[1] == (
+        "align.layers: all values are 6 here, so its axis tells nothing: the organism has 6 layers."
+    )
+
+
+def test_more_rows_than_the_organism_has_are_all_of_them_and_this_is_told():
+    rows = {"finetune.rows": [1000, 100_000]}
+    settings = {"finetune": {"rows": 1000, "harmful_ratio": 1.0}}
+    found, notes = on_the_organism(finetune="sft", settings=settings, vary=rows)
+    assert [point.coords["finetune.rows"] for point in found] == [1000, 8640]
+    assert notes == ["finetune.rows: 100000 is 8640 here."]
+    assert len(expand(on_organism(make_study({
+        "model": "owner/a", "finetune": "sft", "settings": settings, "vary": rows
+    }, "paper"))[0])) == 2  # fmt: skip
+
+
+def test_steps_between_perturbations_stay_the_same_share_of_the_training():
+    # 2000 rows · 50 epochs / 5 are 20,000 steps; the recipe's 1000 · 2 / 10 are 200.
+    settings = {"align": {"rows": 2000, "num_train_epochs": 50, "per_device_train_batch_size": 5}}
+    found, notes = on_the_organism(
+        align="vaccine", settings=settings, vary={"align.every": [1, 100, 1000, 20_000]}
+    )
+    assert [point.coords["align.every"] for point in found] == [1, 10, 200]
+    assert notes[1] == "align.every: 1 and 100 are one and the same here."
+
+
+def test_shares_stay_what_they_are_also_those_of_a_condition():
+    spec = {
+        "task": ["sst2", "gsm8k"],
+        "settings": {"repair": {"dense_ratio": 0.2}},
+        "finetune": "sft",
+        "repair": "antidote",
+        "when": [
+            {"if": {"task": "sst2"}, "then": {"repair": {"dense_ratio": 0.1, "rows": 9}}},
+            {"if": {"task": "gsm8k"}, "then": {"finetune": {"rows": 700}}},
+        ],
+    }
+    found, _ = on_the_organism(**spec)
+    assert [(p.coords["task"], p.spec["repair"], p.spec["finetune"]) for p in found] == [
+        ("sentiment", {"method": "antidote", "dense_ratio": 0.1}, {"method": "sft"}),
+        ("sums", {"method": "antidote", "dense_ratio": 0.2}, {"method": "sft"}),
+    ]
+
+
+def test_a_share_of_less_than_one_weight_is_left_to_the_organisms_recipe():
+    # 1e-5 of a matrix of 96 · 96 weights.
+    repair = {"method": "antidote", "dense_ratio": 1e-5, "group": "matrix"}
+    (point,), notes = on_the_organism(finetune="sft", repair=repair)
+    assert point.spec["repair"] == {"method": "antidote", "group": "matrix"}
+    assert notes == [
+        "repair.dense_ratio of Antidote: nothing here stands for 1e-05; it keeps the organism's "
+        "own value."
+    ]
+
+
+def test_an_axis_without_counterpart_is_left_out_and_this_is_told():
+    vary = {"finetune.lr_scheduler_kwargs": [1, 2]}
+    found, notes = on_the_organism(finetune="sft", vary=vary)
+    assert [point.coords for point in found] == [{"variant": "SFT"}]
+    assert notes == ["The axis finetune.lr_scheduler_kwargs has no counterpart: left out."]
 
 
 def test_a_task_without_counterpart_alone_is_refused():

@@ -1,16 +1,13 @@
-"""Published numbers beside one's own: what a paper reports, what this run found, the difference."""
+"""Published numbers beside one's own: what a paper reports, what this run found, the difference.
+
+`holdfast.report.published_table` shows them.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
-from holdfast.report.escape import markdown_text, terminal_text
 from holdfast.report.statistics import Estimate, over_seeds
 
 # What a published entry may report, its title, and the metric of results.json that it is there.
@@ -23,6 +20,7 @@ METRICS = {
 ABSENT = "not in holdfast yet"
 NOT_RUN = "not run"
 LEFT_OUT = "left out"
+_PAPER = "paper"
 _TRAINING = ("finetune", "align")  # whose step a paper measures: the last stage that trains
 
 
@@ -55,10 +53,13 @@ class Row:
     Args:
         place: the variant and the axes that the entry names; a mean runs over the others.
         cells: by metric.
+        paper: the paper's values of axes that have another one in this grid, such as ρ = 2 where
+            the organism's 22 stands for it.
     """
 
     place: dict[str, Any]
     cells: dict[str, Cell]
+    paper: dict[str, Any] = field(default_factory=dict)
 
 
 def published_rows(
@@ -75,19 +76,20 @@ def published_rows(
 
     Args:
         results: what results.json holds; its records' "coords" say where they belong.
-        published: a study's ``published``.
+        published: a study's ``published``; ``paper`` in an entry holds the paper's own values of
+            axes that have another one in this grid.
         places: the coords of all points of the study's grid, run or not.
     """
     records = list(results.get("records", []))
     rows = []
     for entry in published:
-        place = {key: value for key, value in entry.items() if key not in METRICS}
+        place = {key: value for key, value in entry.items() if key not in (*METRICS, _PAPER)}
         cells = {
             name: _cell(float(entry[name]), name, place, records, places)
             for name in METRICS
             if name in entry
         }
-        rows.append(Row(place, cells))
+        rows.append(Row(place, cells, dict(entry.get(_PAPER, {}))))
     return rows
 
 
@@ -159,111 +161,3 @@ def _mean(values: Sequence[Estimate]) -> Estimate:
         fmean(v.high for v in values),
         min(v.n for v in values),
     )
-
-
-def published_table(
-    results: Mapping[str, Any],
-    published: Iterable[Mapping[str, Any]],
-    places: Sequence[Mapping[str, Any]],
-    differences: Sequence[str] = (),
-    reduced: bool = False,
-) -> Group:
-    """The comparison for the terminal: title, table, notes.
-
-    Args:
-        results, published, places: as `published_rows`.
-        differences: sentences on how the protocol and the run differ from the paper's.
-        reduced: the run was cut short, so its values are not the study's.
-    """
-    rows = published_rows(results, published, places)
-    axes, metrics = _columns(rows)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for axis in axes:
-        table.add_column(terminal_text(axis))
-    for name in metrics:
-        table.add_column(Text(f"{METRICS[name][0]}\npaper"), justify="right")
-        table.add_column(Text("\nyours"), justify="right")
-        table.add_column(Text("\ndifference"), justify="right")
-    for row in rows:
-        table.add_row(*map(terminal_text, _words(row, axes, metrics)))
-    # Not the table's own title and caption, which are wrapped at its width.
-    title = terminal_text(_title(results, reduced), style="bold")
-    notes = [terminal_text(note, style="dim") for note in _notes(rows, metrics, differences)]
-    return Group(title, *([table] if rows else []), *notes)
-
-
-def published_markdown(
-    results: Mapping[str, Any],
-    published: Iterable[Mapping[str, Any]],
-    places: Sequence[Mapping[str, Any]],
-    differences: Sequence[str] = (),
-    reduced: bool = False,
-) -> str:
-    """The same in Markdown, see `published_table`."""
-    rows = published_rows(results, published, places)
-    axes, metrics = _columns(rows)
-    lines = [f"**{markdown_text(_title(results, reduced))}**", ""]
-    if rows:
-        titles = [markdown_text(axis) for axis in axes]
-        for name in metrics:
-            titles += [f"{METRICS[name][0]} paper", "yours", "difference"]
-        lines.append("| " + " | ".join(titles) + " |")
-        lines.append("|" + "---|" * len(axes) + "---:|" * (len(titles) - len(axes)))
-        for row in rows:
-            lines.append("| " + " | ".join(map(markdown_text, _words(row, axes, metrics))) + " |")
-        lines.append("")
-    lines += [f"- {markdown_text(note)}" for note in _notes(rows, metrics, differences)]
-    return "\n".join(lines) + "\n"
-
-
-def _title(results: Mapping[str, Any], reduced: bool) -> str:
-    title = "The paper's numbers and yours"
-    if (results.get("protocol") or {}).get("name") == "organism":
-        return f"{title} (organism, reduced: not comparable in value, only in direction)"
-    if reduced:
-        return f"{title} (reduced: not comparable in value, only in direction)"
-    return title
-
-
-def _columns(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """The axes and the metrics that any row has."""
-    axes = list(dict.fromkeys(["variant", *(key for row in rows for key in row.place)]))
-    return axes, [name for name in METRICS if any(name in row.cells for row in rows)]
-
-
-def _words(row: Row, axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
-    words = [_plain(row.place.get(axis, "mean")) for axis in axes]
-    for name in metrics:
-        cell = row.cells.get(name)
-        if cell is None:
-            words += ["–", "–", "–"]
-            continue
-        digits = 1 if METRICS[name][1] else 3 if name == "seconds_per_step" else 2
-        words += [f"{cell.published:.{digits}f}", *_ours(cell, digits)]
-    return words
-
-
-def _ours(cell: Cell, digits: int) -> list[str]:
-    if cell.ours is None or cell.difference is None:
-        return [cell.state, "–"]
-    value, low, high = cell.ours.value, cell.ours.low, cell.ours.high
-    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low < high else ""
-    return [f"{value:.{digits}f}{interval}", f"{cell.difference:+.{digits}f}"]
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _notes(rows: Sequence[Row], metrics: Sequence[str], differences: Sequence[str]) -> list[str]:
-    if not rows:
-        return ["No published numbers of this experiment are known here.", *differences]
-    notes = ["The paper's numbers are of one seed each, without intervals; yours are 95 %."]
-    if any(len(row.place) < len(_columns(rows)[0]) for row in rows):
-        notes.append("mean: over all values of that axis, the paper's and yours.")
-    if "memory_gb" in metrics:
-        notes.append(
-            "Memory: yours is the most that was allocated; the papers' code reads what PyTorch "
-            "reserved, which is more."
-        )
-    return [*notes, *differences]

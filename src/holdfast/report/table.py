@@ -44,7 +44,7 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
     for name in _METHODS:
         table.add_column(name, justify="right" if name == "p" else "left", min_width=len(name))
     for name in axes:
-        table.add_column(terminal_text(name.replace(".", ".\n")), justify="right")
+        table.add_column(Text(".\n").join(map(terminal_text, name.split("."))), justify="right")
     for name in (*_METRICS.values(), "seconds"):
         table.add_column(_header(name), justify="right", no_wrap=True)
     for row in rows:

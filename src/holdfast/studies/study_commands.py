@@ -14,7 +14,7 @@ from holdfast import protocols
 from holdfast.errors import Stopped, UserError
 from holdfast.models.stack import ORGANISM
 from holdfast.protocols import papers
-from holdfast.report.published import published_markdown, published_table
+from holdfast.report.published_table import published_markdown, published_table
 from holdfast.settings import merge, parse_overrides
 from holdfast.studies.commands import COMMAND_LINE, run_pipelines
 from holdfast.studies.folders import disk_errors, write_text

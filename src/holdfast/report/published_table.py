@@ -1,0 +1,169 @@
+"""Published numbers beside one's own, for a terminal of 80 columns and in Markdown."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from holdfast.report.escape import markdown_text, terminal_text
+from holdfast.report.published import METRICS, Cell, Row, published_rows
+
+
+def published_table(
+    results: Mapping[str, Any],
+    published: Iterable[Mapping[str, Any]],
+    places: Sequence[Mapping[str, Any]],
+    differences: Sequence[str] = (),
+    reduced: bool = False,
+) -> Group:
+    """The comparison for the terminal: title, table, notes.
+
+    Args:
+        results, published, places: as `published_rows`.
+        differences: sentences on how the protocol and the run differ from the paper's.
+        reduced: the run was cut short, so its values are not the study's.
+    """
+    rows = published_rows(results, published, places)
+    axes, metrics = _columns(rows)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for axis in axes:
+        words = map(terminal_text, re.split(r"(?<=[._])", axis))  # learning_rate in two lines
+        table.add_column(Text("\n").join(words), overflow="fold")
+    for name in metrics:
+        # Wider than a line of 80 characters allows if any of them were wrapped.
+        for title in (f"{METRICS[name][0]}\npaper", "\nyours", "\ndiff."):
+            table.add_column(Text(title), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*_lines(row, axes, metrics))
+    # Not the table's own title and caption, which are wrapped at its width.
+    title = terminal_text(_title(results, reduced), style="bold")
+    notes = [terminal_text(note, style="dim") for note in _notes(rows, metrics, differences)]
+    return Group(title, *([table] if rows else []), *notes)
+
+
+def published_markdown(
+    results: Mapping[str, Any],
+    published: Iterable[Mapping[str, Any]],
+    places: Sequence[Mapping[str, Any]],
+    differences: Sequence[str] = (),
+    reduced: bool = False,
+) -> str:
+    """The same in Markdown, see `published_table`."""
+    rows = published_rows(results, published, places)
+    axes, metrics = _columns(rows)
+    lines = [f"**{markdown_text(_title(results, reduced))}**", ""]
+    if rows:
+        titles = [markdown_text(axis) for axis in axes]
+        for name in metrics:
+            titles += [f"{METRICS[name][0]} paper", "yours", "difference"]
+        lines.append("| " + " | ".join(titles) + " |")
+        lines.append("|" + "---|" * len(axes) + "---:|" * (len(titles) - len(axes)))
+        for row in rows:
+            lines.append("| " + " | ".join(map(markdown_text, _words(row, axes, metrics))) + " |")
+        lines.append("")
+    lines += [f"- {markdown_text(note)}" for note in _notes(rows, metrics, differences)]
+    return "\n".join(lines) + "\n"
+
+
+def _title(results: Mapping[str, Any], reduced: bool) -> str:
+    title = "The paper's numbers and yours"
+    if (results.get("protocol") or {}).get("name") == "organism":
+        return f"{title} (organism, reduced: not comparable in value, only in direction)"
+    if reduced:
+        return f"{title} (reduced: not comparable in value, only in direction)"
+    return title
+
+
+def _columns(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """The axes and the metrics that any row has."""
+    axes = list(dict.fromkeys(["variant", *(key for row in rows for key in row.place)]))
+    return axes, [name for name in METRICS if any(name in row.cells for row in rows)]
+
+
+def _lines(row: Row, axes: Sequence[str], metrics: Sequence[str]) -> list[Text]:
+    """A row for the terminal: what is said of a value stands below it."""
+    states = {cell.state for cell in row.cells.values()}
+    alone = states.pop() if len(states) == 1 else ""  # said once, below the variant's name
+    lines = []
+    for axis in axes:
+        own = alone if axis == "variant" else ""
+        ours, theirs = row.place.get(axis, "mean"), row.paper.get(axis)
+        if theirs is not None:
+            own = f"here {_short(axis, ours)}"
+        lines.append(_below(_short(axis, ours if theirs is None else theirs), own))
+    for name in metrics:
+        cell, digits = row.cells.get(name), _digits(name)
+        if cell is None:
+            lines += [Text("–")] * 3
+        elif cell.ours is None or cell.difference is None:
+            own = "–" if alone else cell.state
+            lines += [Text(f"{cell.published:.{digits}f}"), Text(own), Text("–")]
+        else:
+            value, low, high = cell.ours.value, cell.ours.low, cell.ours.high
+            interval = f"{math.floor(low)}–{math.ceil(high)}" if low < high else ""
+            lines.append(Text(f"{cell.published:.{digits}f}"))
+            lines.append(_below(f"{value:.{digits}f}", interval))
+            lines.append(Text(f"{cell.difference:+.{digits}f}"))
+    return lines
+
+
+def _below(text: str, own: str) -> Text:
+    found = terminal_text(text)
+    return found.append("\n").append_text(terminal_text(own, style="dim")) if own else found
+
+
+def _short(axis: str, value: Any) -> str:
+    """A value without what a narrow column has no room for: a model's owner."""
+    return str(value).rsplit("/", 1)[-1] if axis == "model" else _plain(value)
+
+
+def _digits(metric: str) -> int:
+    return 1 if METRICS[metric][1] else 3 if metric == "seconds_per_step" else 2
+
+
+def _words(row: Row, axes: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """A row for Markdown."""
+    words = []
+    for axis in axes:
+        ours, theirs = _plain(row.place.get(axis, "mean")), row.paper.get(axis)
+        words.append(ours if theirs is None else f"{_plain(theirs)} (here {ours})")
+    for name in metrics:
+        cell, digits = row.cells.get(name), _digits(name)
+        if cell is None:
+            words += ["–", "–", "–"]
+        else:
+            words += [f"{cell.published:.{digits}f}", *_ours(cell, digits)]
+    return words
+
+
+def _ours(cell: Cell, digits: int) -> list[str]:
+    if cell.ours is None or cell.difference is None:
+        return [cell.state, "–"]
+    value, low, high = cell.ours.value, cell.ours.low, cell.ours.high
+    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low < high else ""
+    return [f"{value:.{digits}f}{interval}", f"{cell.difference:+.{digits}f}"]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _notes(rows: Sequence[Row], metrics: Sequence[str], differences: Sequence[str]) -> list[str]:
+    if not rows:
+        return ["No published numbers of this experiment are known here.", *differences]
+    notes = ["The paper's numbers are of one seed each, without intervals; yours are 95 %."]
+    if any(len(row.place) < len(_columns(rows)[0]) for row in rows):
+        notes.append("mean: over all values of that axis, the paper's and yours.")
+    if any(row.paper for row in rows):
+        notes.append("here: the value of the run that stands for the paper's.")
+    if "memory_gb" in metrics:
+        notes.append(
+            "Memory: yours is the most that was allocated; the papers' code reads what PyTorch "
+            "reserved, which is more."
+        )
+    return [*notes, *differences]
