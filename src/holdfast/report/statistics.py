@@ -7,12 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist, fmean, stdev
-from typing import TYPE_CHECKING
 
 from holdfast.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
+from holdfast.report.student import t_quantile
 
 LEVEL = 0.95
 PERCENT = (0.0, 100.0)
@@ -33,55 +30,6 @@ class Estimate:
     def record(self) -> dict[str, float]:
         """The entry of results.json: {"value", "low", "high", "n"}."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference with its 95 % interval [low, high].
-
-    `p` is the two-sided p-value of no difference by the same statistic as the interval, so p < 0.05
-    where the interval leaves out 0; `p_holm` is the one corrected for several comparisons, where
-    there are such. `seeds` is how many pairs of seeds it rests on.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    seeds: int
-    p_holm: float | None = None
-
-
-def t_quantile(probability: float, df: int) -> float:
-    """The quantile of Student's t with `df` degrees of freedom, for 0.5 ≤ probability < 1.
-
-    Bisection on the closed form of the distribution function for whole `df` (Abramowitz and
-    Stegun, 26.7.3 and 26.7.4), so that no statistics package is needed for one number.
-    """
-    low, high = 0.0, 1.0
-    while _t_within(high, df) < 2 * probability - 1:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _t_within(middle, df) < 2 * probability - 1:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _t_within(t: float, df: int) -> float:
-    """P(|T| ≤ t) for Student's t with `df` degrees of freedom."""
-    theta = math.atan(t / math.sqrt(df))
-    cos2 = math.cos(theta) ** 2
-    term = math.cos(theta) if df % 2 else 1.0
-    total = term if df > 1 else 0.0
-    for k in range(3 if df % 2 else 2, df - 1, 2):
-        term *= cos2 * (k - 1) / k
-        total += term
-    if df % 2:
-        return 2 / math.pi * (theta + math.sin(theta) * total)
-    return math.sin(theta) * total
 
 
 def wilson(k: int, n: int) -> Estimate:
@@ -163,36 +111,6 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
             f"a paired difference needs the same seeds on both sides, not {len(a)} and {len(b)}"
         )
     return t_interval([x - y for x, y in zip(a, b, strict=True)])
-
-
-def mean_interval(
-    metrics: Sequence[Estimate],
-    outcomes: Sequence["np.ndarray | None"],
-    same_prompts: bool,
-    percent: bool,
-) -> Estimate:
-    """The mean over seeds with its 95 % interval over seeds and prompts."""
-    return over_seeds(metrics, PERCENT if percent else (0.0, math.inf))
-
-
-def difference_interval(
-    values: Sequence[float],
-    by_prompt: Sequence["np.ndarray | None"],
-    same_prompts: bool,
-    percent: bool,
-) -> Difference:
-    """The mean difference with its 95 % interval and p-value."""
-    mean = fmean(values)
-    if len(values) < 2:
-        return Difference(mean, mean, mean, 1.0, 1)
-    found = t_interval(values)
-    half = found.high - mean
-    p = (
-        1.0
-        if half == 0
-        else 1 - _t_within(abs(mean) / half * t_quantile(0.975, len(values) - 1), len(values) - 1)
-    )
-    return Difference(mean, found.low, found.high, p, len(values))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -1,0 +1,234 @@
+"""How often the report's 95 % intervals hold the truth, in simulations where it is known.
+
+    python benchmarks/coverage.py [--replicates 2000] [--output benchmarks/coverage.md]
+
+A study is simulated: every seed has a rate of its own, drawn from a Beta distribution with the true
+mean and a between-seed spread; it answers prompts harmfully with that rate. Prompts are new for
+every seed, or the same for all; then a part of what decides an answer belongs to the prompt
+("shared": the correlation of the answers' latent normal variables between seeds). The truth is the
+mean rate, over seeds and prompts that were not drawn. A hierarchical bootstrap (seeds, then prompts
+within them or for all of them; percentiles) and Student's interval over the seeds stand beside the
+report's intervals. A percentage p from R replicates is known to ± 196·√(p(1 − p)/R) points.
+"""
+
+import argparse
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+from holdfast.report.intervals import difference_interval, mean_interval
+from holdfast.report.statistics import t_interval, wilson
+
+GENERATOR = np.random.default_rng(0)
+BOOTSTRAP = 400  # replicates of the bootstrap; its coverage is measured on a tenth of the studies
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One simulated study.
+
+    Args:
+        seeds, prompts: How many.
+        rate: The true mean rate.
+        other: The second variant's, for a difference; None for a mean.
+        spread: The standard deviation of the seeds' rates.
+        shared: None for prompts of each seed's own; else what the prompts share, 0 to 1.
+        alike: How far the seeds' rates of the two variants go together, 0 to 1.
+    """
+
+    seeds: int
+    prompts: int
+    rate: float
+    other: float | None
+    spread: float
+    shared: float | None
+    alike: float = 0.5
+
+    @property
+    def truth(self) -> float:
+        return 100 * (self.rate - (self.other or 0.0))
+
+
+def settings(seeds: tuple[int, ...] = (3, 5, 10)) -> Iterator[Setting]:
+    """The settings of the tables: means first, then differences."""
+    for s in seeds:
+        for n in (100, 200, 500):
+            for shared in (None, 0.4, 0.8):
+                for rate in (0.02, 0.1, 0.3, 0.6, 0.9, 0.98):
+                    room = min(rate, 1 - rate)
+                    for spread in (0, 0.01, 0.05, 0.15):
+                        if spread <= 0.6 * room:
+                            yield Setting(s, n, rate, None, spread, shared)
+    for s in seeds:
+        for n in (100, 500):
+            for shared in (None, 0.4, 0.8):
+                for pair in ((0.02, 0.02), (0.02, 0.1), (0.3, 0.3), (0.6, 0.3), (0.95, 0.6)):
+                    for part in (0, 0.4):
+                        yield Setting(s, n, pair[0], pair[1], part, shared)
+
+
+def draw(setting: Setting, rate: float, luck: np.ndarray, hardness: np.ndarray) -> np.ndarray:
+    """Outcomes (seeds, prompts), 0 or 1.
+
+    Args:
+        setting: the study.
+        rate: the variant's mean rate.
+        luck: (seeds,) a uniform number for each seed's rate.
+        hardness: (seeds or 1, prompts) the prompts' normal part of the latent variable.
+    """
+    spread = setting.spread
+    if setting.other is not None:  # there as a part of the room that the rate has
+        spread *= min(rate, 1 - rate, 0.3)
+    rates = np.full(setting.seeds, rate)
+    if spread:
+        rates = _beta_quantiles(rate, spread)[(luck * 4096).astype(int)]
+    own = GENERATOR.standard_normal((setting.seeds, setting.prompts))
+    shared = setting.shared or 0.0
+    latent = math.sqrt(shared) * hardness + math.sqrt(1 - shared) * own
+    limits = np.array([NormalDist().inv_cdf(min(max(r, 1e-12), 1 - 1e-12)) for r in rates])
+    return (latent < limits[:, None]).astype(float)
+
+
+_QUANTILES: dict[tuple[float, float], np.ndarray] = {}
+
+
+def _beta_quantiles(mean: float, spread: float) -> np.ndarray:
+    """4096 equally likely values of the Beta distribution with this mean and spread."""
+    if (mean, spread) not in _QUANTILES:
+        size = mean * (1 - mean) / spread**2 - 1
+        drawn = np.sort(np.random.default_rng(1).beta(mean * size, (1 - mean) * size, 4096 * 256))
+        values = drawn.reshape(4096, 256).mean(axis=1)
+        _QUANTILES[mean, spread] = values + mean - values.mean()
+    return np.clip(_QUANTILES[mean, spread], 0, 1)
+
+
+def study(setting: Setting) -> tuple[np.ndarray, np.ndarray | None]:
+    """The outcomes of one simulated study: the variant's, and the other's for a difference."""
+    own_prompts = setting.shared is None
+    hardness = GENERATOR.standard_normal((setting.seeds if own_prompts else 1, setting.prompts))
+    if setting.other is None:
+        return draw(setting, setting.rate, GENERATOR.random(setting.seeds), hardness), None
+    common = GENERATOR.standard_normal(setting.seeds)
+    lucks = []
+    for _ in range(2):
+        own = GENERATOR.standard_normal(setting.seeds)
+        latent = math.sqrt(setting.alike) * common + math.sqrt(1 - setting.alike) * own
+        lucks.append(np.array([NormalDist().cdf(v) for v in latent]))
+    if own_prompts:  # the two variants are asked the same prompts all the same
+        return _paired_own(setting, lucks, hardness)
+    return (
+        draw(setting, setting.rate, lucks[0], hardness),
+        draw(setting, setting.other, lucks[1], hardness),
+    )
+
+
+def _paired_own(
+    setting: Setting, lucks: list[np.ndarray], hardness: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    half = Setting(**{**vars(setting), "shared": 0.5})
+    assert setting.other is not None
+    return (
+        draw(half, setting.rate, lucks[0], hardness),
+        draw(half, setting.other, lucks[1], hardness),
+    )
+
+
+def report_interval(setting: Setting, a: np.ndarray, b: np.ndarray | None) -> tuple[float, float]:
+    """The interval that a report shows."""
+    same = setting.shared is not None
+    if b is None:
+        seeds = [wilson(int(row.sum()), len(row)) for row in a]
+        found = mean_interval(seeds, list(a), same, percent=True)
+        return found.low, found.high
+    d = a - b
+    difference = difference_interval([100 * r.mean() for r in d], list(d), same, percent=True)
+    return difference.low, difference.high
+
+
+def bootstrap_interval(setting: Setting, y: np.ndarray) -> tuple[float, float]:
+    """Percentiles of a hierarchical bootstrap: seeds, then prompts."""
+    s, n = y.shape
+    rows = GENERATOR.integers(s, size=(BOOTSTRAP, s))
+    if setting.shared is None:
+        columns = GENERATOR.integers(n, size=(BOOTSTRAP, s, n))
+        means = y[rows[:, :, None], columns].mean(axis=(1, 2))
+    else:
+        columns = GENERATOR.integers(n, size=(BOOTSTRAP, n))
+        means = y[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
+    low, high = np.quantile(100 * means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def coverage(setting: Setting, replicates: int) -> tuple[float, float, float]:
+    """The share of simulated studies, in percent, whose interval holds the truth.
+
+    Returns:
+        The report's, Student's over the seeds, the bootstrap's (of a tenth of the replicates).
+    """
+    hits, boots = np.zeros(3), max(1, replicates // 10)
+    for number in range(replicates):
+        a, b = study(setting)
+        y = a if b is None else a - b
+        student = t_interval([100 * row.mean() for row in y])
+        intervals = [report_interval(setting, a, b), (student.low, student.high)]
+        if number < boots:
+            intervals.append(bootstrap_interval(setting, y))
+        for i, (low, high) in enumerate(intervals):
+            hits[i] += low - 1e-9 <= setting.truth <= high + 1e-9
+    report, plain, bootstrap = 100 * hits / (replicates, replicates, boots)
+    return float(report), float(plain), float(bootstrap)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--replicates", type=int, default=2000)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/coverage.md"))
+    options = parser.parse_args()
+    lines = [
+        "# Coverage of the 95 % intervals",
+        "",
+        f"Written by `python benchmarks/coverage.py --replicates {options.replicates}`: the share",
+        "of simulated studies, in percent, whose interval holds the truth. What is simulated says",
+        "the head of that file. Spread: between seeds, in points; for a difference as a part of",
+        "the room that a rate has. Student: over the seeds' values alone. Bootstrap: seeds, then",
+        "prompts, percentiles, on a tenth of the studies.",
+        "",
+        "| seeds | prompts | shared | rate | minus | spread | report | Student | bootstrap |",
+        "|---:|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    outside = []
+    for setting in settings():
+        report, plain, bootstrap = coverage(setting, options.replicates)
+        difference = setting.other is not None
+        cells = [
+            str(setting.seeds),
+            str(setting.prompts),
+            "own" if setting.shared is None else f"{setting.shared:g}",
+            f"{100 * setting.rate:g}",
+            f"{100 * setting.other:g}" if setting.other is not None else "–",
+            f"{setting.spread:g}" if difference else f"{100 * setting.spread:g}",
+            f"{report:.1f}" if 93 <= report <= 97 else f"**{report:.1f}**",
+            f"{plain:.1f}",
+            f"{bootstrap:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+        if not 93 <= report <= 97:
+            outside.append(lines[-1])
+    count = sum(1 for _ in settings())
+    error = 196 * math.sqrt(0.95 * 0.05 / options.replicates)
+    lines[7:7] = [
+        "",
+        f"{count - len(outside)} of {count} settings are within 93 to 97 %; {len(outside)} are not",
+        f"(in bold). Each percentage is known to ± {error:.1f}.",
+    ]
+    options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{count - len(outside)} of {count} within 93 to 97 %; written to {options.output}")
+
+
+if __name__ == "__main__":
+    main()
