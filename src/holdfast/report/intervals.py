@@ -45,6 +45,7 @@ class Moments:
         df: The degrees of freedom that the variance is known with.
         prompts: Prompts per seed.
         seeds: Seeds.
+        shared: Whether the seeds were asked the same prompts.
     """
 
     mean: float
@@ -52,6 +53,7 @@ class Moments:
     df: float
     prompts: int
     seeds: int
+    shared: bool
 
 
 def moments(outcomes: Sequence[np.ndarray], same_prompts: bool) -> Moments:
@@ -74,31 +76,33 @@ def moments(outcomes: Sequence[np.ndarray], same_prompts: bool) -> Moments:
     mean, spread = fmean(means), float(np.var(means, ddof=1)) / seeds
     prompts = min(len(values) for values in outcomes)
     if not same_prompts or len({len(values) for values in outcomes}) > 1 or prompts < 2:
-        return Moments(mean, spread, seeds - 1, prompts, seeds)
+        return Moments(mean, spread, seeds - 1, prompts, seeds, False)
     y = np.stack(outcomes)
-    known = 1 - float(np.isnan(y).mean())
-    y = np.where(np.isnan(y), np.array(means)[:, None], y)
+    unknown = np.isnan(y)
+    known = 1 - float(unknown.mean())
+    y = np.where(unknown, np.array(means)[:, None], y)
     of_prompts = y.mean(axis=0)
     residual = y - y.mean(axis=1, keepdims=True) - of_prompts + y.mean()
     rest = float((residual**2).sum()) / ((seeds - 1) * (prompts - 1))
     shared = seeds * float(np.var(of_prompts, ddof=1)) - rest
     b = max(shared, 0.0) / (prompts * seeds) / known
     if spread + b < _NOTHING:
-        return Moments(mean, 0.0, prompts - 1, prompts, seeds)
+        return Moments(mean, 0.0, prompts - 1, prompts, seeds, True)
     df = (2 * spread + b) ** 2 / ((2 * spread) ** 2 / (seeds - 1) + b**2 / (prompts - 1))
-    return Moments(mean, spread + b, df, prompts, seeds)
+    return Moments(mean, spread + b, df, prompts, seeds, True)
 
 
 def score_interval(found: Moments, level: float = LEVEL) -> tuple[float, float]:
     """The interval of a share (0 to 1): Wilson's, with n = p(1 − p)/V and Student's quantile.
 
     n is the number of independent answers that would know the share as well (the effective sample
-    size of surveys, Korn and Graubard 1998); the quantile has the degrees of freedom of V. Where
-    there is less than one answer a seed on one side (p·prompts < 1), n is at most the prompts of
-    one seed, and the normal quantile counts where V is 0: one answer in a thousand does not tell
-    how rare it is.
+    size of surveys, Korn and Graubard 1998); the quantile has the degrees of freedom of V. Where V
+    is 0 it is one seed's Wilson interval. Where seeds share the prompts and give less than one
+    answer each on one side (p·prompts < 1), n is at most the prompts of one seed: one prompt that
+    happens to be answered does not tell how rare such prompts are.
     """
-    p, rare = found.mean, min(found.mean, 1 - found.mean) * found.prompts < 1
+    p = found.mean
+    rare = found.shared and min(p, 1 - p) * found.prompts < 1
     still = found.variance < _NOTHING
     t = t_quantile((1 + level) / 2, found.prompts - 1 if still else found.df)
     n = float(found.prompts) if still else p * (1 - p) / found.variance
@@ -187,7 +191,7 @@ def difference_interval(
     if count == 1:
         d = there[0][~np.isnan(there[0])]
         variance = float(np.var(d, ddof=1)) / len(d) if len(d) > 1 else math.inf
-        found = Moments(float(d.mean()), variance, max(len(d) - 1, 1), len(d), 1)
+        found = Moments(float(d.mean()), variance, max(len(d) - 1, 1), len(d), 1, True)
     else:
         found = moments(there, same_prompts)
     df, error = found.df, math.sqrt(found.variance)

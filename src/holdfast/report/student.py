@@ -1,9 +1,11 @@
 """Student's t with any degrees of freedom, so that no statistics package is needed for it."""
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 
+@lru_cache(4096)
 def t_quantile(probability: float, df: float) -> float:
     """The quantile of Student's t with `df` degrees of freedom, for 0.5 < probability < 1.
 
