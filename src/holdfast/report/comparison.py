@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from holdfast.errors import UserError
-from holdfast.report.intervals import Difference, difference_interval, mean_interval
+from holdfast.report.intervals import difference_interval, mean_interval
 from holdfast.report.metrics import known_metric
 from holdfast.report.run import Budget, Result, Run, Unfinished, read_run, run_of
-from holdfast.report.statistics import Estimate, holm
+from holdfast.report.statistics import Difference, Estimate, holm
 
 __all__ = [
     "Budget",

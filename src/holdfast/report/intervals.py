@@ -12,27 +12,10 @@ from statistics import fmean
 import numpy as np
 
 from holdfast.errors import UserError
-from holdfast.report.statistics import LEVEL, PERCENT, Estimate, over_seeds
+from holdfast.report.statistics import LEVEL, PERCENT, Difference, Estimate, over_seeds, wilson
 from holdfast.report.student import t_quantile, t_within
 
 _NOTHING = 1e-15  # a variance of shares that is rounding
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference with its 95 % interval [low, high].
-
-    `p` is the two-sided p-value of no difference by the same statistic as the interval, so p < 0.05
-    where the interval leaves out 0; `p_holm` is the one corrected for several comparisons, where
-    there are such. `seeds` is how many pairs of seeds it rests on.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    seeds: int
-    p_holm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,8 +127,10 @@ def mean_interval(
         raise UserError("there is no seed to average over")
     bounds = PERCENT if percent else (0.0, math.inf)
     there = [values for values in outcomes if values is not None and len(values)]
-    if len(seeds) == 1:
+    if len(seeds) == 1 and (level == LEVEL or not there):
         return seeds[0]
+    if len(seeds) == 1 and percent:
+        return wilson(int(np.nansum(there[0])), int((~np.isnan(there[0])).sum()), level)
     if len(there) < len(seeds):
         return over_seeds(seeds, bounds)
     found = moments(there, same_prompts)

@@ -32,15 +32,32 @@ class Estimate:
         return asdict(self)
 
 
-def wilson(k: int, n: int) -> Estimate:
-    """The share k of n in percent, with Wilson's score interval.
+@dataclass(frozen=True)
+class Difference:
+    """A difference with its 95 % interval [low, high].
+
+    `p` is the two-sided p-value of no difference by the same statistic as the interval, so p < 0.05
+    where the interval leaves out 0; `p_holm` is the one corrected for several comparisons, where
+    there are such. `seeds` is how many pairs of seeds it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    seeds: int
+    p_holm: float | None = None
+
+
+def wilson(k: int, n: int, level: float = LEVEL) -> Estimate:
+    """The share k of n in percent, with Wilson's score interval (95 % or another level).
 
     center = (p + z²/2n) / (1 + z²/n); half = z·√(p(1−p)/n + z²/4n²) / (1 + z²/n).
     Covers the choice of the n prompts, for one trained model.
     """
     if not 0 <= k <= n or n == 0:
         raise UserError(f"a share needs 0 <= k <= n and n > 0, not k = {k} and n = {n}")
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    z = NormalDist().inv_cdf((1 + level) / 2)
     p = k / n
     center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
