@@ -23,7 +23,7 @@ demo: $(READY)
 
 # One thread in each of the two workers: with more, two cores are oversubscribed.
 test: $(READY)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --durations 10 $(ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -rs --durations 10 $(ARGS)
 
 # Three targets, so that `make -k lint` shows what all of them find.
 lint: lint-ruff lint-format lint-types
