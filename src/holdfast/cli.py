@@ -206,6 +206,33 @@ def gc(
     collect_garbage(root, yes, console)
 
 
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="The folder of an align, finetune or repair.")],
+    repo: Annotated[str, typer.Argument(help="The repository on the Hub, OWNER/NAME.")],
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option("--evaluation", help="A folder of its evaluation, for the card; any number."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The base's name on the Hub, where it is a folder here.")
+    ] = None,
+    private: Annotated[
+        bool | None,
+        typer.Option("--private/--public", help="Who may see it; a new one is private."),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch; the main one if none.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; show the files and the card.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="A file for the card, README.md.")] = None,
+) -> None:
+    """Publish a stage's model on the Hugging Face Hub, with a model card."""
+    from holdfast.publish.commands import push_command
+
+    push_command(folder, repo, evaluation or [], base, private, revision, dry_run, output, console)
+
+
 @app.command(name="list")
 def list_command(
     what: Annotated[
