@@ -1,0 +1,299 @@
+"""Read a run's folder: study.json, results.json, the stages' evaluation.json and provenance.json.
+
+A run without study.json (an older one, or a copied results.json) is read too, and one that is not
+finished as far as it is. Nothing here imports torch.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from holdfast.errors import UserError
+from holdfast.report.budgets import Budget
+from holdfast.report.results import SCHEMA_VERSION, check_results, display_name, estimate_of
+from holdfast.report.run import Result, Run, Unfinished
+
+KINDS = ("align", "finetune", "repair", "evaluate")
+# Which prompts a metric is of, by the names of new and of older provenance.
+_SETS = {
+    "over_refusal_rate": ("benign", "test_benign"),
+    "benign_accuracy": ("benign", "test_benign"),
+    "finetune_accuracy": ("task", "test_task"),
+    "alignment_loss": ("alignment", "test_alignment"),
+    "embedding_drift": ("alignment", "test_alignment"),
+}
+_SPENT = ("rows", "steps", "tokens", "passes")
+_HARMFUL = ("harmful", "test_restricted")
+_COHERENCE = (*_HARMFUL, "benign", "test_benign")
+
+
+def read_run(root: Path) -> Run:
+    """Read the folder that `holdfast run` or `holdfast demo` wrote, finished or not.
+
+    Raises:
+        UserError: it is no run's folder; nothing is finished; a file or a record in it is broken,
+            which is named.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder; name the folder of a run, as given by --output.")
+    study = _json(root / "study.json", missing={})
+    content = _json(root / "results.json", missing={})
+    if not study and not content:
+        raise UserError(
+            f"{root} is no folder of a run: it has neither study.json nor results.json."
+        )
+    if content:
+        check_results(content, str(root / "results.json"))
+    records = list(content.get("records", []))
+    protocol = dict(content.get("protocol", {}))
+    unfinished: list[Unfinished] = []
+    if study:
+        records, unfinished, found = _of_study(root, study, records)
+        protocol = found or protocol
+    if not records:
+        raise UserError(f"{root} has no finished pipeline yet; run the study to its end first.")
+    return run_of(
+        {"schema_version": SCHEMA_VERSION, "protocol": protocol, "records": records},
+        root,
+        study,
+        unfinished,
+    )
+
+
+def run_of(
+    results: Mapping[str, Any],
+    root: Path = Path(),
+    study: Mapping[str, Any] | None = None,
+    unfinished: list[Unfinished] | None = None,
+) -> Run:
+    """A run from the content of results.json; outcomes are read where the stages' folders are.
+
+    Raises:
+        UserError: as `read_run`.
+    """
+    check_results(results, str(root / "results.json"))
+    study = study or {}
+    varying = _varying(results["records"])
+    made = [_result(record, root, varying) for record in results["records"]]
+    return Run(
+        root=root,
+        title=str(study.get("title") or root.resolve().name),
+        command=str(study.get("command", "")),
+        about=list(study.get("about", [])),
+        notes=list(study.get("notes", [])),
+        published=list(study.get("published", [])),
+        holdfast=str(study.get("holdfast", "")),
+        protocol=dict(results["protocol"]),
+        results=made,
+        unfinished=list(unfinished or []),
+        stages=dict(study.get("stages", {})),
+        failures=dict(study.get("failures", {})),
+        skipped=list(study.get("skipped", [])),
+    )
+
+
+def _of_study(
+    root: Path, study: Mapping[str, Any], records: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[Unfinished], dict[str, Any]]:
+    """The records of all finished pipelines in study.json, the others, and the protocol."""
+    where = root / "study.json"
+    if not isinstance(study.get("pipelines"), list) or not isinstance(study.get("stages"), Mapping):
+        raise UserError(f"{where} is broken: it has no 'pipelines' and 'stages'; run again.")
+    known = {_same(record): record for record in records}
+    found, unfinished, protocol = [], [], {}
+    for number, pipeline in enumerate(study["pipelines"], start=1):
+        try:
+            stages, key = dict(pipeline["stages"]), _same(pipeline)
+            folder = root / stages["evaluate"]
+            coords, seed = dict(pipeline["coords"]), pipeline["seed"]
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{where}, pipeline {number} is broken; run again.") from None
+        if (folder / "evaluation.json").is_file():
+            record = known.get(key) or _record(root, study, pipeline)
+            found.append(record)
+            protocol = protocol or evaluation_of(folder)["protocol"]
+            continue
+        names = {Path(stage).name for stage in stages.values()}
+        state = "failed" if names & {*study.get("failures", {})} else "not finished"
+        if state != "failed" and names & {*study.get("skipped", [])}:
+            state = "skipped"
+        variant = str(coords.pop("variant", "") or pipeline.get("variant", ""))
+        unfinished.append(Unfinished(variant, coords, seed, state))
+    return found, unfinished, protocol
+
+
+def _same(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """What two entries of one pipeline and seed have in common."""
+    stages = entry.get("stages") or {}
+    return (
+        json.dumps(entry.get("coords") or {}, sort_keys=True),
+        str(entry.get("variant", "")),
+        str(entry["seed"]),
+        str(stages.get("evaluate")),
+    )
+
+
+def _record(root: Path, study: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as results.json has them, for a pipeline that it does not have yet."""
+    stages = pipeline["stages"]
+    method = {
+        kind: study["stages"].get(Path(folder).name, {}).get("method")
+        for kind, folder in stages.items()
+    }
+    settings = _settings(root / stages["finetune"]) if "finetune" in stages else {}
+    evaluation = evaluation_of(root / stages["evaluate"])
+    return {
+        **{kind: method.get(kind) for kind in KINDS[:3]},
+        "variant": pipeline.get("variant", ""),
+        "coords": pipeline["coords"],
+        "harmful_ratio": settings.get("harmful_ratio"),
+        "task": _settings(root / stages["evaluate"]).get("task"),
+        "seed": pipeline["seed"],
+        "metrics": evaluation["metrics"],
+        "stages": stages,
+    }
+
+
+def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result:
+    stages = dict(record.get("stages", {}))
+    folder = root / stages["evaluate"] if "evaluate" in stages else None
+    outcomes: dict[str, np.ndarray] = {}
+    prompts: dict[str, str] = {}
+    if folder is not None and (folder / "evaluation.json").is_file():
+        outcomes = {
+            name: np.array([np.nan if v is None else v for v in values], dtype=float)
+            for name, values in evaluation_of(folder).get("outcomes", {}).items()
+        }
+        prompts = _prompts(folder, [*record["metrics"]])
+    coords = dict(record.get("coords") or {})
+    variant = coords.pop("variant", "") or _variant(record)
+    for name in varying:
+        if name not in coords and record.get(name) is not None:
+            coords[name] = record[name]
+    return Result(
+        variant=str(variant),
+        axes=coords,
+        seed=record["seed"],
+        align=record.get("align"),
+        finetune=record.get("finetune"),
+        repair=record.get("repair"),
+        metrics={name: estimate_of(metric) for name, metric in record["metrics"].items()},
+        outcomes=outcomes,
+        prompts=prompts,
+        stages=stages,
+        budget=_budget(record, root, stages),
+    )
+
+
+def _variant(record: Mapping[str, Any]) -> str:
+    """A name for a pipeline outside of a study: its methods but plain SFT."""
+    methods = [record.get(kind) for kind in KINDS[:3]]
+    if not any(methods):
+        name = "base model"
+    else:
+        name = " + ".join(display_name(m) for m in methods if m not in ("sft", None)) or "SFT"
+    if record.get("variant"):
+        name += f" ({record['variant']})"
+    return name if record.get("finetune") or not any(methods) else f"{name}, not fine-tuned"
+
+
+def _varying(records: list[Mapping[str, Any]]) -> list[str]:
+    """What differs between pipelines without being an axis of all of them."""
+    names = []
+    for name in ("task", "harmful_ratio"):
+        values = {record.get(name) for record in records if record.get("finetune")}
+        if len(values) > 1 or any(name in (record.get("coords") or {}) for record in records):
+            names.append(name)
+    return names
+
+
+def _budget(record: Mapping[str, Any], root: Path, stages: Mapping[str, str]) -> Budget:
+    """The sums over the stages that train or repair, from their provenance."""
+    made = [
+        found
+        for kind in KINDS[:3]
+        if kind in stages and (found := _json(root / stages[kind] / "provenance.json", missing={}))
+    ]
+    spent = [entry.get("budget") or {} for entry in made]
+    total = {
+        name: sum(values)
+        if (values := [s[name] for s in spent if s.get(name) is not None])
+        else None
+        for name in ("rows", "steps", "tokens", "passes")
+    }
+    if not made:
+        given = record.get("budget") or {}
+        total = {
+            "rows": given.get("rows"),
+            "steps": given.get("training steps", given.get("steps")),
+            "tokens": given.get("training tokens"),
+            "passes": given.get("forward-backward passes"),
+        }
+    seconds = [v for kind, v in (record.get("seconds") or {}).items() if kind != "evaluate"]
+    seconds = [entry["seconds"] for entry in made if "seconds" in entry] or seconds
+    peaks = [entry["peak_memory_bytes"] for entry in made if entry.get("peak_memory_bytes")]
+    return Budget(
+        **total,
+        tries=record.get("tries"),
+        seconds=sum(seconds) if seconds else None,
+        peak_memory_bytes=max(peaks, default=None),
+    )
+
+
+def _sum(values: list[Any]) -> Any:
+    """The sum of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def evaluation_of(folder: Path) -> dict[str, Any]:
+    """The content of an evaluation's evaluation.json.
+
+    Raises:
+        UserError: it is broken.
+    """
+    path = folder / "evaluation.json"
+    content = _json(path)
+    if not isinstance(content.get("metrics"), Mapping) or "protocol" not in content:
+        raise UserError(f"{path} is broken: it has no 'metrics' and 'protocol'; run again.")
+    return content
+
+
+def _prompts(folder: Path, metrics: list[str]) -> dict[str, str]:
+    """By metric, the fingerprints of the sets that it is of."""
+    data = _json(folder / "provenance.json", missing={}).get("data", {})
+    found = {}
+    for metric in metrics:
+        wanted = _COHERENCE if metric == "coherence" else _SETS.get(metric, _HARMFUL)
+        marks = [data[name]["fingerprint"] for name in wanted if name in data]
+        if marks:
+            found[metric] = " ".join(marks)
+    return found
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+
+
+def _json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if missing is not None:
+            return missing
+        raise UserError(f"{path} is missing; run again.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is broken: {error}; remove its folder and run again.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is broken: it holds no JSON object; run again.")
+    return content
