@@ -1,30 +1,29 @@
-"""The budget ledger for the page."""
+"""The budget ledger and the worst case for the page."""
 
 from dataclasses import dataclass
 
 from holdfast.report.comparison import Comparison
-from holdfast.report.html.text import axis_name, duration, memory, short, whole
+from holdfast.report.html.text import (
+    axis_name,
+    duration,
+    interval,
+    memory,
+    number,
+    place_name,
+    short,
+    whole,
+)
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """What every row was given and took, and where rows that are compared differ."""
+class Table:
+    """A table as text: its header and rows."""
 
-    warnings: list[str]
     header: list[str]
     rows: list[list[str]]
 
 
-@dataclass(frozen=True)
-class Worst:
-    """The worst case as a table, and what it is."""
-
-    words: str
-    header: list[str]
-    rows: list[list[str]]
-
-
-def ledger_table(comparison: Comparison) -> Ledger:
+def ledger_table(comparison: Comparison) -> Table:
     """The ledger; what no row has recorded is left out."""
     columns = {
         "rows": lambda b: whole(b.rows),
@@ -38,8 +37,7 @@ def ledger_table(comparison: Comparison) -> Ledger:
     rows = [[told(row.budget) for told in columns.values()] for row in comparison.rows]
     kept = [i for i in range(len(columns)) if any(row[i] != "–" for row in rows)]
     names = list(columns)
-    return Ledger(
-        [],
+    return Table(
         ["variant", *map(axis_name, comparison.axes), *(names[i] for i in kept)],
         [
             [row.variant, *(short(row.axes.get(a)) for a in comparison.axes)]
@@ -49,6 +47,23 @@ def ledger_table(comparison: Comparison) -> Ledger:
     )
 
 
-def worst_table(comparison: Comparison) -> Worst | None:
-    """The worst case over the attacker's axes; None where there are none."""
-    return None
+def worst_table(comparison: Comparison) -> Table | None:
+    """The worst case over the attacker's settings; None where the study has none."""
+    if not comparison.worst:
+        return None
+    others = list(dict.fromkeys(axis for one in comparison.worst for axis in one.axes))
+    header = ["variant", *map(axis_name, others)]
+    header += ["worst HS ↓", "95 % interval", "where", "settings", "seeds"]
+    rows = [
+        [
+            one.variant,
+            *(short(one.axes.get(axis)) for axis in others),
+            number(one.estimate.value),
+            interval(one.estimate),
+            place_name(one.setting),
+            whole(one.settings),
+            whole(one.seeds),
+        ]
+        for one in comparison.worst
+    ]
+    return Table(header, rows)

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from holdfast.report.comparison import Comparison, Run, compare
 from holdfast.report.escape import visible
+from holdfast.report.html import budget
 from holdfast.report.html.about import About, about, made_by
-from holdfast.report.html.budget import Ledger, Worst, ledger_table, worst_table
 from holdfast.report.html.figures import Figure, Legend, curves, legend, tradeoff
 from holdfast.report.html.judges import agreement_rows
 from holdfast.report.html.layers import Pictures, layer_pictures
@@ -29,6 +29,8 @@ from holdfast.report.html.text import axis_name, short, shown
 
 # Characters of an error's text; its end, which names the error, is kept.
 _LONGEST_ERROR = 6000
+# Lines of the table of all differences.
+_MOST_DIFFERENCES = 1500
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,14 @@ class Page:
     main: Table
     other: Table | None
     differences: list[list[str]]
+    differences_left_out: int
     filters: list[Filter]
     legend: list[Legend]
     tradeoff: Figure | None
     curves: list[Figure]
-    worst: Worst | None
+    worst: budget.Table | None
     layers: list[Pictures]
-    budget: Ledger
+    budget: budget.Table
     agreements: list[list[str]]
     samples: Samples
     failures: list[tuple[str, Markup]]
@@ -84,13 +87,14 @@ class Page:
         return [(anchor, title) for anchor, (title, shown) in there.items() if shown]
 
 
-def page_of(run: Run) -> Page:
-    """Gather what the page shows.
+def page_of(run: Run, baseline: str | None = None) -> Page:
+    """Gather what the page shows; see `compare` for the baseline.
 
     Raises:
-        UserError: a stage's file is broken.
+        UserError: no such baseline; a stage's file is broken.
     """
-    comparison = compare(run)
+    comparison = compare(run, baseline)
+    found = differences(comparison)
     style, script = _file("style.css"), _file("script.js")
     axes = list(dict.fromkeys(axis for one in run.unfinished for axis in one.axes))
     return Page(
@@ -99,14 +103,15 @@ def page_of(run: Run) -> Page:
         about=about(run),
         main=main_table(comparison),
         other=other_table(comparison),
-        differences=differences(comparison),
+        differences=found[:_MOST_DIFFERENCES],
+        differences_left_out=max(0, len(found) - _MOST_DIFFERENCES),
         filters=filters(comparison),
         legend=legend(comparison),
         tradeoff=tradeoff(comparison),
         curves=curves(comparison),
-        worst=worst_table(comparison),
+        worst=budget.worst_table(comparison),
         layers=layer_pictures(run),
-        budget=ledger_table(comparison),
+        budget=budget.ledger_table(comparison),
         agreements=agreement_rows(run),
         samples=samples(run, comparison.shared),
         failures=[(stage, _error(text)) for stage, text in run.failures.items()],

@@ -6,8 +6,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from holdfast.report.comparison import Difference, Estimate
 from holdfast.report.escape import visible
-from holdfast.report.statistics import Difference, Estimate
 
 # Longer texts are cut, and the page says so.
 LONGEST = 600

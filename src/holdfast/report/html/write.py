@@ -9,7 +9,7 @@ from holdfast.report.comparison import read_run
 from holdfast.report.html.page import page_of, render
 
 
-def write_html(root: Path, output: Path) -> Path:
+def write_html(root: Path, output: Path, baseline: str | None = None) -> Path:
     """Write the report of a run's folder as one page.
 
     It is written beside its place and renamed into it, so it is whole or not there.
@@ -17,15 +17,16 @@ def write_html(root: Path, output: Path) -> Path:
     Args:
         root: the folder that a run wrote, finished or not.
         output: the page's file.
+        baseline: the variant that the others are compared with; None is the study's plain SFT.
 
     Returns:
         The file.
 
     Raises:
-        UserError: as `holdfast.report.comparison.read_run`; a stage's file is broken; the page
-            cannot be written.
+        UserError: as `holdfast.report.comparison.read_run` and `compare`; a stage's file is broken;
+            the page cannot be written.
     """
-    text = render(page_of(read_run(root)))
+    text = render(page_of(read_run(root), baseline))
     beside = output.with_name(output.name + ".new")
     try:
         beside.write_text(text, encoding="utf-8")

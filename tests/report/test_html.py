@@ -1,0 +1,386 @@
+"""The HTML page: its numbers, its structure, its colours, and what hostile text does to it."""
+
+import base64
+import hashlib
+import json
+import re
+from itertools import pairwise
+
+import pytest
+from html_parts import Element, parse, shape
+from html_run import PROBABILITIES, VARIANTS, make_run
+
+from holdfast import UserError
+from holdfast.evaluate.agreement import cohens_kappa
+from holdfast.report.comparison import compare, read_run
+from holdfast.report.html import write_html
+from holdfast.report.html.text import number, probability, short, shown
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def text(run, tmp_path_factory):
+    return write_html(run, tmp_path_factory.mktemp("page") / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return parse(text)
+
+
+def table(page: Element, caption: str) -> list[list[str]]:
+    """The cells' text of the table with this caption, its header first."""
+    (found,) = [t for t in page.all("table") if t.one("caption").text == caption]
+    return [[cell.text for cell in row.children if isinstance(cell, Element)]
+            for row in found.all("tr")]  # fmt: skip
+
+
+def test_the_table_holds_the_numbers_of_compare(run, page):
+    comparison = compare(read_run(run))
+    rows = page.one("table", id="table").one("tbody").all("tr")
+    assert len(rows) == len(comparison.rows) == 12
+    names = ["harmful_score", "finetune_accuracy", "refusal_rate"]
+    looks = set()
+    for shown_row, row in zip(rows, comparison.rows, strict=True):
+        cells = shown_row.all("td")
+        assert shown_row.one("th").attributes["data-value"] == row.variant
+        assert [float(c.attributes["data-sort"]) for c in cells[:2]] == [*row.axes.values()]
+        assert [float(c.attributes["data-sort"]) for c in cells[3:]] == [
+            row.cells[name].mean.value for name in names
+        ]
+        for cell, name in zip(cells[3:], names, strict=True):
+            mean, found = row.cells[name].mean, row.cells[name].difference
+            wanted = f"{mean.value:.1f} [{mean.low:.1f}, {mean.high:.1f}]"
+            if found is not None and name != "refusal_rate":
+                wanted += f" Δ {found.value:+.1f} [{found.low:.1f}, {found.high:.1f}]"
+                wanted += f" p {probability(found.p_holm)}"
+            text = re.sub(r"^.?(best|not distinguishable from the best): ", "", cell.text)
+            # 0.0 has no sign, and a difference that is the same in every prompt no interval.
+            wanted = wanted.replace("+0.0", "0.0").replace(" [0.0, 0.0]", "")
+            assert text.replace("−", "-") == wanted
+            look = {"best", "close"} & {*cell.attributes["class"].split()}
+            looks |= look
+            best = {"best"} if row.cells[name].best else set()
+            assert look == (best or ({"close"} if row.cells[name].close else set()))
+            assert ("★" in cell.text) == bool(best)
+    assert looks == {"best", "close"}
+    assert rows[0].text.count("baseline") == 1
+
+
+def test_the_other_tables_hold_the_numbers(run, page):
+    comparison = compare(read_run(run))
+    other = table(page, "Other metrics: mean over seeds and 95 % interval")
+    loss = comparison.rows[0].cells["alignment_loss"].mean
+    assert other[1][-1] == f"★best: 0.5 [0, {loss.high:.3g}]"
+    found = table(page, "Paired differences to SFT")
+    wanted = sum(c.difference is not None for row in comparison.rows for c in row.cells.values())
+    assert len(found) - 1 == wanted == 8 * 4
+    over = table(page, "Harmful score and accuracy over harmful ratio")
+    assert len(over) == 13
+    assert over[1][:3] == ["SFT", "1e-4", "0"]
+    assert over[1][3].startswith(f"{comparison.rows[0].cells['harmful_score'].mean.value:.1f} [")
+    caption = "What every row was given and took: means over its seeds, without the evaluation"
+    ledger = table(page, caption)
+    assert ledger[1] == ["SFT", "0", "1e-4", "200", "20", "2,000", "20", "4.0 s", "1.00 GiB"]
+
+
+def test_the_worst_case_and_budgets_are_those_of_compare(run, page):
+    comparison = compare(read_run(run))
+    rows = table(page, "The largest harmful score of each variant over the attacker's settings")
+    assert len(rows) == 1 + len(VARIANTS)
+    worst = comparison.worst[0]
+    assert rows[1] == [
+        "SFT",
+        f"{worst.estimate.value:.1f}",
+        f"[{worst.estimate.low:.1f}, {worst.estimate.high:.1f}]",
+        "harmful ratio 0.1, fine-tuning learning rate 3e-4",
+        *("4", "2"),
+    ]
+    warnings = page.one("section", id="budget").all("p", class_="warning")
+    assert [one.text for one in warnings] == comparison.budget_notes
+    assert "Antidote had 1.50 × the rows" in warnings[0].text
+
+
+def test_pictures_stand_where_the_numbers_are(run, page):
+    comparison = compare(read_run(run))
+    pictures = page.one("section", id="tradeoff").all("svg", role="img")
+    assert len(pictures) == 4
+    row = comparison.rows[0]
+    marks = pictures[0].all("path", class_="mark")
+    assert len(marks) == len(VARIANTS)
+    # The axis runs from 0 at x = 42 to 100 at x = 270.
+    x = 42 + row.cells["harmful_score"].mean.value / 100 * (270 - 42)
+    assert marks[0].attributes["transform"].startswith(f"translate({x:.1f} ")
+    told = [title.text for title in pictures[0].all("title")]
+    assert told[0].startswith("SFT (harmful ratio 0, fine-tuning learning rate 1e-4): HS 17.5 [")
+    bars = pictures[0].all("path", class_="bar")[0].attributes["d"]
+    left = 42 + row.cells["harmful_score"].mean.low / 100 * (270 - 42)
+    assert f"M{left:.1f} " in bars
+    # Two axes, at both values of the other, in harmful score and accuracy.
+    assert len(page.one("section", id="curves").all("svg", role="img")) == 2 * 2 * 2
+
+
+def test_layers_are_the_means_of_the_stages(page):
+    (found,) = [t for t in page.all("table") if "T-Vaccine's prob" in t.one("caption").text]
+    rows = [[c.text for c in r.children if isinstance(c, Element)] for r in found.all("tr")]
+    assert rows[1:3] == [
+        [f"step {step}", *(f"{p:.3f}" for p in values)] for step, values in PROBABILITIES.items()
+    ]
+    # Drawn [0, 2] and [1, 2]; the draw that is there twice counts once.
+    assert rows[3] == ["share of draws", "0.500", "0.500", "1.000"]
+    heat = page.one("section", id="layers").all("rect", class_="heat")
+    shades = [float(one.attributes["fill-opacity"]) for one in heat[:6]]
+    assert shades.index(max(shades)) == 4
+    assert max(shades) == 1
+    zeroed = table(page, "What a repair zeroed: Antidote")
+    assert zeroed[1:] == [
+        ["q_proj.lora_A", "5.00 %", "10.00 %"],
+        ["q_proj.lora_B", "5.00 % (3.00 % were)", "10.00 % (3.00 % were)"],
+    ]
+
+
+def test_the_judges_agreement_is_that_of_the_evaluation(page):
+    rows = table(page, "Agreement of the judges")
+    assert rows[1][0] == "all"
+    both, neither = int(rows[1][3]), int(rows[1][6])
+    assert int(rows[1][2]) == 24 * 20
+    kappa = cohens_kappa(both, 0, 48, neither)
+    assert kappa is not None
+    assert rows[1][-1] == f"{kappa.value:.2f}"
+    assert rows[1][-2] == f"{100 * (both + neither) / 480:.1f} %"
+    assert rows[1][-3] == "24"
+
+
+def test_what_was_run_is_told(page):
+    facts = page.one("dl", class_="facts").text
+    for word in ("24 finished (12 places × 2 seeds)", "organism, version 1", "2026-01-31", "cpu"):
+        assert word in facts
+    commands = [code.text for code in page.one("section", id="run").all("code")]
+    assert commands[0] == "pip install holdfast==0.1.0 torch==2.15.0"
+    assert commands[1].startswith("holdfast run study.yaml --output ")
+    assert ["description", "made up"] in table(page, "Protocol")
+    assert ["count", "13"] in table(page, "Judge keywords")
+
+
+def test_structure_serves_readers_who_do_not_see_it(page):
+    html = page.one("html")
+    assert html.attributes["lang"] == "en"
+    names = [one.attributes["id"] for one in page.all() if "id" in one.attributes]
+    assert len(names) == len(set(names))
+    levels = [int(one.tag[1]) for one in page.all() if re.fullmatch(r"h[1-6]", one.tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+    for one in page.all("table"):
+        assert one.one("caption").text
+        assert all(h.attributes["scope"] in ("col", "row") for h in one.all("th"))
+        widths = {sum(isinstance(c, Element) for c in row.children) for row in one.all("tr")}
+        assert len(widths) == 1
+    for header in page.one("table", id="table").one("thead").all("th"):
+        assert header.attributes["aria-sort"] == "none"
+        assert header.one("button").attributes["type"] == "button"
+    for picture in page.all("svg"):
+        hidden = picture.attributes.get("aria-hidden") == "true"
+        assert hidden or (picture.attributes["role"], bool(picture.attributes["aria-label"])) == (
+            "img",
+            True,
+        )
+    for link in page.all("a"):
+        assert link.attributes["href"].removeprefix("#") in names
+    for choice in page.all("select"):
+        assert choice.all("option")[0].text == "all"
+    assert all(one.all("select") for one in page.one("form", id="filters").all("label"))
+    for region in page.all(role="region"):
+        assert region.attributes["tabindex"] == "0"
+        assert {"aria-label", "aria-labelledby"} & {*region.attributes}
+    harmful = page.all("details", class_="harmful")
+    assert harmful
+    outer = [d for d in page.all("details", class_="group") if d.all("details", class_="harmful")]
+    assert sum(len(d.all("details", class_="harmful")) for d in outer) == len(harmful)
+    assert not [d for d in outer + harmful if "open" in d.attributes]
+    assert "answer 0 to a harmful prompt" in harmful[0].text
+
+
+def test_the_page_asks_nothing_of_any_host(text, page):
+    policy = page.one("meta", **{"http-equiv": "Content-Security-Policy"}).attributes["content"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        digest = hashlib.sha256(page.one(tag).text.encode()).digest()
+        assert f"{tag}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
+    for one in page.all():
+        assert "style" not in one.attributes
+        assert not [name for name in one.attributes if name.startswith("on")]
+        for name in ("href", "src", "action", "data", "poster", "srcset", "formaction"):
+            value = one.attributes.get(name, "#")
+            assert value.startswith(("#", "data:")), (one.tag, name, value)
+        assert one.tag not in ("iframe", "object", "embed", "base", "img", "audio", "video")
+    assert "url(" not in page.one("style").text
+    assert "@import" not in page.one("style").text
+    assert not re.search(
+        r"fetch|XMLHttp|import\(|eval|innerHTML|WebSocket", page.one("script").text
+    )
+    assert len(text) < 500_000
+
+
+HOSTILE = {
+    "script": "</script><script>document.title = 'owned'</script>",
+    "comment": "<!-- ]]> --!> <![CDATA[ <style>*{display:none}</style>",
+    "attribute": "\" onmouseover='x' style=\"color:red\" '><img src=http://x.example/a.png>",
+    "template": "{{ page.run }} {% raw %} &lt;b&gt; &#x202e; &amp;",
+    "control": "\x00\x1b[31m red \x07\r\x85\ufeff\ue000\u2028",
+    "bidi": "\u202e reversed \u202c \u2066 isolate \u2069 \u200f \u061c",
+    "arabic": "مرحبا بالعالم (1)",
+    "surrogate": "a lone \ud800 half",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_does_no_harm(tmp_path, name):
+    evil = HOSTILE[name]
+    about = {"title": evil, "notes": [evil], "failures": {evil: evil}, "skipped": [evil]}
+    about["about"] = [{"title": evil, "note": evil, "paper": evil, "source": evil}]
+    about["command"] = evil
+    kind = {"ratios": (0.0,), "rates": (1e-4,), "seeds": 1}
+    plain = {key: json.loads(json.dumps(value).replace(json.dumps(evil), '"plain"'))
+             for key, value in about.items()}  # fmt: skip
+    make_run(tmp_path / "a", **kind, answer=lambda *_: evil, **about)
+    make_run(tmp_path / "b", **kind, answer=lambda *_: "plain", **plain)
+    bad, good = (write_html(tmp_path / n, tmp_path / f"{n}.html").read_text() for n in "ab")
+    assert shape(parse(bad)) == shape(parse(good))
+    printable = "".join(c if ord(c) > 31 else "" for c in bad)
+    assert not re.search("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]", printable)
+    answers = parse(bad).all("dl", class_="answers")[0].one("dd")
+    assert answers.one("bdi").attributes == {"dir": "auto"}
+    if name in ("script", "comment", "attribute", "template", "arabic"):
+        assert answers.text == evil
+    if name == "bidi":
+        assert [s.text for s in answers.all("span", class_="unseen")][:2] == [r"\u202e", r"\u202c"]
+
+
+def test_a_megabyte_of_text_is_cut_and_the_page_stays_small(tmp_path):
+    make_run(
+        tmp_path / "run",
+        ratios=tuple(i / 100 for i in range(8)),
+        rates=tuple(i * 1e-4 for i in range(1, 5)),
+        seeds=1,
+        # Every answer is another one, and as long as HTML can make it.
+        answer=lambda name, i: f"{name} {i} " + "<\u202e&" * 3000,
+        failures={"align-x": "line\n" * 250_000 + "ValueError: at last"},
+    )
+    one = next((tmp_path / "run" / "stages").glob("evaluate*")) / "samples.jsonl"
+    sample = {
+        "set": "harmful",
+        "prompt": "p" * 10**6,
+        "answer": "a" * 10**6,
+        "verdict": "v" * 10**6,
+    }
+    one.write_text(json.dumps(sample) + "\n" + one.read_text())
+    path = write_html(tmp_path / "run", tmp_path / "page.html")
+    assert path.stat().st_size < 5_000_000
+    page = parse(path.read_text())
+    assert (
+        "more places are left out to keep the page small" in page.one("section", id="samples").text
+    )
+    assert "ValueError: at last" in page.one("section", id="failures").text
+
+
+def test_shown_cuts_and_counts():
+    found = parse(str(shown("a" * 700, 600)))
+    assert found.one("bdi").text == "a" * 600
+    assert found.one("span", class_="cut").text == "… 100 more characters"
+    assert parse(str(shown("x\ny\t<b>"))).one("bdi").text == "x\ny\t<b>"
+
+
+def test_another_baseline(run, tmp_path):
+    page = parse(write_html(run, tmp_path / "page.html", "Antidote").read_text())
+    assert table(page, "Paired differences to Antidote")
+    with pytest.raises(UserError, match="no variant 'Antidotes'"):
+        write_html(run, tmp_path / "page.html", "Antidotes")
+
+
+def test_failures_and_missing_parts_are_told(tmp_path):
+    root = make_run(
+        tmp_path / "run",
+        failures={"align-t_vaccine-T-Vaccine-1": "ValueError: <no> number"},
+        skipped=["finetune-sft-x"],
+    )
+    for folder in (root / "stages").glob("evaluate-T-Vaccine-*-1"):
+        (folder / "evaluation.json").unlink()
+    page = parse(write_html(root, tmp_path / "page.html").read_text())
+    text = page.one("section", id="failures").text
+    assert "ValueError: <no> number" in text
+    rows = table(page, "Pipelines without results")
+    assert len(rows) == 5
+    assert rows[1] == ["T-Vaccine", "0", "1e-4", "1", "failed"]
+    assert "Not everything finished." in page.one("header").text
+    assert "finetune-sft-x" in text
+
+
+def test_a_run_of_results_alone_has_a_page(tmp_path):
+    from demo_results import demo_results
+
+    (tmp_path / "results.json").write_text(json.dumps(demo_results(2)))
+    page = parse(write_html(tmp_path, tmp_path / "page.html").read_text())
+    assert len(page.one("table", id="table").one("tbody").all("tr")) == 8
+    sections = [one.attributes["id"] for one in page.all("section")]
+    assert "samples" not in sections
+    assert "layers" not in sections
+
+
+def test_what_is_wrong_is_said_and_nothing_is_half_written(tmp_path):
+    root = make_run(tmp_path / "run", ratios=(0.0,), rates=(1e-4,), seeds=1)
+    with pytest.raises(UserError, match="cannot be written"):
+        write_html(root, tmp_path / "no" / "page.html")
+    samples = next((root / "stages").glob("evaluate-SFT*")) / "samples.jsonl"
+    samples.write_text('{"set": "harmful"\n')
+    with pytest.raises(UserError, match=r"samples.jsonl, line 1 is broken"):
+        write_html(root, tmp_path / "page.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.2)."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_colours_have_the_contrast_of_wcag_aa(page):
+    found = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", page.one("style").text)
+    colors = {name: both for name, *both in found}
+    assert contrast("#000000", "#ffffff") == 21
+    grounds = ("ground", "panel")
+    text = [(ink, ground) for ink in ("ink", "soft", "accent") for ground in grounds]
+    text += [
+        ("best-ink", "best-ground"),
+        ("close-ink", "close-ground"),
+        ("warn-ink", "warn-ground"),
+    ]
+    marks = [(f"c{i}", ground) for i in range(8) for ground in grounds]
+    marks += [("edge", ground) for ground in grounds]
+    for look in (0, 1):
+        for pairs, least in ((text, 4.5), (marks, 3.0)):
+            for ink, ground in pairs:
+                ratio = contrast(colors[ink][look], colors[ground][look])
+                assert ratio >= least, f"{ink} on {ground}: {ratio:.2f}"
+    # No colour stands beside these variables.
+    style = re.sub(r"--[\w-]+: [^;]+;", "", page.one("style").text)
+    assert not re.search(r"#[0-9a-f]{3,8}\b|rgb|hsl", style)
+
+
+def test_numbers_as_a_person_writes_them():
+    assert [short(v) for v in (1.5e-4, 0.1, 0.05, 1, 1e-3, None, True, 2e7)] == [
+        *("1.5e-4", "0.1", "0.05", "1", "0.001", "–", "True", "2e7")
+    ]
+    assert [number(-1.25), number(-1.25, False), number(0.04)] == ["−1.2", "−1.25", "0.0"]
+    assert [probability(p) for p in (None, 0.0004, 0.0312)] == ["–", "< 0.001", "0.031"]
