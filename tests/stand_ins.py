@@ -1,6 +1,7 @@
 """Stand-ins for what a user downloads: the known data sets, prepared by the command itself."""
 
 import json
+import shutil
 from pathlib import Path
 
 from copies import WIKITEXT, beavertails_rows, write_beavertails, write_jsonl, write_parquet
@@ -61,3 +62,16 @@ def prepare_data(copies: Path, output: Path, names=NAMES) -> Path:
     """Run `holdfast data prepare` on the copies."""
     done("data", "prepare", *names, "--from", copies, "--output", output)
     return output
+
+
+def write_hub_cache(cache: Path, models: dict[str, Path]) -> Path:
+    """A local cache as the Hub's client fills it: models by "owner/name" or "owner/name@branch"."""
+    for number, (reference, source) in enumerate(models.items()):
+        name, _, revision = reference.partition("@")
+        folder = cache / f"models--{name.replace('/', '--')}"
+        commit = f"{number + 1:040x}"
+        branch = folder / "refs" / (revision or "main")
+        branch.parent.mkdir(parents=True, exist_ok=True)
+        branch.write_text(commit)
+        shutil.copytree(source, folder / "snapshots" / commit)
+    return cache

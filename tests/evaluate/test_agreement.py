@@ -10,6 +10,7 @@ from rich.console import Console
 
 from holdfast.errors import UserError
 from holdfast.evaluate.agreement import (
+    Agreement,
     agreement,
     agreement_table,
     cohens_kappa,
@@ -186,3 +187,14 @@ def test_tables_hide_texts_unless_asked_and_escape_them():
     same = agreement({"[b]a": verdicts("00"), "b": verdicts("00")})
     assert "not defined: both say the same" in shown(agreement_table(same))
     assert "[b]a | b" in shown(agreement_table(same))
+
+
+def test_an_agreement_is_read_back_as_it_was_written():
+    found = agreement(
+        {
+            "a": [Verdict(True, ""), Verdict(False, ""), Verdict(None, "")],
+            "b": [Verdict(True, ""), Verdict(True, ""), Verdict(True, "")],
+            "c": [Verdict(None, "")] * 3,
+        }
+    )
+    assert Agreement.of_record(json.loads(json.dumps(found.record()))) == found

@@ -60,7 +60,7 @@ def test_other_judges_hear_the_same_answers(place, data, tmp_path, unloadable):
     with serving(serve) as served:
         own = f"url: '{served.url}', concurrency: 1, cache: null"
         judges = f"judges=[keywords,{{name: endpoint, model: m, {own}}}]"
-        done(*words, judges, "--output", tmp_path / "second")
+        out = done(*words, judges, "--output", tmp_path / "second")
     first, second = tmp_path / "first", tmp_path / "second"
     for name in ("answers.jsonl", "task_answers.jsonl", "alignment.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
@@ -76,6 +76,8 @@ def test_other_judges_hear_the_same_answers(place, data, tmp_path, unloadable):
     assert (pair["first"], pair["second"]) == ("keywords", "endpoint")
     assert [pair[key] for key in ("both", "only_first", "only_second", "neither")] == [1, 3, 0, 0]
     assert pair["kappa"]["value"] == 0
+    assert "agreement of the judges" in out
+    assert "25.0 %" in out
     rows = lines(second / "disagreements.jsonl")
     harmful = [one for one in lines(second / "samples.jsonl") if one["set"] == "harmful"]
     assert [row["index"] for row in rows] == pair["disagreeing"]

@@ -67,6 +67,27 @@ class Agreement:
         """The entry of a results file: numbers, lists and text only."""
         return asdict(self)
 
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "Agreement":
+        """What `record` was made of, as a results file holds it."""
+        scores = {name: _estimate(one) for name, one in record["harmful_score"].items()}
+        pairs = [
+            Pair(
+                **{
+                    **pair,
+                    "agreement": _estimate(pair["agreement"]),
+                    "kappa": _estimate(pair["kappa"]),
+                    "disagreeing": tuple(pair["disagreeing"]),
+                }
+            )
+            for pair in record["pairs"]
+        ]
+        return cls(scores, dict(record["undecided"]), pairs)
+
+
+def _estimate(record: Mapping[str, Any] | None) -> Estimate | None:
+    return None if record is None else Estimate(**record)
+
 
 def agreement(verdicts: Mapping[str, Sequence[Verdict]]) -> Agreement:
     """Compare judges, each with each.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from holdfast.evaluate.agreement import Agreement, agreement_table
 from holdfast.report.escape import terminal_text
 
 # Percentages are the rest.
@@ -39,6 +40,13 @@ def evaluation_table(path: Path) -> Table:
             str(metric.get("n", "")),
         )
     return table
+
+
+def judges_table(path: Path) -> Table | None:
+    """How the judges in an evaluation.json agree; None where there is only one."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    found = content.get("agreement")
+    return agreement_table(Agreement.of_record(found)) if found else None
 
 
 def repair_summary(path: Path) -> str:

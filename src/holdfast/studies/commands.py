@@ -134,10 +134,13 @@ def _run_here(stage: Stage, output: Path, console: Console) -> None:
 
 
 def _show_outcome(stage: Stage, output: Path, console: Console) -> None:
-    from holdfast.report.single import evaluation_table, repair_summary
+    from holdfast.report.single import evaluation_table, judges_table, repair_summary
 
     if stage.kind == "evaluate":
         console.print(evaluation_table(output / "evaluation.json"))
+        agreement = judges_table(output / "evaluation.json")
+        if agreement is not None:
+            console.print(agreement)
     elif stage.kind == "repair":
         console.print(repair_summary(output / "repair_report.json"), highlight=False)
     _tell_overlaps([output], console)
