@@ -47,9 +47,9 @@ class ShardedBatches(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next."""
-        for sampler in (self.batches, getattr(self.batches, "sampler", None)):
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(epoch)
+        sampler: Any = getattr(self.batches, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self.batches)

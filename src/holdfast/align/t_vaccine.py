@@ -228,16 +228,29 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
                 "probabilities": self.probabilities,
                 "drawn": self.drawn,
                 "history": self.history,
+                "untouched": [n for n, w in self._weights() if w not in self.optimizer.state],
             }
             (Path(output_dir) / STATE_FILE).write_text(json.dumps(state))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        state = json.loads((Path(checkpoint) / STATE_FILE).read_text())
+        # What was never drawn has no state in the optimizer, which sharding takes for a mistake.
+        untouched = [w for n, w in self._weights() if n in state.get("untouched", [])]
+        for weight in untouched:
+            weight.requires_grad_(False)
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            state = json.loads((Path(checkpoint) / STATE_FILE).read_text())
-            self.probabilities = state["probabilities"]
-            self.drawn, self.history = state["drawn"], state["history"]
-            self._thaw(self.drawn)
+        for weight in untouched:
+            weight.requires_grad_(True)
+        self.probabilities = state["probabilities"]
+        self.drawn, self.history = state["drawn"], state["history"]
+        self._thaw(self.drawn)
+
+    def _weights(self) -> list[tuple[str, nn.Parameter]]:
+        """The weights that train now."""
+        return [(n, w) for n, w in self.model.named_parameters() if w.requires_grad]
 
 
 def _block(layer: nn.Module) -> nn.Module:

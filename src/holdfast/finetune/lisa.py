@@ -158,8 +158,10 @@ class LisaTrainer(SFTTrainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            saved = load_file(Path(checkpoint) / STATE_FILE, device=str(self.args.device))
-            self.anchor = {name: divided(saved[name], w) for name, w in self._trainable_weights()}
+            saved = load_file(Path(checkpoint) / STATE_FILE)
+            self.anchor = {
+                name: divided(saved[name].to(w.device), w) for name, w in self._trainable_weights()
+            }
 
 
 class BiStateSampler(Sampler[list[int]]):

@@ -1,0 +1,172 @@
+"""Short trainings of every method, in one process or, started by torchrun, in several.
+
+As a program (`runs.py FOLDER MODE …`) it runs all of them in each mode, in one group of processes,
+since starting that is what takes the time; the first process writes what it found to the folder.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "training")]
+
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from steps import arguments, collator, rows  # noqa: E402
+from torch.distributed.tensor import DTensor  # noqa: E402
+from torch.nn.parallel import DistributedDataParallel  # noqa: E402
+from transformers import TrainerCallback  # noqa: E402
+
+import holdfast  # noqa: E402
+from holdfast.parallel import whole  # noqa: E402
+from tiny_models import lora, tiny_model  # noqa: E402
+
+METHODS = {
+    "sft": ("SFT", {}),
+    "vaccine": ("Vaccine", {"rho": 1.5}),
+    "vaccine_every": ("Vaccine", {"rho": 1.5, "every": 3}),
+    "t_vaccine": ("TVaccine", {"rho": 1.5, "layers": 2, "probe_every": 3, "draw_every": 3}),
+    "random_total": ("RandomPerturbation", {"rho": 1.5}),
+    "random_element": ("RandomPerturbation", {"rho": 0.1, "norm": "element"}),
+    "lisa": ("Lisa", {"rho": 0.5, "alignment_steps": 2, "user_steps": 3}),
+}
+SAVING = {"save_strategy": "steps", "save_steps": 4}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a method (`METHODS`), with or without an adapter, with other settings."""
+
+    method: str
+    adapter: bool = True
+    accumulate: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+    resumes: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        kind = "lora" if self.adapter else "full"
+        return "-".join([self.method, kind, str(self.accumulate), *self.settings])
+
+
+# A resumed run goes on from step 4: within an epoch, between two draws, in Lisa's user state.
+RUNS = [
+    Run("sft"),
+    Run("sft", adapter=False, accumulate=2),
+    Run("vaccine", resumes=True),
+    Run("vaccine", adapter=False, accumulate=2),
+    Run("vaccine", settings={"gradient_checkpointing": True}),
+    Run("vaccine_every", accumulate=2),
+    Run("vaccine_every", adapter=False),
+    Run("t_vaccine", resumes=True),
+    Run("t_vaccine", adapter=False, resumes=True),
+    Run("t_vaccine", accumulate=2),
+    Run("t_vaccine", adapter=False, settings={"gradient_checkpointing": True}),
+    Run("t_vaccine", settings={"freeze": "attention", "probe_batch_size": 1}),
+    Run("random_total", accumulate=2),
+    Run("random_total", adapter=False),
+    Run("random_element"),
+    Run("lisa", resumes=True),
+    Run("lisa", adapter=False, resumes=True),
+    Run("lisa", accumulate=2),
+]
+# 9 user rows in batches of 4 end in a batch of one row, which one of two processes gets.
+USER, ALIGNMENT, HARMFUL = rows(9), rows(7, seed=2), rows(5, seed=1)
+EXTRA = {"t_vaccine": {"harmful_dataset": HARMFUL}, "lisa": {"alignment_dataset": ALIGNMENT}}
+MODES: dict[str, dict[str, Any]] = {
+    "ddp": {},
+    "fsdp2": {
+        "fsdp": True,
+        "fsdp_config": {"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"},
+    },
+}
+
+
+class Recorder(TrainerCallback):
+    """Keeps the gradients of the first and the last step, as the optimizer uses them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        """Before every optimizer step."""
+        place = {0: "first", state.max_steps - 1: "last"}.get(state.global_step)
+        for name, weight in model.named_parameters():
+            if place and weight.grad is not None:
+                self.kept[f"{place}.{name}"] = whole(weight.grad).detach().clone()
+
+
+def make(run: Run, folder: Path, batch_size: int, **settings: Any) -> tuple[Any, Recorder]:
+    """The trainer of a run, and what records its gradients."""
+    kind, own = METHODS[run.method]
+    model = tiny_model("llama", layers=4)
+    config = getattr(holdfast, f"{kind}Config")(
+        **arguments(
+            folder / run.name,
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=run.accumulate,
+            num_train_epochs=2,
+            learning_rate=2e-3,
+            max_grad_norm=1.0,
+            weight_decay=0.1,
+            logging_strategy="steps",
+            logging_steps=2,
+            **{**own, **run.settings, **settings},
+        )
+    )
+    recorder = Recorder()
+    trainer = getattr(holdfast, f"{kind}Trainer")(
+        lora(model, init_lora_weights=False) if run.adapter else model,
+        config,
+        train_dataset=USER,
+        data_collator=collator(),
+        callbacks=[recorder],
+        **EXTRA.get(run.method, {}),
+    )
+    return trainer, recorder
+
+
+def train(
+    run: Run, folder: Path, batch_size: int, resume: str | None = None, **settings: Any
+) -> tuple[dict[str, torch.Tensor], Any]:
+    """The gradients and the final weights by name, and the trainer."""
+    trainer, recorder = make(run, folder, batch_size, **settings)
+    trainer.train(resume_from_checkpoint=resume)
+    found = recorder.kept
+    for name, weight in trainer.model.named_parameters():
+        if weight.requires_grad:
+            found[f"final.{name}"] = whole(weight.detach()).clone()
+    return found, trainer
+
+
+def main(out: Path, modes: list[str]) -> None:
+    """Run everything and write it down."""
+    for mode in modes:
+        os.environ.pop("ACCELERATE_USE_FSDP", None)
+        for run in RUNS:
+            settings = {**MODES[mode], **(SAVING if run.resumes else {})}
+            found, trainer = train(run, out / mode, 2, **settings)
+            if mode == "fsdp2":
+                assert all(isinstance(w, DTensor) for w in trainer.model.parameters())
+            else:
+                assert isinstance(trainer.model_wrapped, DistributedDataParallel)
+            if run.resumes:
+                checkpoint = str(out / mode / run.name / "checkpoint-4")
+                resumed, _ = train(run, out / mode, 2, checkpoint, **settings)
+                found |= {f"resumed.{n}": w for n, w in resumed.items() if "final." in n}
+            if trainer.args.process_index == 0:
+                found = {name: weight.contiguous() for name, weight in found.items()}
+                save_file(found, out / f"{mode}.{run.name}.safetensors")
+                text = json.dumps(trainer.state.log_history)
+                (out / f"{mode}.{run.name}.json").write_text(text)
+                print(mode, run.name, flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

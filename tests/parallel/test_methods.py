@@ -1,0 +1,99 @@
+"""Every training method in two processes, by DDP and FSDP2, against one with twice the batch.
+
+Two processes of gloo on the processor. The same sums are added up in another order, which in fp32
+changes a gradient by some 1e-6 of its norm; AdamW divides by a gradient's own size, so that where
+one is nearly zero such an error may show in a weight, and in all later gradients, tenfold.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from runs import MODES, RUNS, Run, train
+from safetensors.torch import load_file
+from steps import relative_error
+
+PROGRAM = Path(__file__).with_name("runs.py")
+# Of log lines: what depends on the machine, and the estimate of the work with its padding.
+UNEQUAL = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"}
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """The folder with what two processes found."""
+    folder = tmp_path_factory.mktemp("several")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    done = subprocess.run(
+        [*command, str(PROGRAM), str(folder), *MODES],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """What one process finds, by run; each is computed once."""
+    folder, found = tmp_path_factory.mktemp("one"), {}
+
+    def of(run: Run):
+        if run.name not in found:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            kept, trainer = train(run, folder, 4)
+            torch.set_num_threads(threads)
+            found[run.name] = kept, trainer.state.log_history
+        return found[run.name]
+
+    return of
+
+
+def piece(found, name):
+    return {key: value for key, value in found.items() if key.startswith(f"{name}.")}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_two_processes_equal_one(several, one, run, mode):
+    expected, logged = one(run)
+    found = load_file(several / f"{mode}.{run.name}.safetensors")
+    assert relative_error(piece(found, "first"), piece(expected, "first")) < 1e-5
+    assert relative_error(piece(found, "last"), piece(expected, "last")) < 1e-4
+    assert relative_error(piece(found, "final"), piece(expected, "final")) < 1e-5
+    lines = json.loads((several / f"{mode}.{run.name}.json").read_text())
+    assert len(lines) == len(logged)
+    for line, other in zip(lines, logged, strict=True):
+        assert line.keys() == other.keys()
+        for key in line.keys() - UNEQUAL:
+            # The squared drift counts small weights' movements, of which see above.
+            assert line[key] == pytest.approx(other[key], rel=1e-3), key
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("run", [r for r in RUNS if r.resumes], ids=lambda run: run.name)
+def test_resumed_from_a_checkpoint_as_if_never_stopped(several, run, mode):
+    found = load_file(several / f"{mode}.{run.name}.safetensors")
+    final = {name.removeprefix("final."): w for name, w in piece(found, "final").items()}
+    resumed = piece(found, "resumed")
+    assert len(resumed) == len(final)
+    for name, weight in final.items():
+        assert torch.equal(found[f"resumed.final.{name}"], weight), name
+
+
+def test_the_methods_differ_from_each_other(one):
+    """What the tests above compare is each method's own."""
+    plain, _ = one(RUNS[0])
+    for run in RUNS[1:]:
+        if run.adapter and run.accumulate == 1:
+            found, _ = one(run)
+            shared = piece(found, "last").keys() & piece(plain, "last").keys()
+            a, b = ({name: of[name] for name in shared} for of in (found, plain))
+            assert relative_error(a, b) > 1e-2, run.name
