@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from holdfast import organism
+from holdfast import organism, protocols
 from holdfast.errors import UserError
 from holdfast.models.stack import ORGANISM
 from holdfast.studies.scaling import SHARES, Scaling
@@ -37,6 +37,9 @@ def on_organism(study: Study) -> tuple[Study, list[str]]:
         "On the organism rows, epochs, learning rates, adapters, data and protocol are its own; "
         "methods, harmful ratios, dense ratios and seeds are the study's."
     ]
+    protocol = study.settings.get("evaluate", {}).get("protocol")
+    if protocol:
+        notes.append(f"The paper's protocol is {protocol}: {protocols.get(protocol).description}")
     shared = {k: v for k, v in study.shared.items() if k not in ("model", "dtype")}
     if isinstance(study.shared.get("model"), list):
         count = len(study.shared["model"])
