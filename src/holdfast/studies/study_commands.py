@@ -3,22 +3,20 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 
-from holdfast import protocols
 from holdfast.errors import Stopped, UserError
 from holdfast.models.stack import ORGANISM
 from holdfast.protocols import papers
-from holdfast.report.published_table import published_markdown, published_table
 from holdfast.settings import merge, parse_overrides
+from holdfast.studies.asked import Asked, introduce, show_published, told_apart
 from holdfast.studies.commands import COMMAND_LINE, run_pipelines
-from holdfast.studies.folders import disk_errors, write_text
-from holdfast.studies.grid import expand, points
+from holdfast.studies.grid import expand
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.plan import Pipeline
 from holdfast.studies.planning import print_plan
@@ -27,14 +25,6 @@ from holdfast.studies.slurm import SlurmSettings, slurm_settings
 from holdfast.studies.study import Study, read_study, with_words
 
 _LARGE = 1000  # pipelines
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A study that was asked for, and what a reader of its results must know."""
-
-    study: Study
-    notes: list[str]
 
 
 def run_files(
@@ -74,12 +64,13 @@ def run_files(
         said["seeds"] = seeds
     if model is not None:
         said["model"] = model
-    asked = [_asked(name, said) for name in names]
-    pipelines = _named([expand(one.study, by_name=plan) for one in asked], names)
+    asked = told_apart([_asked(name, said) for name in names])
+    made = [pipeline for one in asked for pipeline in expand(one.study, by_name=plan)]
+    pipelines = [_told_apart(pipeline, made) for pipeline in made]
     title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
     root = output or Path("results") / title.replace("/", "-")
     for one in asked:
-        _introduce(one, console)
+        introduce(one, console)
     if plan:
         print_plan(pipelines, root, console)
         return
@@ -94,9 +85,7 @@ def run_files(
     }
     launch = replace(launch or Launch(), slurm=_slurm(asked))
     results = run_pipelines(pipelines, root, launch, console, Path(title).name, about)
-    for one in asked:
-        if one.study.published:
-            _show_published(one, results, root, console)
+    show_published(asked, results, root, console)
 
 
 def _ask(count: int) -> None:
@@ -109,7 +98,7 @@ def _ask(count: int) -> None:
         raise Stopped
 
 
-def _slurm(asked: Sequence[_Asked]) -> SlurmSettings:
+def _slurm(asked: Sequence[Asked]) -> SlurmSettings:
     """What jobs ask of the cluster; where several files say it, the last one's word counts."""
     settings: dict[str, Any] = {}
     for one in asked:
@@ -124,27 +113,13 @@ def _command(words: Sequence[str], seeds: int | None, model: str | None) -> str:
     return shlex.join(["holdfast", "run", *words, *options])
 
 
-def _asked(name: str, said: dict[str, Any]) -> _Asked:
+def _asked(name: str, said: dict[str, Any]) -> Asked:
     path = papers.find(name) if name.startswith(papers.PREFIX) else Path(name)
     study, notes = read_study(path, name), []
     if said.get("model") == ORGANISM and study.shared.get("model", ORGANISM) != ORGANISM:
         study, notes = on_organism(study)
         said = {key: value for key, value in said.items() if key != "model"}
-    return _Asked(with_words(study, said, COMMAND_LINE), notes)
-
-
-def _named(made: list[list[Pipeline]], names: Sequence[str]) -> list[Pipeline]:
-    """All pipelines, told apart by the file where two files have the same place in a grid."""
-    places = [{str(sorted(p.coords.items())) for p in pipelines} for pipelines in made]
-    clash = any(a & b for i, a in enumerate(places) for b in places[:i])
-    found = []
-    for name, pipelines in zip(names, made, strict=True):
-        for pipeline in pipelines:
-            coords = dict(pipeline.coords)
-            if clash:
-                coords["variant"] = f"{Path(name).stem}: {coords['variant']}"
-            found.append(replace(pipeline, coords=coords))
-    return [_told_apart(pipeline, found) for pipeline in found]
+    return Asked(name, with_words(study, said, COMMAND_LINE), notes)
 
 
 def _told_apart(pipeline: Pipeline, others: Sequence[Pipeline]) -> Pipeline:
@@ -156,39 +131,3 @@ def _told_apart(pipeline: Pipeline, others: Sequence[Pipeline]) -> Pipeline:
         if any(p.coords["variant"] != own for p in alike)
         else pipeline
     )
-
-
-def _introduce(asked: _Asked, console: Console) -> None:
-    study = asked.study
-    if study.about:
-        where = ", ".join(study.about[key] for key in ("paper", "source") if key in study.about)
-        console.print(f"{study.title} ({where})", markup=False, highlight=False, style="bold")
-    for line in [study.about.get("note"), *asked.notes]:
-        if line:
-            console.print(line, markup=False, highlight=False)
-
-
-def _show_published(asked: _Asked, results: dict[str, Any], root: Path, console: Console) -> None:
-    places = [point.coords for point in points(asked.study)]
-    differences = [*asked.notes, *_differences(asked.study, results)]
-    reduced = "changed" in results["protocol"]["version"]
-    given = (results, asked.study.published, places, differences, reduced)
-    console.print(published_table(*given))
-    with disk_errors(root / "published.md"):
-        write_text(root / "published.md", published_markdown(*given))
-
-
-def _differences(study: Study, results: dict[str, Any]) -> list[str]:
-    """How this run's measuring differs from the paper's."""
-    used = results["protocol"]
-    wanted = study.settings.get("evaluate", {}).get("protocol")
-    found = [f"Measured by {used['name']} (version {used['version']}): {used['description']}"]
-    if wanted and wanted != used["name"]:
-        theirs = protocols.get(wanted)
-        found.append(f"The paper's protocol is {wanted}: {theirs.description}")
-    if "note" in study.about:
-        found.append(study.about["note"])
-    seeds = {record["seed"] for record in results["records"]}
-    if len(seeds) == 1:
-        found.append("One seed, as in the paper: the difference may be the seed's.")
-    return found
