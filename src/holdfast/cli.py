@@ -168,6 +168,34 @@ Run = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")
 
 
 @app.command()
+def report(
+    root: Run,
+    kind: Annotated[
+        str, typer.Option("--format", help="terminal, markdown, latex, csv, parquet or html.")
+    ] = "terminal",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file; without it the report is shown (html, parquet: DIR/report.…)."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The variant to compare with; plain SFT if not given.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Only this metric; any number of them.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="A folder for pictures of all rows and every swept axis.")
+    ] = None,
+) -> None:
+    """Report a run, finished or not: table, worst case, budgets, differences to a baseline."""
+    from holdfast.studies.report_command import show_report
+
+    show_report(root, kind, output, baseline, metric, figures, console)
+
+
+@app.command()
 def status(root: Run) -> None:
     """Show which stages of a run are done, under way, failed and waiting."""
     from holdfast.studies.run_commands import show_status

@@ -1,7 +1,7 @@
 """The comparison as a picture: harmful score against fine-tune accuracy."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,8 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from holdfast.errors import UserError
 from holdfast.report.escape import visible
 from holdfast.report.labels import Box, anchor, place
-from holdfast.report.results import Pipeline, pipelines
-from holdfast.report.table import footnotes, header
+from holdfast.report.rows import Comparison, Row
+from holdfast.report.run import Run
+from holdfast.report.sheet import settings_words
+from holdfast.report.table import header
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,23 +32,23 @@ _STYLES = {
     "defenses in several stages": ("#CC79A7", "D", 8),
     "control": ("#808080", "v", 8.5),
 }
-_INK = "#333333"
+INK = "#333333"
 
 
-def comparison_figure(results: Mapping[str, Any], path: Path) -> None:
-    """Draw every pipeline as a point with its 95 % intervals both ways, and write a PNG.
+def comparison_figure(run: Run, comparison: Comparison, path: Path) -> None:
+    """Draw every row as a point with its 95 % intervals both ways, and write a PNG.
 
     The picture is written beside `path` and renamed into it, so it is whole or not there.
 
     Args:
-        results: what results.json holds.
+        run: the run, for its protocol.
+        comparison: its numbers.
         path: the PNG file.
 
     Raises:
-        UserError: as `holdfast.report.results.read_results`; no pipeline has both metrics; the file
-            cannot be written.
+        UserError: no row has both metrics; the file cannot be written.
     """
-    rows = [r for r in pipelines(results) if {"harmful_score", "finetune_accuracy"} <= {*r.metrics}]
+    rows = [r for r in comparison.rows if {"harmful_score", "finetune_accuracy"} <= {*r.cells}]
     if not rows:
         raise UserError("no record has both 'harmful_score' and 'finetune_accuracy' to draw")
     figure = Figure(figsize=(9, 6), dpi=DPI, facecolor="white", layout="constrained")
@@ -60,21 +62,29 @@ def comparison_figure(results: Mapping[str, Any], path: Path) -> None:
         loc="left",
         fontsize=13,
         fontweight="bold",
-        color=_INK,
+        color=INK,
         pad=24,
     )
-    axes.text(
-        0, 1.015, _plain(header(results)), transform=axes.transAxes, fontsize=9, color="#666666"
-    )
-    notes = footnotes(results, rows)
-    if any(note.startswith("Budgets") for note in notes):
-        notes = [notes[0], "Budgets differ: see the table."]
+    told = plain(header(run.protocol))
+    axes.text(0, 1.015, told, transform=axes.transAxes, fontsize=9, color="#666666")
+    notes = comparison.notes[:1]
+    if comparison.budget_notes:
+        notes.append("Budgets differ: see the table.")
     notes = "  ".join(notes)
-    figure.supxlabel(_plain(notes), fontsize=8.5, color="#666666", x=0.01, ha="left")
+    figure.supxlabel(plain(notes), fontsize=8.5, color="#666666", x=0.01, ha="left")
     _legend(axes, rows)
     canvas.draw()
     figure.set_layout_engine("none")
     _labels(axes, rows, canvas)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     beside = path.with_name(path.name + ".new")
     try:
         figure.savefig(beside, format="png", dpi=DPI)
@@ -85,11 +95,11 @@ def comparison_figure(results: Mapping[str, Any], path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def stage(row: Pipeline) -> str:
+def stage(row: Row) -> str:
     """Where a pipeline defends: the key of its colour and shape."""
     methods = [m for m in (row.align, row.finetune, row.repair) if m not in ("sft", None)]
     if not methods:
-        return "no attack (p = 0)" if row.harmful_ratio == 0 else "no defense"
+        return "no attack (p = 0)" if row.axes.get("harmful_ratio") == 0 else "no defense"
     if all(method in _CONTROLS for method in methods):
         return "control"
     if len(methods) > 1:
@@ -99,18 +109,18 @@ def stage(row: Pipeline) -> str:
     return "defense in fine-tuning" if row.finetune != "sft" else "defense by repair"
 
 
-def _frame(axes: "Axes", rows: list[Pipeline]) -> None:
-    lowest = min(row.metrics["finetune_accuracy"].low for row in rows)
-    highest = max(row.metrics["finetune_accuracy"].high for row in rows)
+def _frame(axes: "Axes", rows: Sequence[Row]) -> None:
+    lowest = min(row.cells["finetune_accuracy"].mean.low for row in rows)
+    highest = max(row.cells["finetune_accuracy"].mean.high for row in rows)
     room = 0.35 * max(highest - lowest, 8)
     axes.set_xlim(-4, 104)
     axes.set_ylim(max(-4, lowest - room), min(104, highest + room))
-    axes.set_xlabel("harmful score: answered restricted requests (%)", fontsize=11, color=_INK)
-    axes.set_ylabel("fine-tune accuracy on the user's task (%)", fontsize=11, color=_INK)
+    axes.set_xlabel("harmful score: answered restricted requests (%)", fontsize=11, color=INK)
+    axes.set_ylabel("fine-tune accuracy on the user's task (%)", fontsize=11, color=INK)
     axes.grid(color="#E8E8E8", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    axes.tick_params(colors=_INK, length=0)
+    axes.tick_params(colors=INK, length=0)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
     good = {
@@ -124,8 +134,8 @@ def _frame(axes: "Axes", rows: list[Pipeline]) -> None:
     axes.text(0.99, 0.985, "more accurate ↑", ha="right", va="top", **good)
 
 
-def _point(axes: "Axes", row: Pipeline) -> None:
-    x, y = row.metrics["harmful_score"], row.metrics["finetune_accuracy"]
+def _point(axes: "Axes", row: Row) -> None:
+    x, y = row.cells["harmful_score"].mean, row.cells["finetune_accuracy"].mean
     color, marker, size = _STYLES[stage(row)]
     axes.errorbar(
         x.value,
@@ -140,20 +150,20 @@ def _point(axes: "Axes", row: Pipeline) -> None:
         zorder=2,
     )
     # The baseline without an attack is hollow: it is the goal, not a defense.
-    fill = "white" if row.harmful_ratio == 0 else color
+    fill = "white" if row.axes.get("harmful_ratio") == 0 else color
     axes.plot(
         x.value,
         y.value,
         marker=marker,
         markersize=size,
         markerfacecolor=fill,
-        markeredgecolor=color if row.harmful_ratio == 0 else "white",
+        markeredgecolor=color if row.axes.get("harmful_ratio") == 0 else "white",
         markeredgewidth=1.2,
         zorder=3,
     )
 
 
-def _legend(axes: "Axes", rows: list[Pipeline]) -> None:
+def _legend(axes: "Axes", rows: Sequence[Row]) -> None:
     used = {stage(row) for row in rows}
     for name, (color, marker, size) in _STYLES.items():
         if name in used:
@@ -170,7 +180,7 @@ def _legend(axes: "Axes", rows: list[Pipeline]) -> None:
     axes.legend(
         loc="lower right",
         fontsize=9,
-        labelcolor=_INK,
+        labelcolor=INK,
         frameon=True,
         facecolor="white",
         edgecolor="#DDDDDD",
@@ -178,14 +188,14 @@ def _legend(axes: "Axes", rows: list[Pipeline]) -> None:
     )
 
 
-def _labels(axes: "Axes", rows: list[Pipeline], canvas: FigureCanvasAgg) -> None:
+def _labels(axes: "Axes", rows: Sequence[Row], canvas: FigureCanvasAgg) -> None:
     """Name every point, each label beside it or joined to it by a thin line."""
     scale = DPI / 100
     to_pixels, inverse = axes.transData.transform, axes.transData.inverted().transform
     points: list[tuple[float, float]] = []
     obstacles: list[Box] = []
     for row in rows:
-        x, y = row.metrics["harmful_score"], row.metrics["finetune_accuracy"]
+        x, y = row.cells["harmful_score"].mean, row.cells["finetune_accuracy"].mean
         px, py = to_pixels((x.value, y.value))
         points.append((px, py))
         obstacles.append(Box(px, py, px, py).grown(8 * scale))
@@ -197,7 +207,7 @@ def _labels(axes: "Axes", rows: list[Pipeline], canvas: FigureCanvasAgg) -> None
         if fixed is not None:
             obstacles.append(Box(*fixed.get_window_extent(renderer).extents).grown(3 * scale))
     style: dict[str, Any] = {"fontsize": 10.5, "ha": "center", "va": "center", "zorder": 5}
-    texts = [axes.text(0, 0, _plain(_label(row, rows)), color=_ink(row), **style) for row in rows]
+    texts = [axes.text(0, 0, plain(_label(row, rows)), color=_ink(row), **style) for row in rows]
     extents = [text.get_window_extent(renderer) for text in texts]
     frame = Box(*axes.get_window_extent(renderer).extents)
     boxes = place(points, [(e.width, e.height) for e in extents], obstacles, frame, scale)
@@ -215,19 +225,27 @@ def _labels(axes: "Axes", rows: list[Pipeline], canvas: FigureCanvasAgg) -> None
         )
 
 
-def _label(row: Pipeline, rows: list[Pipeline]) -> str:
-    """The pipeline's label, with p where the picture holds several attacks."""
-    several = len({each.harmful_ratio for each in rows} - {0.0}) > 1
-    return f"{row.label}, p = {row.harmful_ratio:g}" if several and row.harmful_ratio else row.label
+def _label(row: Row, rows: Sequence[Row]) -> str:
+    """The variant, with what tells it from the other points: p where it is 0 or one of several."""
+    attacks = {each.axes.get("harmful_ratio") for each in rows} - {0, None}
+    told = {}
+    for axis, value in row.axes.items():
+        if axis == "harmful_ratio":
+            shown = value == 0 or len(attacks) > 1
+        else:
+            shown = len({repr(each.axes.get(axis)) for each in rows}) > 1
+        if shown:
+            told[axis] = value
+    return f"{row.variant}, {settings_words(told)}" if told else row.variant
 
 
-def _ink(row: Pipeline) -> str:
+def _ink(row: Row) -> str:
     """The colour of a label: the point's, the light ones darkened so that they read on white."""
     color: str = _STYLES[stage(row)][0]
     darker: dict[str, str] = {"#CC79A7": "#A04A7B", "#808080": "#5A5A5A", "#009E73": "#007A55"}
     return darker.get(color, color)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that matplotlib takes literally: a $ would begin a formula."""
     return visible(text).replace("$", r"\$")

@@ -57,7 +57,7 @@ def models_table(names: Sequence[str], contents: Sequence[Content]) -> Group:
     for name, content in zip(names, contents, strict=True):
         cells = [_cell(contents[0], content, metric) for metric in metrics]
         table.add_row(terminal_text(name), *cells)
-    title = terminal_text(header({"protocol": contents[0]["protocol"]}), style="bold")
+    title = terminal_text(header(contents[0]["protocol"]), style="bold")
     notes = [
         "In brackets 95 % intervals over the prompts; Δ is the difference to "
         f"{names[0]}, prompt by prompt, with its own.",

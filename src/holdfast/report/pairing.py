@@ -118,6 +118,8 @@ def ranked(
             values = {i: rows[i].cells[name].mean.value for i in there}
             top = min(values.values()) if better == "lower" else max(values.values())
             best = [i for i in there if values[i] == top]
+            if len(best) == len(there):
+                continue  # a mark on every row says nothing
             others = [i for i in there if i not in best]
             found = [_difference(members[i], members[best[0]], name, same[name]) for i in others]
             corrected = holm([d.p if d is not None else 1.0 for d in found])

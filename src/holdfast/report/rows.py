@@ -18,7 +18,7 @@ class Cell:
         difference: This row minus its baseline, paired over seeds and prompts; None for the
             baseline itself and where it has no counterpart. `Difference.p` is its p-value,
             `Difference.p_holm` the one corrected for all rows of the table.
-        best: No row of the same place of the axes is better.
+        best: No row of the same place of the axes is better, and one is worse.
         close: Not distinguishable from the best row by its own paired difference to it, corrected
             for the rows of the place (Holm, 5 %); always False for the best row itself.
     """

@@ -1,82 +1,98 @@
-"""The comparison as a table, for the terminal and in Markdown."""
+"""Sheets for the terminal and in Markdown, and the table that closes a run."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from holdfast.report.escape import markdown_text, terminal_text
-from holdfast.report.results import Pipeline, display_name, pipelines
-from holdfast.report.statistics import Estimate
-
-_METHODS = ("align", "fine-tune", "repair", "p")
-_METRICS = {
-    "harmful_score": "HS ↓",
-    "finetune_accuracy": "FA ↑",
-    "refusal_rate": "refusal",
-    "over_refusal_rate": "over-refusal",
-    "coherence": "coherence",
-}
+from holdfast.report.rows import Comparison
+from holdfast.report.run import Run
+from holdfast.report.sheet import Entry, Sheet, results_sheet
 
 
-def comparison_table(results: Mapping[str, Any]) -> Table:
-    """One line per pipeline, seeds brought together: mean and, below it, the 95 % interval.
+class TerminalSheet:
+    """A sheet for rich: values with what is beside them below; what has no room is left out."""
 
-    Args:
-        results: what results.json holds.
+    def __init__(self, sheet: Sheet):
+        self.sheet = sheet
 
-    Raises:
-        UserError: as `holdfast.report.results.read_results`.
-    """
-    rows = pipelines(results)
-    table = Table(
-        title=terminal_text(header(results)),
-        caption=Text("\n").join(map(terminal_text, footnotes(results, rows))),
-        caption_justify="left",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=0,
-    )
-    axes = _axes(rows)
-    for name in _METHODS:
-        table.add_column(name, justify="right" if name == "p" else "left", min_width=len(name))
-    for name in axes:
-        table.add_column(Text(".\n").join(map(terminal_text, name.split("."))), justify="right")
-    for name in (*_METRICS.values(), "seconds"):
-        table.add_column(_header(name), justify="right", no_wrap=True)
-    for row in rows:
-        names = map(terminal_text, [*_names(row), *_places(row, axes)])
-        values = (_two_lines(row.metrics.get(name)) for name in _METRICS)
-        table.add_row(*names, *values, _seconds(row))
-    return table
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The widest table that fits, with title and notes."""
+        spare = max(column.spare for column in self.sheet.columns)
+        table = self._table(spare)
+        free = options.update(max_width=10_000)  # or the measure would be cut to the width
+        while spare and Measurement.get(console, free, table).minimum > options.max_width:
+            spare -= 1
+            table = self._table(spare)
+        notes = [terminal_text(note, style="dim") for note in self.sheet.notes]
+        yield Group(terminal_text(self.sheet.title, style="bold"), table, *notes)
+
+    def _table(self, spare: int) -> Table:
+        """The table without the columns that are spared first."""
+        columns = self.sheet.columns
+        kept = [i for i, column in enumerate(columns) if column.spare <= spare]
+        table = Table(box=SIMPLE_HEAD, padding=0)
+        for i in kept:
+            column, values = columns[i], [row[i] for row in self.sheet.rows]
+            title = column.title.replace("over-", "over-\n")
+            # Values are not broken; names and titles are, between words.
+            width = max((len(line) for e in values for line in (e.text, e.below)), default=1)
+            words = max((len(w) for e in values for w in e.text.split()), default=1)
+            named = max(len(word) for word in title.split())
+            table.add_column(
+                Text("\n").join(map(terminal_text, title.split("\n"))),
+                justify="right" if column.right else "left",
+                min_width=max(named, width if column.right else min(words, 24)),
+                overflow="fold",
+            )
+        for row in self.sheet.rows:
+            table.add_row(*(_two_lines(row[i]) for i in kept))
+        return table
 
 
-def markdown_table(results: Mapping[str, Any]) -> str:
-    """The same table in Markdown, with its header line and footnotes.
+def _two_lines(entry: Entry) -> Text:
+    text = terminal_text(entry.text, style="bold" if entry.look == "best" else "")
+    if entry.look == "close":
+        text = Text("≈", style="dim") + text
+    return text.append(f"\n{entry.below}", style="not bold dim") if entry.below else text
 
-    Raises:
-        UserError: as `comparison_table`.
-    """
-    rows = pipelines(results)
-    axes = _axes(rows)
-    titles = [*_METHODS, *map(markdown_text, axes), *_METRICS.values(), "seconds"]
-    lines = [markdown_text(header(results)), ""]
-    lines.append("| " + " | ".join(titles) + " |")
-    lines.append("|" + "---|" * 3 + "---:|" * (len(titles) - 3))
-    for row in rows:
-        names = [markdown_text(name) for name in [*_names(row), *_places(row, axes)]]
-        values = [_interval(row.metrics.get(name)) for name in _METRICS]
-        lines.append("| " + " | ".join([*names, *values, _seconds(row)]) + " |")
-    lines += ["", *(f"{markdown_text(note)}  " for note in footnotes(results, rows))]
+
+def comparison_table(run: Run, comparison: Comparison) -> TerminalSheet:
+    """The results for the terminal, as a run shows them at its end."""
+    return TerminalSheet(results_sheet(comparison, header(run.protocol)))
+
+
+def markdown_table(run: Run, comparison: Comparison) -> str:
+    """The same table in Markdown, with the protocol above it and its notes below."""
+    return markdown_sheet(results_sheet(comparison, header(run.protocol)))
+
+
+def markdown_sheet(sheet: Sheet) -> str:
+    """A sheet in Markdown: its title, the table, its notes."""
+    columns = sheet.columns
+    lines = [markdown_text(sheet.title), ""]
+    lines.append("| " + " | ".join(markdown_text(column.title) for column in columns) + " |")
+    lines.append("|" + "".join("---:|" if column.right else "---|" for column in columns))
+    lines += ["| " + " | ".join(map(_in_one_line, row)) + " |" for row in sheet.rows]
+    lines += ["", *(f"{markdown_text(note)}  " for note in sheet.notes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def header(results: Mapping[str, Any]) -> str:
+def _in_one_line(entry: Entry) -> str:
+    text, more = markdown_text(entry.text), f" {entry.more}" if entry.more else ""
+    if entry.look == "best":
+        text = f"**{text}**"
+    # The brackets of an interval are no link, and stay as they are; p < 0.001 is no tag.
+    return ("≈ " if entry.look == "close" else "") + text + more.replace("<", "&lt;")
+
+
+def header(protocol: Mapping[str, Any]) -> str:
     """The protocol in a line: name, version, how many prompts, judge."""
-    protocol = results["protocol"]
     counts = {"n_harmful": "harmful", "n_benign": "benign", "n_task": "task"}
     parts = [f"protocol {protocol['name']} (version {protocol['version']})"]
     known = [f"{protocol[key]} {name}" for key, name in counts.items() if key in protocol]
@@ -85,80 +101,3 @@ def header(results: Mapping[str, Any]) -> str:
     if "judge" in protocol:
         parts.append(f"judge: {protocol['judge']}")
     return " · ".join(parts)
-
-
-def footnotes(results: Mapping[str, Any], rows: list[Pipeline]) -> list[str]:
-    """What the intervals cover, and where budgets differ."""
-    seeds = sorted({row.seeds for row in rows})
-    if seeds == [1]:
-        notes = ["One seed: the 95 % intervals cover the choice of prompts only, not the training."]
-    else:
-        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        notes = [f"Mean of {count} seeds; the 95 % intervals cover seeds and prompts."]
-        if seeds[0] == 1:
-            notes.append("Where there is one seed they cover the prompts only.")
-    notes += _budget_notes(results)
-    return notes
-
-
-def _budget_notes(results: Mapping[str, Any]) -> list[str]:
-    """One line on every entry of the records' "budget" that is not the same in all of them."""
-    budgets = [record["budget"] for record in results["records"] if record.get("budget")]
-    names = sorted({name for budget in budgets for name in budget})
-    notes = []
-    for name in names:
-        values = sorted({budget[name] for budget in budgets if name in budget})
-        if len(values) > 1:
-            notes.append(f"Budgets differ: {name} from {values[0]:,} to {values[-1]:,}.")
-    return notes
-
-
-def _names(row: Pipeline) -> list[str]:
-    names = ["–" if m is None else display_name(m) for m in (row.align, row.finetune, row.repair)]
-    if row.variant:
-        # Beside the last method of the pipeline, which is what a variant varies.
-        methods = (row.align, row.finetune, row.repair)
-        last = max((i for i, m in enumerate(methods) if m is not None), default=0)
-        names[last] += f" ({row.variant})"
-    return [*names, "–" if row.harmful_ratio is None else f"{row.harmful_ratio:g}"]
-
-
-def _axes(rows: list[Pipeline]) -> list[str]:
-    """The axes of the study, in the order of the rows."""
-    return list(dict.fromkeys(axis for row in rows for axis, _ in row.axes))
-
-
-def _places(row: Pipeline, axes: list[str]) -> list[str]:
-    values = dict(row.axes)
-    return [_short(values[axis]) if axis in values else "–" for axis in axes]
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _interval(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "–"
-    if estimate.low == estimate.high:  # a bare number in results.json
-        return f"{estimate.value:.1f}"
-    return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
-
-
-def _two_lines(estimate: Estimate | None) -> Text:
-    """The value, and below it the interval in whole percents, rounded outwards."""
-    if estimate is None:
-        return Text("–")
-    text = Text(f"{estimate.value:.1f}")
-    if estimate.low < estimate.high:
-        text.append(f"\n{math.floor(estimate.low)}–{math.ceil(estimate.high)}", style="dim")
-    return text
-
-
-def _seconds(row: Pipeline) -> str:
-    return "–" if row.seconds is None else f"{row.seconds:.1f}"
-
-
-def _header(name: str) -> str:
-    """A column's title; the long one in two lines, so that a line of 80 characters is enough."""
-    return name.replace("over-", "over-\n")

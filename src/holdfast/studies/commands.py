@@ -9,6 +9,7 @@ from rich.console import Console
 from holdfast.errors import FailedStagesError, Stopped, UserError
 from holdfast.models.stack import ABOUT
 from holdfast.models.stack import resolve as resolve_model
+from holdfast.report.comparison import compare, read_run
 from holdfast.report.table import comparison_table, markdown_table
 from holdfast.settings import check, load_yaml, merge, parse_overrides
 from holdfast.studies.demo import demo_pipelines
@@ -157,14 +158,14 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     """Run the demo: the phenomenon and the defenses, a table, a picture and results.json."""
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
-    results = run_pipelines(
-        list(demo_pipelines(seeds)), output, Launch(workers=workers), console, "demo"
-    )
+    run_pipelines(list(demo_pipelines(seeds)), output, Launch(workers=workers), console, "demo")
     from holdfast.report.figure import comparison_figure
 
+    run = read_run(output)
+    comparison = compare(run)
     with disk_errors(output / "comparison.png"):
-        comparison_figure(results, output / "comparison.png")
-        write_text(output / "table.md", markdown_table(results))
+        comparison_figure(run, comparison, output / "comparison.png")
+        write_text(output / "table.md", markdown_table(run, comparison))
     console.print(f"picture: {output / 'comparison.png'}", highlight=False, markup=False)
 
 
@@ -208,7 +209,8 @@ def run_pipelines(
     results = collect(finished, root)
     with disk_errors(root / "results.json"):
         write_json(root / "results.json", results)
-    console.print(comparison_table(results))
+    run = read_run(root)
+    console.print(comparison_table(run, compare(run)))
     console.print(f"numbers: {root / 'results.json'}", highlight=False, markup=False)
     _tell_overlaps(outcome.folders.values(), console)
     if outcome.failures:
