@@ -24,7 +24,8 @@ from holdfast.studies.running import Launch
 from holdfast.studies.slurm import SlurmSettings, slurm_settings
 from holdfast.studies.study import Study, read_study, with_words
 
-_LARGE = 1000  # pipelines
+_LARGE = 1000  # pipelines that are run only after a question
+_MANY = 200  # pipelines whose rows are not made for a plan
 
 
 def run_files(
@@ -65,14 +66,18 @@ def run_files(
     if model is not None:
         said["model"] = model
     asked = told_apart([_asked(name, said) for name in names])
-    made = [pipeline for one in asked for pipeline in expand(one.study, by_name=plan)]
+    # Of real models a plan reads and downloads nothing; the organism's rows are made in a moment,
+    # but not those of thousands of settings.
+    large = sum(len(points(one.study)) for one in asked) > _MANY
+    by_name = plan and (large or not all(_is_of_organism(one.study) for one in asked))
+    made = [pipeline for one in asked for pipeline in expand(one.study, by_name=by_name)]
     pipelines = [_told_apart(pipeline, made) for pipeline in made]
     title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
     root = output or Path("results") / title.replace("/", "-")
     for one in asked:
         introduce(one, console)
     if plan:
-        print_plan(pipelines, root, console)
+        print_plan(pipelines, root, console, by_name)
         return
     if len(pipelines) > _LARGE and not yes:
         _ask(len(pipelines))
@@ -86,6 +91,12 @@ def run_files(
     launch = replace(launch or Launch(), slurm=_slurm(asked))
     results = run_pipelines(pipelines, root, launch, console, Path(title).name, about)
     show_published(asked, results, root, console)
+
+
+def _is_of_organism(study: Study) -> bool:
+    models = [study.shared.get("model", ORGANISM)]
+    models += [stages["model"] for stages in study.variants.values() if "model" in stages]
+    return all(model == ORGANISM for model in models)
 
 
 def _ask(count: int) -> None:
