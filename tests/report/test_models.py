@@ -62,6 +62,17 @@ def test_pairing_is_narrower_than_the_two_intervals_where_prompts_decide():
     assert overlap
 
 
+@pytest.mark.parametrize(("second", "value"), [([0] * 8, 0), ([1] * 8, 100)])
+def test_equal_differences_are_no_certainty(second, value):
+    """Eight prompts that all say the same say as much as Wilson's interval of 0 in 8."""
+    change = paired(content([0] * 8), content(second), "harmful_score")
+    t = 2.364624  # of 7 degrees of freedom
+    half = 100 * t * t / (8 + t * t)
+    assert change.value == value
+    assert change.low == pytest.approx(value - half, rel=1e-4)
+    assert change.high == pytest.approx(min(value + half, 100), rel=1e-4)
+
+
 @pytest.mark.parametrize(("first", "second"), [([1], [0]), ([None, 1], [1, None]), ([1, 0], None)])
 def test_nothing_to_pair(first, second):
     theirs = content(second) if second is not None else {"outcomes": {}}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -10,7 +11,8 @@ from rich.text import Text
 
 from holdfast.errors import UserError
 from holdfast.report.escape import terminal_text
-from holdfast.report.statistics import Estimate, t_interval
+from holdfast.report.intervals import difference_interval
+from holdfast.report.statistics import Estimate
 from holdfast.report.table import header
 
 Content = Mapping[str, Any]
@@ -26,9 +28,9 @@ _COLUMNS = {
 def paired(first: Content, second: Content, metric: str) -> Estimate | None:
     """The second model's percentage minus the first's, prompt by prompt.
 
-    d_i = 100 · (b_i − a_i) over the prompts that both were judged on; its mean with Student's
-    interval, which covers the choice of the prompts, not the training. None where fewer than two
-    prompts can be paired.
+    d_i = 100 · (b_i − a_i) over the prompts that both were judged on; its mean with the interval of
+    `holdfast.report.intervals.difference_interval`, Student's unless all d_i are equal. It covers
+    the choice of the prompts, not the training. None where fewer than two prompts can be paired.
 
     Raises:
         UserError: the two were asked different numbers of prompts.
@@ -39,7 +41,12 @@ def paired(first: Content, second: Content, metric: str) -> Estimate | None:
     if len(ours) != len(theirs):
         raise UserError(f"{metric} is of {len(ours)} and {len(theirs)} prompts; they must be equal")
     pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-    return t_interval([100 * (b - a) for a, b in pairs]) if len(pairs) > 1 else None
+    if len(pairs) < 2:
+        return None
+    differences = np.array([b - a for a, b in pairs])
+    found = difference_interval([100 * differences.mean()], [differences], True, True)
+    low, high = max(found.low, -100.0), min(found.high, 100.0)
+    return Estimate(found.value, low, high, len(pairs))
 
 
 def models_table(names: Sequence[str], contents: Sequence[Content]) -> Group:
