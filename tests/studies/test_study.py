@@ -224,7 +224,8 @@ REAL = {
 def test_a_study_of_real_models_keeps_on_the_organism_what_it_asks():
     small, notes = on_organism(make_study(REAL, "paper"))
     assert notes[0].startswith("On the organism rows, epochs,")
-    assert notes[1:] == [
+    assert notes[1].startswith("The paper's protocol is vaccine-2024: ")
+    assert notes[2:] == [
         "The study compares 2 models; the organism stands for all of them.",
         "The task sst2 is sentiment here.",
         "The task alpaca has no counterpart: left out.",
@@ -328,15 +329,20 @@ def test_shares_stay_what_they_are_also_those_of_a_condition():
     ]
 
 
-def test_a_share_of_less_than_one_weight_is_left_to_the_organisms_recipe():
-    # 1e-5 of a matrix of 96 · 96 weights.
-    repair = {"method": "antidote", "dense_ratio": 1e-5, "group": "matrix"}
-    (point,), notes = on_the_organism(finetune="sft", repair=repair)
-    assert point.spec["repair"] == {"method": "antidote", "group": "matrix"}
-    assert notes == [
-        "repair.dense_ratio of Antidote: nothing here stands for 1e-05; it keeps the organism's "
-        "own value."
-    ]
+def test_a_share_of_less_than_one_weight_becomes_that_of_one():
+    # A row has 96 weights, 1/96 = 0.0104…; a matrix 96², 1/9216 = 0.0001085….
+    vary = {"repair.dense_ratio": [0.01, 0.05]}
+    found, notes = on_the_organism(finetune="sft", repair="antidote", vary=vary)
+    assert [point.coords["repair.dense_ratio"] for point in found] == [0.0105, 0.05]
+    assert notes == ["repair.dense_ratio of Antidote: 0.01 is 0.0105 here."]
+    settings = {"repair": {"group": "matrix", "dense_ratio": 1e-5}}
+    (point,), notes = on_the_organism(finetune="sft", repair="antidote", settings=settings)
+    assert point.spec["repair"] == {
+        "method": "antidote",
+        "group": "matrix",
+        "dense_ratio": 0.000109,
+    }
+    assert notes == ["repair.dense_ratio of Antidote: 1e-05 is 0.000109 here."]
 
 
 def test_an_axis_without_counterpart_is_left_out_and_this_is_told():
