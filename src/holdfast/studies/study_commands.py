@@ -16,7 +16,7 @@ from holdfast.protocols import papers
 from holdfast.settings import merge, parse_overrides
 from holdfast.studies.asked import Asked, introduce, show_published, told_apart
 from holdfast.studies.commands import COMMAND_LINE, run_pipelines
-from holdfast.studies.grid import expand
+from holdfast.studies.grid import expand, points
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.plan import Pipeline
 from holdfast.studies.planning import print_plan
