@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from holdfast import align, finetune, repair
@@ -87,6 +88,10 @@ class AlignStage:
         attn_implementation: how attention is computed; the library's choice if not given.
         device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
         quantization: loads the base in 4 bits (NF4) or 8 bits; needs adapter lora.
+        processes: in how many processes the training runs, one a GPU, each with batches of
+            per_device_train_batch_size rows; 1 is this process.
+        parallel: what several processes do: ddp holds the whole model in each, fsdp2 divides its
+            weights among them.
         template: how rows become prompts: alpaca, or a file of a chat template (.jinja); if not
             given, the tokenizer's own chat template, else Alpaca's. Later stages inherit it.
         seed: decides initial weights, dropout and the order of the rows.
@@ -108,6 +113,8 @@ class AlignStage:
     attn_implementation: Attention = None
     device_map: Literal["auto"] | None = None
     quantization: Literal["4bit", "8bit"] | None = None
+    processes: int = 1
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
     template: str | None = None
     seed: int = 0
     sample_seed: int | None = None
@@ -137,6 +144,10 @@ class FinetuneStage:
         attn_implementation: how attention is computed; the library's choice if not given.
         device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
         quantization: loads the base in 4 bits (NF4) or 8 bits; needs adapter double or single.
+        processes: in how many processes the training runs, one a GPU, each with batches of
+            per_device_train_batch_size rows; 1 is this process.
+        parallel: what several processes do: ddp holds the whole model in each, fsdp2 divides its
+            weights among them.
         template: how rows become prompts: alpaca, or a file of a chat template (.jinja); if not
             given, the tokenizer's own chat template, else Alpaca's. Later stages inherit it.
         seed: decides initial weights, dropout and the order of the rows.
@@ -161,6 +172,8 @@ class FinetuneStage:
     attn_implementation: Attention = None
     device_map: Literal["auto"] | None = None
     quantization: Literal["4bit", "8bit"] | None = None
+    processes: int = 1
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
     template: str | None = None
     seed: int = 0
     sample_seed: int | None = None
@@ -270,7 +283,8 @@ SETTINGS = {
 }
 
 
-def stage_fields(kind: str) -> dict[str, Any]:
+@cache
+def stage_fields(kind: str) -> Mapping[str, Any]:
     """The fields that every stage of a kind has, ``lora`` with its own below it."""
     fields: dict[str, Any] = dict(fields_of(SETTINGS[kind]))
     if "lora" in fields:
@@ -278,7 +292,8 @@ def stage_fields(kind: str) -> dict[str, Any]:
     return fields
 
 
-def method_fields(kind: str, method: str) -> dict[str, Field]:
+@cache
+def method_fields(kind: str, method: str) -> Mapping[str, Field]:
     """The fields of a method's own configuration that a stage does not set itself."""
     if kind == "evaluate":
         return {}
@@ -312,12 +327,7 @@ def resolve(
     # A stage's recipe holds for all of its methods; one that lacks a setting goes without it.
     recipe = defaults(kind, str(method), stack.is_organism)
     recipe = {key: value for key, value in recipe.items() if key in own or key in extra}
-    resolved: dict[str, Any] = {n: f.default for n, f in own.items() if isinstance(f, Field)}
-    resolved |= {
-        name: f.default
-        for name, f in extra.items()
-        if (name in TRAINING or not is_transformers(name)) and not isinstance(f.default, Expression)
-    }
+    resolved = dict(_field_defaults(kind, str(method)))
     resolved |= {k: v for k, v in {**recipe, **checked}.items() if k != "lora"}
     if "lora" in own:
         base = {name: f.default for name, f in own["lora"].items()}
@@ -331,6 +341,7 @@ def resolve(
             f"{where}: quantization is {resolved['quantization']} and adapter is full, but "
             "quantized weights cannot be trained: train an adapter, or leave quantization out."
         )
+    _check_processes(resolved, where)
     check_template(resolved["template"], where)
     _check_ranges(resolved, where)
     if kind == "finetune" and not stack.is_organism and not resolved["data"] and resolved["task"]:
@@ -340,6 +351,17 @@ def resolve(
             f"{where}: harmful_ratio is {resolved['harmful_ratio']}; it must be from 0 to 1."
         )
     return resolved
+
+
+@cache
+def _field_defaults(kind: str, method: str) -> Mapping[str, Any]:
+    """The fields' own defaults, of the stage and of its method."""
+    defaults = {n: f.default for n, f in stage_fields(kind).items() if isinstance(f, Field)}
+    for name, f in method_fields(kind, method).items():
+        ours = name in TRAINING or not is_transformers(name)
+        if ours and not isinstance(f.default, Expression):
+            defaults[name] = f.default
+    return defaults
 
 
 def config_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -359,6 +381,7 @@ _SMALLEST = {
     "alignment_rows": 1,
     "harmful_rows": 1,
     "limit": 1,
+    "processes": 1,
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1,
     "learning_rate": 0,
@@ -379,6 +402,22 @@ def _check_ranges(settings: Mapping[str, Any], where: str) -> None:
     if not 0 <= lora["dropout"] < 1:
         raise UserError(
             f"{where}: lora.dropout is {lora['dropout']}; it must be from 0 to below 1."
+        )
+
+
+def _check_processes(settings: Mapping[str, Any], where: str) -> None:
+    """What several processes cannot do."""
+    if settings.get("processes", 1) == 1:
+        return
+    if settings["device_map"]:
+        raise UserError(
+            f"{where}: device_map is {settings['device_map']}, which spreads the model over the "
+            f"GPUs of one process, and processes is {settings['processes']}: leave one of them out."
+        )
+    if settings["parallel"] == "fsdp2" and settings["quantization"]:
+        raise UserError(
+            f"{where}: quantization is {settings['quantization']}, and parallel is fsdp2, which "
+            "cannot divide quantized weights: use parallel=ddp, or leave quantization out."
         )
 
 
