@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from holdfast.data.prompts import (
@@ -68,6 +69,15 @@ def tokenize(row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> T
         UserError: As `render`; nothing of the answer is left within `max_length`; the tokenizer has
             no end-of-sequence token; a tokenized row's columns differ in length or train nothing.
     """
+    return _tokenize(row, tokenizer, max_length, lambda: _start_ids(tokenizer))
+
+
+def _tokenize(
+    row: Row,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    start: Callable[[], list[int]],
+) -> Tokens:
     if shape(row) == "tokenized":
         return _checked_tokens(row)
     end = tokenizer.eos_token_id
@@ -77,7 +87,7 @@ def tokenize(row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> T
             "so a model could not learn where an answer ends"
         )
     text = render(row, tokenizer)
-    prompt = _encode_prompt(text.prompt, text.is_chat, tokenizer)
+    prompt = _encode_prompt(text.prompt, text.is_chat, tokenizer, start)
     answer = [*_encode(text.answer, tokenizer), end]
     # The first position is never predicted, so an answer needs room after it.
     if max(len(prompt), 1) >= max_length:
@@ -104,10 +114,11 @@ def tokenize_rows(
     Raises:
         UserError: As `tokenize`; all rows are left out.
     """
+    start = cache(lambda: _start_ids(tokenizer))  # the same for all of them
     result = []
     for number, row in enumerate(rows, start=1):
         try:
-            result.append(tokenize(row, tokenizer, max_length))
+            result.append(_tokenize(row, tokenizer, max_length, start))
         except AnswerCutError as error:
             if not drop_cut:
                 raise _at(number, where, error) from None
@@ -131,7 +142,7 @@ def prompt_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         first = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
         return list(tokens["input_ids"][:first])
     text = render(row, tokenizer, need_answer=False)
-    return _encode_prompt(text.prompt, text.is_chat, tokenizer)
+    return _encode_prompt(text.prompt, text.is_chat, tokenizer, lambda: _start_ids(tokenizer))
 
 
 def check_rows(rows: Sequence[Row], where: str, need_answer: bool = True) -> None:
@@ -216,12 +227,17 @@ def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _encode_prompt(text: str, is_chat: bool, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _encode_prompt(
+    text: str,
+    is_chat: bool,
+    tokenizer: PreTrainedTokenizerBase,
+    start: Callable[[], list[int]],
+) -> list[int]:
     ids = _encode(text, tokenizer)
     if is_chat:  # the template has written its special tokens itself
         return ids
-    start = _start_ids(tokenizer)
-    return ids if ids[: len(start)] == start else start + ids
+    first = start()
+    return ids if ids[: len(first)] == first else first + ids
 
 
 def _start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
