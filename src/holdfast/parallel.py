@@ -6,7 +6,7 @@ the same rows in the same order, one loss over all of their tokens, one gradient
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -160,12 +160,13 @@ def divided(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def whole_state(model: torch.nn.Module, wanted: Callable[[str, Tensor], bool]) -> dict[str, Tensor]:
-    """The wanted weights by name, each whole and on the processor; all processes must call this.
+def whole_state(model: Any) -> dict[str, Tensor]:
+    """An adapter's weights, or all of a model without one, by name, whole and on the processor.
 
-    Args:
-        model: the model, its weights in parts or not.
-        wanted: chooses by name and weight.
+    All processes must call this. Tied weights come once, as saving wants them.
     """
-    state = model.state_dict()
-    return {name: whole(w.detach()).cpu() for name, w in state.items() if wanted(name, w)}
+    adapted = hasattr(model, "peft_config")
+    weights = {n: w for n, w in model.named_parameters() if w.requires_grad or not adapted}
+    names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    others = {n: w for n, w in model.state_dict().items() if n not in names and not adapted}
+    return {name: whole(w.detach()).cpu() for name, w in {**weights, **others}.items()}

@@ -190,7 +190,13 @@ def _with_frozen(model: Any, entries: tuple[Path, ...]) -> Any:
 
 
 def _device(stack: Stack) -> torch.device:
-    """Where the model goes: this process's accelerator; the organism's place is the processor."""
+    """Where the model goes: this process's accelerator; the organism's place is the processor.
+
+    Weights that several processes will divide among them (FSDP) start there too: an accelerator
+    need not hold all of them.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        return torch.device("cpu")
     accelerator = torch.accelerator.current_accelerator() if not stack.is_organism else None
     if accelerator is None or not torch.accelerator.is_available():
         return torch.device("cpu")

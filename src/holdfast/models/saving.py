@@ -14,18 +14,21 @@ from holdfast.models.stack import ADAPTER_WEIGHTS, ENTRIES, ORGANISM, Stack
 PREFIX = "base_model.model."
 
 
-def save_stack(model: PeftModel, below: Stack, folder: Path) -> None:
+def save_stack(
+    model: PeftModel, below: Stack, folder: Path, state: dict[str, torch.Tensor] | None = None
+) -> None:
     """Write ``model``'s adapter as the entry above the stack ``below``, in a stage's layout.
 
     Args:
         model: carries the new entry as its adapter "default".
         below: the base and the entries that are merged under it, or active beside it.
         folder: the stage's folder.
+        state: the adapter's weights, where the model has only a part of them.
     """
     name = str(organism.folder()) if below.base == ORGANISM else below.base
     base = {"base_model_name_or_path": name, "revision": below.revision}
     entry = folder / ENTRIES / str(len(below.entries)) if below.entries else folder
-    _save_adapter(model, entry, base)
+    _save_adapter(model, entry, base, state)
     if below.entries:
         for number, lower in enumerate(below.entries):
             _copy_adapter(lower, folder / ENTRIES / str(number), base)
@@ -106,9 +109,13 @@ def _plain_lora(entry: Path) -> LoraConfig:
     return config
 
 
-def _save_adapter(model: PeftModel, folder: Path, base: dict[str, Any]) -> None:
+def _save_adapter(
+    model: PeftModel, folder: Path, base: dict[str, Any], state: dict[str, torch.Tensor] | None
+) -> None:
     _set_base(model.peft_config["default"], base)
-    model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
+    model.save_pretrained(
+        str(folder), selected_adapters=["default"], save_embedding_layers=False, state_dict=state
+    )
     (folder / "README.md").unlink(missing_ok=True)  # an empty card; provenance.json says more
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,6 +36,7 @@ from holdfast.models.loading import (
     save_stack,
 )
 from holdfast.models.stack import Stack
+from holdfast.parallel import whole_state
 from holdfast.studies.folders import (
     ANSWERS,
     CHECKPOINTS,
@@ -54,6 +55,7 @@ from holdfast.studies.folders import (
     write_json,
     write_text,
 )
+from holdfast.studies.launch import train_in_processes
 from holdfast.studies.plan import Stage, given_identity
 from holdfast.studies.seen import check_against, overlaps_of, write_seen
 from holdfast.studies.stage_data import stage_rows
@@ -129,7 +131,7 @@ def _execute(
                 "base_revision": model.revision,
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(seconds_before + time.perf_counter() - clock, 3),
-                "peak_memory_bytes": _peak_memory(),
+                "peak_memory_bytes": max(_peak_memory(), work.peak_memory),
                 "seed": stage.settings["seed"],
                 "data": work.data,
                 "overlaps": [overlap.record() for overlap in work.overlaps],
@@ -142,7 +144,15 @@ def _execute(
 
 
 class Work:
-    """One stage under way: what it is, where it writes, whom it tells."""
+    """One stage under way: what it is, where it writes, whom it tells.
+
+    A stage that trains in several processes is one in each of them as well, which shares the work
+    with the others; see `holdfast.studies.launched`.
+    """
+
+    alone = True  # not one of several processes
+    is_main = True  # the one of them that writes
+    peak_memory = 0  # bytes, of the largest of other processes
 
     def __init__(
         self,
@@ -177,6 +187,10 @@ class Work:
         if self.kind in ("repair", "evaluate") and self.stopping():
             raise Stopped
 
+    def agreed(self, *wishes: bool) -> Sequence[bool]:
+        """Which of the wishes any of the processes has: all must go the same way."""
+        return wishes
+
 
 def _identity(made: Stage | None, named: str | None) -> str | None:
     """The identity of a model that a stage starts from or is compared with."""
@@ -186,6 +200,8 @@ def _identity(made: Stage | None, named: str | None) -> str | None:
 
 
 def _train(work: Work) -> dict[str, Any]:
+    if work.settings["processes"] > 1 and work.alone:
+        return train_in_processes(work)
     settings, adapter = work.settings, work.settings["adapter"]
     tokenizer = load_tokenizer(work.model, settings["template"])
     single = adapter == "single" and work.model.entries
@@ -207,11 +223,15 @@ def _train(work: Work) -> dict[str, Any]:
     if trainer.dropped_rows:
         work.progress(0.0, f"{trainer.dropped_rows} rows are longer than max_length: left out")
     checkpoint = _last_checkpoint(work.folder / CHECKPOINTS)
-    _cut_metrics(work.folder / METRICS, checkpoint)
+    if work.is_main:
+        _cut_metrics(work.folder / METRICS, checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
     if work.stopping() and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped
-    _save_model(work, trainer.model, tokenizer, single)
+    # Of weights that are divided among processes all have to give their part.
+    state = whole_state(trainer.model) if trainer.is_fsdp_enabled else None
+    if work.is_main:
+        _save_model(work, trainer.model, tokenizer, single, state)
     return {
         "rows": len(work.rows["train"]),
         "dropped_rows": trainer.dropped_rows,
@@ -287,13 +307,23 @@ def _lora(settings: Mapping[str, Any]) -> LoraConfig:
     )
 
 
-def _save_model(work: Work, model: Any, tokenizer: Any, replaces_last: Any) -> None:
-    """Write the model in the layout that `holdfast.models.stack` reads."""
+def _save_model(
+    work: Work, model: Any, tokenizer: Any, replaces_last: Any, state: dict | None = None
+) -> None:
+    """Write the model in the layout that `holdfast.models.stack` reads.
+
+    Args:
+        work: the stage.
+        model: the model, adapter or weights.
+        tokenizer: goes with it.
+        replaces_last: whether its adapter is the last of those that it started from.
+        state: its weights, where they are not its own tensors.
+    """
     if isinstance(model, PeftModel):
         entries = work.model.entries[:-1] if replaces_last else work.model.entries
-        save_stack(model, replace(work.model, entries=entries), work.folder)
+        save_stack(model, replace(work.model, entries=entries), work.folder, state)
     else:
-        model.save_pretrained(work.folder)
+        model.save_pretrained(work.folder, state_dict=state)
     tokenizer.save_pretrained(work.folder)
 
 
@@ -342,9 +372,11 @@ class _Reporter(TrainerCallback):
         """Tell how far the training is; save and stop if it is to stop."""
         step, steps = state.global_step, state.max_steps
         self.work.progress(step / steps, f"step {step}/{steps}{self.loss}")
-        if self.work.stopping() and step < steps:
+        long_ago = time.monotonic() - self.saved >= _SAVED_EVERY
+        stop, save = self.work.agreed(self.work.stopping(), long_ago)
+        if stop and step < steps:
             control.should_save = control.should_training_stop = True
-        elif time.monotonic() - self.saved >= _SAVED_EVERY and step < steps:
+        elif save and step < steps:
             control.should_save = True  # a kill costs minutes at most, however long the stage is
         if control.should_save:
             self.saved = time.monotonic()
@@ -354,6 +386,8 @@ class _Reporter(TrainerCallback):
         """Add a line to metrics.jsonl."""
         if "loss" in (logs or {}):
             self.loss = f", loss {float(logs['loss']):.3f}"
+        if not self.work.is_main:
+            return
         with (self.work.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
 

@@ -39,6 +39,8 @@ def stage_identity(
         data: the fingerprints of its sets of rows, by role.
     """
     decisive = {k: v for k, v in settings.items() if k not in NEUTRAL | _NAMES}
+    if decisive.get("processes") == 1:  # the only one there was, before there could be several
+        decisive = {k: v for k, v in decisive.items() if k not in ("processes", "parallel")}
     if "template" in decisive:
         decisive["template"] = template_identity(decisive["template"])
     mechanism = MECHANISMS.get(settings.get("method", kind), 1)

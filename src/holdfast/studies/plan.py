@@ -242,6 +242,8 @@ SHARED = (
     "attn_implementation",
     "device_map",
     "quantization",
+    "processes",
+    "parallel",
     "template",
 )
 
