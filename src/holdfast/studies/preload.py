@@ -1,5 +1,6 @@
 """Everything that a worker needs, imported once in the process that workers are forked from."""
 
+import gc
 import signal
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to handle, also meanwhile
@@ -19,3 +20,7 @@ import holdfast.repair.antidote
 import holdfast.repair.random_mask
 import holdfast.studies.evaluation
 import holdfast.studies.execute  # noqa: F401
+
+# What the imports made stays: no worker need look through it, or copy its memory by doing so.
+gc.collect()
+gc.freeze()
