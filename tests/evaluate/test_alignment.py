@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from holdfast.errors import UserError
-from holdfast.evaluate.alignment import answer_losses, drift, hidden_states
+from holdfast.evaluate.alignment import (
+    answer_losses,
+    block_states,
+    drift,
+    drift_by_block,
+    hidden_states,
+)
 from tiny_models import ARCHITECTURES, lora, tiny_model
 
 ROWS = [
@@ -53,6 +59,28 @@ def test_loss_and_drift_are_the_plain_ones(name, tokenizer):
             distances, rel=1e-4
         )
     assert model.training
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_drift_of_every_block_is_the_plain_one(tokenizer, size):
+    models = [tiny_model("llama", layers=3).eval(), tiny_model("llama", layers=3, seed=1).eval()]
+    plain = []
+    for model in models:
+        states = []
+        for row in ROWS:
+            ids, start = ids_and_start(row)
+            with torch.no_grad():
+                found = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
+            # The first is the embedding; the last stands behind the final norm, so it is left out.
+            states.append(torch.stack([h[0, start - 1] for h in found.hidden_states[1:-1]]))
+        plain.append(torch.stack(states))
+    a, b = (block_states(model, tokenizer, ROWS, size) for model in models)
+    assert a.shape == (3, 3, models[0].config.hidden_size)
+    torch.testing.assert_close(a[:, :-1], plain[0])
+    for i, row in enumerate(hidden_states(models[0], tokenizer, ROWS)):
+        torch.testing.assert_close(a[i, -1], row[ids_and_start(ROWS[i])[1] - 1])
+    distances = ((plain[0] - plain[1]) ** 2).sum(2).sqrt().sum(0) / 3
+    assert drift_by_block(a, b)[:-1] == pytest.approx(distances.tolist(), rel=1e-5)
 
 
 def test_drift_of_an_untouched_model_is_zero(tokenizer):

@@ -132,6 +132,7 @@ def _evaluated(folder: Path, harmful: int, answer) -> None:
     _provenance(folder, {"answers": 6}, {"harmful": 20, "task": 20})
     (folder / "config.yaml").write_text(yaml.safe_dump({"task": "sums"}))
     _json(folder / "evaluation.json", content)
+    _json(folder / "alignment.json", {"drift_by_block": [harmful, 2 * harmful]})
     say = answer or (lambda name, number: f"answer {number} to a {name} prompt")
     samples = [
         {"set": name, "prompt": f"{name} prompt {i}", "answer": say(name, i), "verdict": "refusal"}

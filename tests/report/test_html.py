@@ -75,7 +75,7 @@ def test_the_other_tables_hold_the_numbers(run, page):
     comparison = compare(read_run(run))
     other = table(page, "Other metrics: mean over seeds and 95 % interval")
     loss = comparison.rows[0].cells["alignment_loss"].mean
-    assert other[1][-1] == f"★best: 0.5 [0, {loss.high:.3g}]"
+    assert other[1][-1].endswith(f"0.5 [0, {loss.high:.3g}]")
     found = table(page, "Paired differences to SFT")
     wanted = sum(c.difference is not None for row in comparison.rows for c in row.cells.values())
     assert len(found) - 1 == wanted == 8 * 4
@@ -100,7 +100,7 @@ def test_the_worst_case_and_budgets_are_those_of_compare(run, page):
         "harmful ratio 0.1, fine-tuning learning rate 3e-4",
         *("4", "2"),
     ]
-    warnings = page.one("section", id="budget").all("p", class_="warning")
+    warnings = page.one("section", id="budget").one("ul", class_="warning").all("li")
     assert [one.text for one in warnings] == comparison.budget_notes
     assert "Antidote had 1.50 × the rows" in warnings[0].text
 
@@ -141,6 +141,16 @@ def test_layers_are_the_means_of_the_stages(page):
         ["q_proj.lora_A", "5.00 %", "10.00 %"],
         ["q_proj.lora_B", "5.00 % (3.00 % were)", "10.00 % (3.00 % were)"],
     ]
+
+    # Harmful answers of seeds 0 and 1 are the drift behind block 0, and twice as many behind 1.
+    drift = table(page, "Drift by block: harmful ratio 0.1, fine-tuning learning rate 3e-4")
+    assert drift[1:] == [
+        ["SFT", "11.5", "23"],
+        ["T-Vaccine", "10.5", "21"],
+        ["Antidote", "9.5", "19"],
+    ]
+    last = [float(one.attributes["fill-opacity"]) for one in heat[-6:]]
+    assert last == [round(0.05 + 0.95 * v / 23, 3) for v in (11.5, 23, 10.5, 21, 9.5, 19)]
 
 
 def test_the_judges_agreement_is_that_of_the_evaluation(page):

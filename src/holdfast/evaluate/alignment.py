@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -56,7 +57,7 @@ def hidden_states(
         UserError: As `answer_losses`; the model has no decoder blocks.
     """
     found: list[torch.Tensor] = []
-    with torch.no_grad(), evaluation_mode(model), _last_block(model) as output:
+    with torch.no_grad(), evaluation_mode(model), _outputs(decoder_layers(model)[-1:]) as output:
         for ids, mask, _ in _batches(model, tokenizer, rows, batch_size):
             model(input_ids=ids, attention_mask=mask, use_cache=False)
             last = output[0].float().cpu()
@@ -86,19 +87,54 @@ def drift(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> list[float]:
     return [(x - y).norm(dim=1).mean().item() for x, y in zip(a, b, strict=True)]
 
 
+def block_states(
+    model: Model, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], batch_size: int = 32
+) -> torch.Tensor:
+    """What every decoder block gives out at the prompt's last position.
+
+    There a model decides how its answer begins. One position a row, so that the states of all
+    blocks of a large model can be kept while another model is measured.
+
+    Returns:
+        float32 [rows, blocks, hidden], on the CPU.
+
+    Raises:
+        UserError: As `hidden_states`.
+    """
+    found: list[torch.Tensor] = []
+    with torch.no_grad(), evaluation_mode(model), _outputs(decoder_layers(model)) as outputs:
+        for ids, mask, labels in _batches(model, tokenizer, rows, batch_size):
+            model(input_ids=ids, attention_mask=mask, use_cache=False)
+            ends = (labels != IGNORED).int().argmax(1).cpu() - 1
+            places = torch.arange(len(ends))
+            found.append(torch.stack([o.cpu()[places, ends].float() for o in outputs], dim=1))
+    return torch.cat(found)
+
+
+def drift_by_block(a: torch.Tensor, b: torch.Tensor) -> list[float]:
+    """Every block's mean L2 distance between two models' `block_states`.
+
+    D_l = 1/N · Σ_r ‖a_rl − b_rl‖₂ over N rows r, in the unit of the hidden states.
+    """
+    return (a - b).norm(dim=2).mean(0).tolist()
+
+
 @contextmanager
-def _last_block(model: Model) -> Iterator[list[torch.Tensor]]:
-    """A list that holds what the last decoder block gave out in the latest forward pass."""
-    kept: list[torch.Tensor] = []
+def _outputs(layers: Sequence[torch.nn.Module]) -> Iterator[list[torch.Tensor]]:
+    """A list that holds what each layer gave out in the latest forward pass."""
+    kept: list[torch.Tensor] = [torch.empty(0)] * len(layers)
 
-    def keep(_module: torch.nn.Module, _args: object, output: torch.Tensor | tuple) -> None:
-        kept[:] = [output if isinstance(output, torch.Tensor) else output[0]]
+    def keep(
+        place: int, _module: torch.nn.Module, _args: object, output: torch.Tensor | tuple
+    ) -> None:
+        kept[place] = output if isinstance(output, torch.Tensor) else output[0]
 
-    handle = decoder_layers(model)[-1].register_forward_hook(keep)
+    handles = [layer.register_forward_hook(partial(keep, i)) for i, layer in enumerate(layers)]
     try:
         yield kept
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _batches(

@@ -1,14 +1,17 @@
-"""Alignment loss and drift of an evaluation, row by row, kept in its folder's alignment.json."""
+"""Alignment loss and drift of an evaluation, row by row, kept in its folder's alignment.json.
+
+Where there is an aligned model to compare with, the drift of every decoder block is there too.
+"""
 
 import contextlib
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from holdfast.data.rows import fingerprint
-from holdfast.evaluate.alignment import hidden_states
+from holdfast.evaluate.alignment import block_states, drift_by_block, hidden_states
 from holdfast.evaluate.metrics import alignment_numbers
 from holdfast.models.loading import load_merged
 from holdfast.studies.evaluation_settings import stage_protocol
@@ -47,20 +50,26 @@ def alignment_measure(
 
     def measure_it() -> dict[str, list[float]]:
         numbers = alignment_numbers(
-            model.load(), model.tokenizer, {"alignment": rows}, size, states
+            model.load(), model.tokenizer, {"alignment": rows}, size, states and states[0]
         )
-        write_json(file, {"made_with": made_with, "numbers": numbers})
+        content: dict[str, Any] = {"made_with": made_with, "numbers": numbers}
+        if states is not None:
+            own = block_states(model.load(), model.tokenizer, rows, size)
+            content["drift_by_block"] = drift_by_block(own, states[1])
+        write_json(file, content)
         return numbers
 
     return measure_it
 
 
-# The hidden states of the aligned model that was loaded last: in a run the evaluations of one
-# aligned model follow each other in a process, and need not load it each time.
-_LAST_STATES: dict[str, list[torch.Tensor]] = {}
+# The hidden states of the aligned model that was loaded last, of its last block and of all blocks:
+# in a run the evaluations of one aligned model follow each other in a process, and need not load it
+# each time.
+_States = tuple[list[torch.Tensor], torch.Tensor]
+_LAST_STATES: dict[str, _States] = {}
 
 
-def _reference_states(work: "Work", model: "EvaluatedModel", batch_size: int) -> list[torch.Tensor]:
+def _reference_states(work: "Work", model: "EvaluatedModel", batch_size: int) -> _States:
     assert work.reference is not None
     rows = work.rows["alignment"]
     key = fingerprint(
@@ -76,7 +85,8 @@ def _reference_states(work: "Work", model: "EvaluatedModel", batch_size: int) ->
     if key not in _LAST_STATES:
         _LAST_STATES.clear()
         aligned = load_merged(work.reference, model.loading)
-        _LAST_STATES[key] = hidden_states(aligned, model.tokenizer, rows, batch_size)
+        given = (aligned, model.tokenizer, rows, batch_size)
+        _LAST_STATES[key] = (hidden_states(*given), block_states(*given))
         del aligned
         model.close()
     return _LAST_STATES[key]

@@ -1,7 +1,7 @@
 """What happened layer by layer: T-Vaccine's probabilities, what a repair zeroed, the drift."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -40,34 +40,33 @@ class Pictures:
     left_out: int
 
 
-def layer_pictures(run: Run) -> list[Pictures]:
-    """All that the stages' folders tell of layers."""
+def layer_pictures(run: Run, shared: Sequence[str]) -> list[Pictures]:
+    """All that the stages' folders tell of layers; ``shared`` are the axes of all variants."""
+    aligned = _groups(run, "align", ("align.", "model", "dtype"))
+    repaired = _groups(run, "repair", ("repair.", "model", "dtype"))
     kinds = [
         (
             "T-Vaccine's probabilities",
             "With which probability each attention block was drawn, at every measurement on the "
             "harmful probe rows: the darker, the larger.",
-            _groups(run, "align", ("align.", "model", "dtype")),
-            _probabilities,
+            [_probabilities(*group) for group in aligned],
         ),
         (
             "What a repair zeroed",
             "The share of every matrix's weights that the repair set to zero and that were not "
             "zero before: the darker, the larger.",
-            _groups(run, "repair", ("repair.", "model", "dtype")),
-            _zeroed,
+            [_zeroed(*group) for group in repaired],
         ),
         (
-            "Drift by layer",
-            "How far the hidden states of alignment rows moved from the aligned model's, behind "
-            "every decoder block.",
-            _groups(run, "evaluate", ("",)),
-            _drift,
+            "Drift by block",
+            "How far the hidden states at the end of an alignment row's prompt moved from the "
+            "aligned model's, behind every decoder block: the darker, the farther.",
+            _drift(run, shared),
         ),
     ]
     found = []
-    for title, words, groups, draw in kinds:
-        pictures = [p for name, folders in groups if (p := draw(name, folders)) is not None]
+    for title, words, drawn in kinds:
+        pictures = [picture for picture in drawn if picture is not None]
         if pictures:
             left_out = max(0, len(pictures) - MOST)
             found.append(Pictures(title, words, pictures[:MOST], left_out))
@@ -182,18 +181,38 @@ def _share(counts: list[int] | None) -> str:
     return text + (f" ({100 * counts[1] / counts[2]:.2f} % were)" if counts[1] else "")
 
 
-def _drift(name: str, folders: Sequence[Path]) -> Picture | None:
-    by_layer = [
-        found for f in folders if (found := read_object(f / "alignment.json").get("drift_by_layer"))
+def _drift(run: Run, shared: Sequence[str]) -> list[Picture]:
+    """A picture for each place of the shared axes, a row for each variant; one scale for all."""
+    places: dict[str, dict[str, list[list[float]]]] = {}
+    for result in run.results:
+        if "evaluate" in result.stages:
+            content = read_object(run.root / result.stages["evaluate"] / "alignment.json")
+            if found := content.get("drift_by_block"):
+                place = place_name({a: result.axes[a] for a in shared if a in result.axes})
+                own = {a: v for a, v in result.axes.items() if a not in shared}
+                name = f"{result.variant} ({place_name(own)})" if own else result.variant
+                places.setdefault(place, {}).setdefault(name, []).append(found)
+    means = {
+        place: {name: _mean(found) for name, found in variants.items()}
+        for place, variants in places.items()
+    }
+    top = max((max(m) for variants in means.values() for m in variants.values()), default=0.0)
+    return [_drift_picture(place, variants, top) for place, variants in means.items()]
+
+
+def _drift_picture(place: str, variants: Mapping[str, list[float]], top: float) -> Picture:
+    columns = [str(block) for block in range(max(map(len, variants.values())))]
+    rows = {name: [*mean, *[None] * (len(columns) - len(mean))] for name, mean in variants.items()}
+    words = {name: ["–" if v is None else f"{v:.3g}" for v in row] for name, row in rows.items()}
+    told = [
+        [f"{name}, block {c}: {word}" for c, word in zip(columns, own, strict=True)]
+        for name, own in words.items()
     ]
-    if not by_layer:
-        return None
-    mean = _mean(by_layer)
-    columns = [str(layer) for layer in range(len(mean))]
-    told = [[f"block {c}: {v:.3g}" for c, v in zip(columns, mean, strict=True)]]
-    svg = shades(columns, ["drift"], [mean], told, f"Drift of {name}, in the table below", "block")
-    rows = [["drift", *(f"{v:.3g}" for v in mean)]]
-    return Picture(name, f"Mean of {len(by_layer)} models.", svg, ["block", *columns], rows)
+    label = f"Drift by block{', ' if place else ''}{place}: the numbers are in the table below"
+    svg = shades(columns, [*rows], [*rows.values()], told, label, "block", top)
+    table = [[name, *own] for name, own in words.items()]
+    note = f"The darkest shade of all places is {top:.3g}."
+    return Picture(place or "all variants", note, svg, ["drift by block", *columns], table)
 
 
 def _mean(lists: Sequence[Sequence[float]]) -> list[float]:

@@ -122,6 +122,9 @@ def _first(run: Run, result: Result) -> list[Mapping[str, Any]]:
     for sample in read_lines(run.root / result.stages["evaluate"] / "samples.jsonl"):
         name = str(sample.get("set", ""))
         counts[name] = counts.get(name, 0) + 1
-        if counts[name] <= _SETS.get(name, (2, ""))[0] and {"prompt", "answer"} <= sample.keys():
+        if (
+            counts[name] <= _SETS.get(name, (2, ""))[0]
+            and {"set", "prompt", "answer"} <= sample.keys()
+        ):
             kept.append(sample)
     return kept

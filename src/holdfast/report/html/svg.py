@@ -165,9 +165,9 @@ def key(style: int) -> Markup:
 
 def shades(
     columns: Sequence[str], rows: Sequence[str], values: Sequence[Sequence[float | None]],
-    told: Sequence[Sequence[str]], label: str, x_title: str,
+    told: Sequence[Sequence[str]], label: str, x_title: str, top: float | None = None,
 ) -> Markup:  # fmt: skip
-    """A grid of cells, the darker the larger their value; the largest is the darkest.
+    """A grid of cells, the darker the larger their value.
 
     Args:
         columns, rows: their names.
@@ -175,6 +175,7 @@ def shades(
         told: what is shown beside the mouse.
         label: what the picture shows, for those who do not see it.
         x_title: what the columns are.
+        top: the value that is the darkest, where several pictures have one scale.
     """
     cell = min(30.0, max(10.0, 380 / max(1, len(columns))))
     tall = 20 if len(rows) <= 12 else 12
@@ -185,7 +186,7 @@ def shades(
     root = _element(
         "svg", None, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", aria_label=label, **size
     )
-    top = max((v for row in values for v in row if v is not None), default=0) or 1
+    top = top or max((v for row in values for v in row if v is not None), default=0) or 1
     for i, name in enumerate(rows):
         _text(root, left - 6, 8 + tall * (i + 0.5) + 4, name, "end")
         for j in range(len(columns)):
