@@ -62,6 +62,11 @@ _TO_WIDE = ("gate_proj", "up_proj", "fc1", "dense_h_to_4h")
 _ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
+def batch_rows(settings: Mapping[str, Any]) -> int:
+    """The rows of a training stage's batch, of all its processes together."""
+    return settings["per_device_train_batch_size"] * settings.get("processes", 1)
+
+
 def training_operations(settings: Mapping[str, Any], model: ModelSize, steps: int) -> float:
     """Operations for each token of the rows, over all passes of a training stage."""
     n, adapter = model.parameters, adapter_weights(settings, model)
@@ -76,7 +81,7 @@ def training_operations(settings: Mapping[str, Any], model: ModelSize, steps: in
     if method == "t_vaccine":
         share = settings["layers"] / model.layers
         above = 1 - _share_below(settings, model)
-        size = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+        size = batch_rows(settings) * settings["gradient_accumulation_steps"]
         probes = math.ceil(steps / settings["probe_every"]) / max(1, steps)
         probed = probes * (settings.get("probe_batch_size") or size) / size
         drawn = forward + above * (forward + 2 * (again + backward)) + share * weights
@@ -117,7 +122,7 @@ def _shape(name: str, model: ModelSize) -> tuple[int, int]:
 
 
 def training_bytes(settings: Mapping[str, Any], model: ModelSize, organism: bool = False) -> int:
-    """The most bytes that a training stage holds at once."""
+    """The most bytes that a training stage holds at once, on one device."""
     n, adapter = model.parameters, adapter_weights(settings, model)
     total = weight_bytes(settings, n)
     if settings["adapter"] == "full":
@@ -125,6 +130,8 @@ def training_bytes(settings: Mapping[str, Any], model: ModelSize, organism: bool
     total += 16 * adapter
     if settings["method"] == "lisa":
         total += 4 * (adapter or n)  # the anchor
+    if settings.get("parallel") == "fsdp2":
+        total /= settings["processes"]
     longest = min(settings.get("max_length") or LONGEST, ORGANISM_TOKENS if organism else LONGEST)
     tokens = settings["per_device_train_batch_size"] * longest
     activations = 14 * model.vocabulary + _layers_bytes(settings, model)

@@ -19,6 +19,7 @@ from holdfast.studies.cost_model import (
     OTHER_TOKENS,
     RESERVE,
     TOKENS,
+    batch_rows,
     operations_a_second,
     training_bytes,
     training_operations,
@@ -84,7 +85,8 @@ def estimate_stage(
     tokens = _seen_rows(settings, count or 1, steps) * row_tokens(settings, organism)
     if model is None:
         return Estimate(steps, tokens, None, None, NO_SIZE)
-    seconds = tokens * training_operations(settings, model, steps) / operations_a_second(settings)
+    a_second = operations_a_second(settings) * settings.get("processes", 1)
+    seconds = tokens * training_operations(settings, model, steps) / a_second
     if organism:
         seconds = 0.0
     return Estimate(steps, tokens, seconds, training_bytes(settings, model, organism))
@@ -95,13 +97,13 @@ def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:
 
 
 def training_steps(settings: Mapping[str, Any], rows: int) -> int:
-    """The optimizer steps of a training stage on one device; exact.
+    """The optimizer steps of a training stage; exact.
 
     Lisa: K1 alignment steps before every K2 user steps, until the user's epochs are over.
     """
     if settings["max_steps"] > 0:
         return settings["max_steps"]
-    batches = math.ceil(rows / settings["per_device_train_batch_size"])
+    batches = math.ceil(rows / batch_rows(settings))
     split = settings["gradient_accumulation_steps"]
     if settings["method"] != "lisa":
         return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split))
@@ -126,7 +128,7 @@ def _known(reference: str | None) -> int:
 
 
 def _seen_rows(settings: Mapping[str, Any], rows: int, steps: int) -> int:
-    size = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+    size = batch_rows(settings) * settings["gradient_accumulation_steps"]
     if settings["max_steps"] > 0:
         return steps * size
     seen = math.ceil(settings["num_train_epochs"] * rows)
