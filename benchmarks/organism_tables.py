@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from holdfast.report.statistics import paired_difference
+from holdfast.report.comparison import Run, compare, read_run
 from holdfast.report.table import markdown_table
 from holdfast.studies.commands import run_pipelines
 from holdfast.studies.defaults import ORGANISM
@@ -48,71 +48,54 @@ def main() -> None:
     }
     for title, made in parts.items():
         runs = [pipeline for of_seed in made for pipeline in of_seed]
-        results = run_pipelines(runs, options.output, Launch(options.workers), Console(), title)
-        text += ["", f"## {title}", "", markdown_table(results).rstrip()]
+        run_pipelines(runs, options.output, Launch(options.workers), Console(), title)
+        run = read_run(options.output)
+        text += ["", f"## {title}", "", markdown_table(run, compare(run)).rstrip()]
         if title in STRENGTHS:
-            text += ["", *_against_controls(results["records"])]
+            text += ["", *_against_controls(run)]
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "organism-tables.md").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
-# (what, its pipeline, its control's), each (align, finetune, repair, variant).
+# (what, its row, its control's), as the tables name them.
 PAIRS = (
-    ("Vaccine − random perturbation", ("vaccine", "sft", None, ""), ("random_perturbation",)),
-    ("T-Vaccine − random perturbation", ("t_vaccine", "sft", None, ""), ("random_perturbation",)),
-    ("Lisa − ρ = 0", ("sft", "lisa", None, ""), ("sft", "lisa", None, "ρ = 0")),
+    ("Vaccine − random perturbation", "Vaccine", "random perturbation"),
+    ("T-Vaccine − random perturbation", "T-Vaccine", "random perturbation"),
+    ("Lisa − ρ = 0", "Lisa", "Lisa (ρ = 0)"),
     (
         "Lisa (ρ = 0.1, 5 + 20 steps) − ρ = 0",
-        ("sft", "lisa", None, "ρ = 0.1, 5 + 20 steps"),
-        ("sft", "lisa", None, "ρ = 0, 5 + 20 steps"),
+        "Lisa (ρ = 0.1, 5 + 20 steps)",
+        "Lisa (ρ = 0, 5 + 20 steps)",
     ),
     (
         "Lisa (ρ = 0.3, 5 + 20 steps) − ρ = 0",
-        ("sft", "lisa", None, "ρ = 0.3, 5 + 20 steps"),
-        ("sft", "lisa", None, "ρ = 0, 5 + 20 steps"),
+        "Lisa (ρ = 0.3, 5 + 20 steps)",
+        "Lisa (ρ = 0, 5 + 20 steps)",
     ),
-    (
-        "Antidote − random mask",
-        ("sft", "sft", "antidote", ""),
-        ("sft", "sft", "random_mask", ""),
-    ),
-    (
-        "Antidote − random mask (α = 0.1)",
-        ("sft", "sft", "antidote", "α = 0.1"),
-        ("sft", "sft", "random_mask", "α = 0.1"),
-    ),
+    ("Antidote − random mask", "Antidote", "random mask"),
+    ("Antidote − random mask (α = 0.1)", "Antidote (α = 0.1)", "random mask (α = 0.1)"),
 )
 
 
-def _against_controls(records: list[dict[str, Any]]) -> list[str]:
-    """Each method against its control: paired over the seeds, with Student's interval."""
+def _against_controls(run: Run) -> list[str]:
+    """Each method against its control: paired over seeds and prompts."""
     lines = [
-        "Each method minus its control, paired over the seeds (below zero: the method's is lower):",
+        "Each method minus its control, paired over seeds and prompts (below zero: the method's is "
+        "lower):",
         "",
         "| difference | HS | FA |",
         "|---|---:|---:|",
     ]
     for what, method, control in PAIRS:
+        rows = compare(run, baseline=control).rows
+        row = next(row for row in rows if row.variant == method)
         cells = []
         for metric in ("harmful_score", "finetune_accuracy"):
-            ours, theirs = (_by_seed(records, p, metric) for p in (method, (*control, *_PLAIN)[:4]))
-            found = paired_difference(ours, theirs)
+            found = row.cells[metric].difference
+            assert found is not None
             cells.append(f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]")
         lines.append(f"| {what} | {cells[0]} | {cells[1]} |")
     return lines
-
-
-_PLAIN = ("sft", None, "")
-
-
-def _by_seed(records: list[dict[str, Any]], pipeline: tuple[Any, ...], metric: str) -> list[float]:
-    keys = ("align", "finetune", "repair", "variant")
-    own = [
-        r
-        for r in records
-        if tuple(r[key] for key in keys) == pipeline and r["harmful_ratio"] == 0.1
-    ]
-    return [r["metrics"][metric]["value"] for r in sorted(own, key=lambda r: r["seed"])]
 
 
 def _aligned(seed: int) -> list[Pipeline]:

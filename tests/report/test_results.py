@@ -10,92 +10,102 @@ from demo_results import demo_results
 from rich.console import Console
 
 from holdfast.errors import UserError
+from holdfast.report.comparison import Comparison, Run, compare, read_run, run_of
 from holdfast.report.escape import markdown_text, terminal_text, visible
 from holdfast.report.figure import comparison_figure, stage
 from holdfast.report.labels import Box, place
-from holdfast.report.results import check_results, pipelines, read_results
-from holdfast.report.statistics import Estimate, over_seeds, wilson
+from holdfast.report.results import check_results
+from holdfast.report.statistics import wilson
 from holdfast.report.table import comparison_table, markdown_table
+
+
+def comparison_of(results: dict) -> tuple[Run, Comparison]:
+    run = run_of(results)
+    return run, compare(run)
 
 
 def shown(results: dict, width: int = 80) -> str:
     console = Console(width=width, file=io.StringIO())
     with console.capture() as capture:
-        console.print(comparison_table(results))
+        console.print(comparison_table(*comparison_of(results)))
     return capture.get()
 
 
-def test_seeds_of_a_pipeline_come_together():
-    results = demo_results(seeds=3)
-    found = pipelines(results)
-    assert len(found) == 8
-    sft = found[1]
-    assert (sft.align, sft.finetune, sft.repair, sft.harmful_ratio) == ("sft", "sft", None, 0.1)
-    assert sft.seeds == 3
-    assert sft.seconds == pytest.approx(11.8)
-    three = [
-        Estimate(**record["metrics"]["harmful_score"])
-        for record in results["records"]
-        if (record["finetune"], record["repair"], record["align"]) == ("sft", None, "sft")
-        and record["harmful_ratio"] == 0.1
+def markdown(results: dict) -> str:
+    return markdown_table(*comparison_of(results))
+
+
+def test_a_defense_stands_where_it_works():
+    _, comparison = comparison_of(demo_results(3))
+    rows = comparison.rows
+    assert [stage(row) for row in rows[:3]] == [
+        "no attack (p = 0)",
+        "no defense",
+        "defense in alignment",
     ]
-    assert len(three) == 3
-    assert sft.metrics["harmful_score"] == over_seeds(three)
-    labels = [pipeline.label for pipeline in found]
-    assert labels[:3] == ["SFT, p = 0", "SFT", "Vaccine"]
-    assert labels[6:] == ["random mask", "Vaccine + Lisa + Antidote"]
-    assert [stage(pipeline) for pipeline in found[:2]] == ["no attack (p = 0)", "no defense"]
-    assert stage(found[6]) == "control"
-
-
-def test_bare_numbers_and_losses():
-    results = demo_results(seeds=2)
-    for number, record in enumerate(results["records"]):
-        record["metrics"] = {"harmful_score": 40.0 + number % 2, "alignment_loss": 130.0 + number}
-        del record["seconds"]
-    one = pipelines(results)[0]
-    assert one.metrics["harmful_score"].value == 40.5
-    assert one.metrics["alignment_loss"].value == 130.5  # no percentage: not cut at 100
-    assert one.seconds is None
+    assert stage(rows[4]) == "defense in fine-tuning"
+    assert stage(rows[5]) == "defense by repair"
+    assert stage(rows[6]) == "control"
+    assert stage(rows[7]) == "defenses in several stages"
 
 
 def test_markdown_holds_value_interval_and_protocol():
-    text = markdown_table(demo_results())
+    text = markdown(demo_results())
     lines = text.splitlines()
     assert lines[0].startswith("protocol organism (version 1) · n = 200 harmful + 100 benign")
     assert "judge: organism (exact)" in lines[0]
+    _, comparison = comparison_of(demo_results())
+    e = comparison.rows[1].cells["harmful_score"].mean
+    assert e == wilson(round(2 * e.value), 200)
     cells = [cell.strip() for cell in lines[5].strip("|").split("|")]
-    k = round(2 * pipelines(demo_results())[1].metrics["harmful_score"].value)
-    e = wilson(k, 200)
-    assert cells[:5] == ["SFT", "SFT", "–", "0.1", f"{e.value:.1f} [{e.low:.1f}, {e.high:.1f}]"]
+    # One seed without its outcomes: nothing is told from the best.
+    assert cells[:4] == ["SFT", "0.1", f"≈ {e.value:.1f} [{e.low:.1f}, {e.high:.1f}]", "–"]
     assert len([line for line in lines if line.startswith("|")]) == 10
-    assert "cover the choice of prompts only" in lines[-1]
-    assert "cover seeds and prompts" in markdown_table(demo_results(5))
+    assert "cover the choice of prompts only" in text
+    assert "cover seeds and prompts" in markdown(demo_results(5))
+
+
+def test_markdown_holds_the_difference_and_marks_the_best():
+    lines = markdown(demo_results(5)).splitlines()
+    _, comparison = comparison_of(demo_results(5))
+    d = comparison.rows[2].cells["harmful_score"].difference
+    assert d is not None
+    assert d.p_holm is not None
+    minus = str.maketrans("-", "−")
+    told = f"{d.value:+.1f} [{d.low:.1f}, {d.high:.1f}] ".translate(minus)
+    told += "p &lt; 0.001" if d.p_holm < 0.001 else f"p = {d.p_holm:.3f}"
+    assert f"| {told} |" in lines[6]
+    best = [line for line in lines if line.startswith("|") and "**" in line.split("|")[3]]
+    assert len(best) == 1
+    assert best[0].startswith("| Vaccine + Lisa + Antidote |")
 
 
 def test_the_table_fits_a_terminal_of_80():
     text = shown(demo_results(5))
-    for name in ("T-Vaccine", "Antidote", "seconds", "coherence"):
+    for name in ("T-Vaccine", "Antidote", "Δ HS", "coherence"):
         assert name in text
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
+    assert "seconds" in text
+    narrow = shown(demo_results(5), 64)  # where something must go: what is least missed
+    assert max(map(len, narrow.splitlines())) <= 64
+    assert "seconds" not in narrow
+    assert "Δ HS" in narrow
+    assert "FA ↑" in narrow
 
 
-def test_budgets_are_named_only_where_they_differ():
-    results = demo_results()
-    for record in results["records"]:
-        record["budget"] = {"rows": 1000, "steps": 200}
-    assert "Budgets" not in markdown_table(results)
-    results["records"][2]["budget"]["rows"] = 1500
-    assert "Budgets differ: rows from 1,000 to 1,500." in markdown_table(results)
-    assert "steps" not in markdown_table(results)
+def test_the_tables_of_a_run_and_of_its_report_show_the_same(tmp_path: Path):
+    results = demo_results(3)
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    run = read_run(tmp_path)
+    assert markdown_table(run, compare(run)) == markdown(results)
 
 
 def test_names_are_escaped():
     results = demo_results()
     results["records"][0]["align"] = "[red]a|b[/red]\x1b[2J"
     assert "[red]a|b[/red]\\x1b[2J" in shown(results, 200)
-    assert r"\[red\]a\|b\[/red\]\\x1b\[2J" in markdown_table(results)
+    assert r"\[red\]a\|b\[/red\]\\x1b\[2J" in markdown(results)
     assert visible("a\n\u202eb\ud800") == "a\\n\\u202eb\\ud800"
     assert terminal_text("[bold]x").plain == "[bold]x"
     assert markdown_text("<b>*x*") == r"\<b\>\*x\*"
@@ -126,32 +136,23 @@ def change(path: list, value: object) -> dict:
         (change(["records", 0, "metrics", "coherence"], {"low": 1}), "metric 'coherence'"),
         (change(["records", 0, "metrics", "coherence"], float("nan")), "metric 'coherence'"),
         (change(["records", 0, "seconds"], {"align": "x"}), "'seconds'"),
+        (change(["records", 0, "coords"], [1]), "'coords' must be an object"),
+        (change(["records", 0, "stages"], {"evaluate": 3}), "'stages' must name folders"),
         (change(["records", 1, "harmful_ratio"], 0.0), "record 2: .* there already"),
     ],
 )
 def test_broken_results_are_refused(results: object, message: str, tmp_path: Path):
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps(results))
     with pytest.raises(UserError, match=message):
-        read_results(path)
-
-
-def test_read_results(tmp_path: Path):
-    path = tmp_path / "results.json"
-    with pytest.raises(UserError, match="cannot be read"):
-        read_results(path)
-    path.write_text("{")
-    with pytest.raises(UserError, match="no JSON"):
-        read_results(path)
-    results = demo_results(2)
-    path.write_text(json.dumps(results))
-    assert read_results(path) == results
-    check_results(results)
+        check_results(results)
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    # A list, or nothing at all, is told before it is looked into.
+    with pytest.raises(UserError, match="broken" if results == [] else message):
+        read_run(tmp_path)
 
 
 def test_the_figure_is_whole_or_not_there(tmp_path: Path, monkeypatch):
     path = tmp_path / "comparison.png"
-    comparison_figure(demo_results(2), path)
+    comparison_figure(*comparison_of(demo_results(2)), path)
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG")
     width, height = (int.from_bytes(content[i : i + 4]) for i in (16, 20))
@@ -159,7 +160,7 @@ def test_the_figure_is_whole_or_not_there(tmp_path: Path, monkeypatch):
     assert height >= 900
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(UserError, match="disk full"):
-        comparison_figure(demo_results(1), path)
+        comparison_figure(*comparison_of(demo_results(1)), path)
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["comparison.png"]
 
@@ -169,7 +170,7 @@ def test_the_figure_needs_both_metrics(tmp_path: Path):
     for record in results["records"]:
         del record["metrics"]["finetune_accuracy"]
     with pytest.raises(UserError, match="finetune_accuracy"):
-        comparison_figure(results, tmp_path / "x.png")
+        comparison_figure(*comparison_of(results), tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,7 +1,6 @@
 """Intervals against published values, against their definition, and by simulated coverage."""
 
 import math
-import random
 import subprocess
 import sys
 
@@ -11,12 +10,12 @@ import pytest
 from holdfast.errors import UserError
 from holdfast.report.statistics import (
     Estimate,
+    holm,
     over_seeds,
-    paired_difference,
     t_interval,
-    t_quantile,
     wilson,
 )
+from holdfast.report.student import t_quantile, t_within
 
 Z = 1.959963984540054
 
@@ -137,19 +136,39 @@ def test_over_seeds_covers_the_truth(mean: float, concentration: float, shared: 
     assert coverage(mean, concentration, shared) >= 0.93
 
 
-def test_paired_difference_cancels_what_the_seeds_share():
-    generator = random.Random(0)
-    common = [generator.uniform(20, 80) for _ in range(6)]
-    a = [value + 10 + noise for value, noise in zip(common, (1, -1, 0.5, -0.5, 0, 0), strict=True)]
-    difference = paired_difference(a, common)
-    assert difference.value == pytest.approx(10)
-    assert difference.n == 6
-    # s² = (1 + 1 + .25 + .25) / 5 = 0.5, t(5) = 2.570582
-    assert difference.high - difference.value == pytest.approx(2.570582 * math.sqrt(0.5 / 6), 1e-5)
-    with pytest.raises(UserError, match="same seeds"):
-        paired_difference([1.0, 2.0], [1.0])
+@pytest.mark.parametrize("df", [1, 1.4, 2, 3.7, 12.5, 400.0])
+def test_t_is_its_density_summed(df: float):
+    # The density of Student's t by its formula, summed by the trapezoid rule.
+    x = np.linspace(0, 1.8, 20_001)
+    scale = math.gamma((df + 1) / 2) / math.gamma(df / 2) if df < 300 else math.sqrt(df / 2)
+    scale *= 1 - 1 / (4 * df) if df >= 300 else 1
+    density = scale / math.sqrt(df * math.pi) * (1 + x**2 / df) ** (-(df + 1) / 2)
+    assert t_within(1.8, df) == pytest.approx(2 * np.trapezoid(density, x), abs=2e-6)
+    assert t_within(t_quantile(0.99, df), df) == pytest.approx(0.98)
+
+
+def test_t_with_one_degree_of_freedom_is_cauchys():
+    for probability in (0.6, 0.975, 0.9995):
+        assert t_quantile(probability, 1) == pytest.approx(math.tan(math.pi * (probability - 0.5)))
+
+
+def test_wilson_at_another_level():
+    wide, usual = wilson(30, 100, 0.99), wilson(30, 100)
+    z = 2.5758293035489004
+    for end in (wide.low, wide.high):
+        p0 = end / 100
+        assert abs(0.3 - p0) == pytest.approx(z * math.sqrt(p0 * (1 - p0) / 100), abs=1e-9)
+    assert wide.low < usual.low < usual.high < wide.high
+
+
+def test_holm_by_hand():
+    # Sorted: .01 · 4, .02 · 3, .03 · 2 (no less than the one before), .4 · 1.
+    assert holm([0.02, 0.4, 0.01, 0.03]) == pytest.approx([0.06, 0.4, 0.04, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_statistics_load_without_torch():
-    code = "import holdfast.report.statistics, sys; sys.exit('torch' in sys.modules)"
+    modules = "holdfast.report.comparison, holdfast.report.figure, holdfast.studies.report_command"
+    code = f"import {modules}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -30,6 +30,10 @@ _SPECIAL = {
     "-": r"{-}",  # or two of them would become a dash
     "[": r"{[}",  # or one at the beginning of a line would be an option of \\
     "]": r"{]}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "‘": r"\textquoteleft{}",
+    "’": r"\textquoteright{}",
     "–": r"{--}",
     "—": r"{---}",
     "…": r"\ldots{}",
@@ -44,6 +48,7 @@ _SPECIAL = {
     "↑": r"\ensuremath{\uparrow}",
     "→": r"\ensuremath{\rightarrow}",
 }
+_NOT_IN_T1 = "ĸĿŀŉŦŧſ"
 _GREEK = {"LAMDA": "lambda", "FINAL SIGMA": "varsigma", "OMICRON": "o"}
 # Capitals that TeX writes with a Latin letter.
 _LATIN = {
@@ -85,8 +90,8 @@ def _character(character: str) -> str:
     if case == "CAPITAL" and " WITH " not in letter:
         name = _GREEK.get(letter, letter.lower()).capitalize()
         return _LATIN.get(letter, rf"\ensuremath{{\{name}}}")
-    if unicodedata.category(character).startswith("L") and ord(character) < 0x180:
-        return character  # Latin letters with accents, which the T1 encoding has
+    if ord(character) < 0x180 and character not in _NOT_IN_T1:
+        return character  # Latin letters with accents, and signs of Western keyboards
     return f"{{[}}U+{ord(character):04X}{{]}}"
 
 

@@ -64,7 +64,8 @@ def with_differences(
         found = {
             i: difference
             for i, j in bases.items()
-            if (difference := _difference(members[i], members[j], name, same[name])) is not None
+            if name in cells[i]
+            and (difference := _difference(members[i], members[j], name, same[name])) is not None
         }
         corrected = holm([difference.p for difference in found.values()])
         for (i, difference), p in zip(found.items(), corrected, strict=True):

@@ -122,8 +122,9 @@ def _of_study(
         state = "failed" if names & {*study.get("failures", {})} else "not finished"
         if state != "failed" and names & {*study.get("skipped", [])}:
             state = "skipped"
-        variant = str(coords.pop("variant", "") or pipeline.get("variant", ""))
-        unfinished.append(Unfinished(variant, coords, seed, state))
+        methods = {kind: _method(study, folder) for kind, folder in stages.items()}
+        variant = coords.pop("variant", "") or _variant({**pipeline, **methods})
+        unfinished.append(Unfinished(str(variant), coords, seed, state))
     return found, unfinished, protocol
 
 
@@ -138,13 +139,14 @@ def _same(entry: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _method(study: Mapping[str, Any], folder: str) -> str | None:
+    return study["stages"].get(Path(folder).name, {}).get("method")
+
+
 def _record(root: Path, study: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:
     """A record as results.json has them, for a pipeline that it does not have yet."""
     stages = pipeline["stages"]
-    method = {
-        kind: study["stages"].get(Path(folder).name, {}).get("method")
-        for kind, folder in stages.items()
-    }
+    method = {kind: _method(study, folder) for kind, folder in stages.items()}
     settings = _settings(root / stages["finetune"]) if "finetune" in stages else {}
     evaluation = evaluation_of(root / stages["evaluate"])
     return {
@@ -160,7 +162,7 @@ def _record(root: Path, study: Mapping[str, Any], pipeline: Mapping[str, Any]) -
 
 
 def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result:
-    stages = dict(record.get("stages", {}))
+    stages = dict(record.get("stages") or {})
     folder = root / stages["evaluate"] if "evaluate" in stages else None
     outcomes: dict[str, np.ndarray] = {}
     prompts: dict[str, str] = {}
@@ -206,7 +208,7 @@ def _varying(records: list[Mapping[str, Any]]) -> list[str]:
     """What differs between pipelines without being an axis of all of them."""
     names = []
     for name in ("task", "harmful_ratio"):
-        values = {record.get(name) for record in records if record.get("finetune")}
+        values = {record.get(name) for record in records if record.get("finetune")} - {None}
         if len(values) > 1 or any(name in (record.get("coords") or {}) for record in records):
             names.append(name)
     return names

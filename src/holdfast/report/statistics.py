@@ -1,4 +1,4 @@
-"""95 % intervals: of one seed's answers, of several seeds, and of a paired difference.
+"""95 % intervals of one seed's answers and of several values; corrections for many comparisons.
 
 What an interval covers is said by the function that makes it. Percentages are 0 to 100.
 """
@@ -114,20 +114,6 @@ def over_seeds(seeds: Sequence[Estimate], bounds: tuple[float, float] = PERCENT)
     high = between.value + math.hypot(half, above)
     n = min(seed.n for seed in seeds)
     return Estimate(between.value, max(low, bounds[0]), min(high, bounds[1]), n)
-
-
-def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
-    """The mean of a_s − b_s over seeds s, with Student's interval; n is the number of seeds.
-
-    `a` and `b` are two methods' values in the same order of seeds, where a seed fixes the base,
-    the user's rows and the prompts of both. What both share cancels. Covers the seeds, and the
-    choice of prompts as far as the prompts differ between seeds.
-    """
-    if len(a) != len(b):
-        raise UserError(
-            f"a paired difference needs the same seeds on both sides, not {len(a)} and {len(b)}"
-        )
-    return t_interval([x - y for x, y in zip(a, b, strict=True)])
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -44,8 +44,8 @@ def show_report(
         close = nearest(kind, FORMATS)
         hint = f"did you mean '{close}'? " if close else ""
         raise UserError(f"there is no format '{kind}'; {hint}formats are {', '.join(FORMATS)}.")
-    if kind == "html" and (baseline or metrics):
-        raise UserError("the page shows every metric, against SFT: leave out --baseline, --metric.")
+    if kind == "html" and metrics:
+        raise UserError("the page shows every metric: leave out --metric.")
     run = read_run(root)
     comparison = compare(run, baseline)
     for metric in metrics or ():
@@ -62,7 +62,7 @@ def show_report(
         from holdfast.report.html import write_html
 
         assert output is not None
-        write_html(root, output)
+        write_html(root, output, baseline)
     elif kind == "parquet":
         from holdfast.report.export import write_parquet
 
