@@ -204,7 +204,7 @@ def test_structure_serves_readers_who_do_not_see_it(page):
     for choice in page.all("select"):
         assert choice.all("option")[0].text == "all"
     assert all(one.all("select") for one in page.one("form", id="filters").all("label"))
-    for region in page.all(role="region"):
+    for region in page.all(role="group"):
         assert region.attributes["tabindex"] == "0"
         assert {"aria-label", "aria-labelledby"} & {*region.attributes}
     harmful = page.all("details", class_="harmful")
