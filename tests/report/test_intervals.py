@@ -227,6 +227,7 @@ def test_one_seed_compares_prompts():
 @pytest.mark.parametrize(
     "setting",
     [
+        coverage.Setting(2, 100, 0.4, None, 0.05, 0.4),
         coverage.Setting(3, 100, 0.6, None, 0.05, None),
         coverage.Setting(3, 100, 0.3, None, 0.15, 0.4),
         coverage.Setting(5, 200, 0.1, None, 0.05, 0.8),
@@ -238,15 +239,15 @@ def test_one_seed_compares_prompts():
     ],
     ids=str,
 )
-def test_intervals_hold_the_truth(setting, monkeypatch):
-    monkeypatch.setattr(coverage, "GENERATOR", np.random.default_rng(5))
-    report, _, _ = coverage.coverage(setting, 400)
+def test_intervals_hold_the_truth(setting):
+    report, _, _ = coverage.coverage(setting, 400, seed=5)
     assert 95 - 3.3 <= report <= 95 + 3.3
 
 
-def test_students_interval_and_the_bootstrap_do_not(monkeypatch):
-    monkeypatch.setattr(coverage, "GENERATOR", np.random.default_rng(5))
-    _, plain, _ = coverage.coverage(coverage.Setting(10, 100, 0.6, None, 0.01, 0.8), 200)
+def test_students_interval_and_the_bootstrap_do_not():
+    _, plain, _ = coverage.coverage(coverage.Setting(10, 100, 0.6, None, 0.01, 0.8), 200, seed=5)
     assert plain < 85
-    _, _, bootstrap = coverage.coverage(coverage.Setting(3, 100, 0.3, None, 0.15, None), 2000)
+    _, _, bootstrap = coverage.coverage(
+        coverage.Setting(3, 100, 0.3, None, 0.15, None), 2000, seed=5
+    )
     assert bootstrap < 85

@@ -48,9 +48,9 @@ def moments(outcomes: Sequence[np.ndarray], same_prompts: bool) -> Moments:
     The same prompts for all seeds (crossed): the two-way random-effects analysis of variance with
     one entry per cell, mean squares MS_s of the seeds, MS_p of the prompts, MS_e of the rest:
     V = A + B, A = MS_s/(nS), B = max(MS_p − MS_e, 0)/(nS): B is what the seeds share. Degrees of
-    freedom after Satterthwaite, but with A counted twice:
-    (2A + B)² / ((2A)²/(S − 1) + B²/(n − 1)). The plain formula is too sure where A is small by
-    chance, which happens often with few seeds (coverage down to 91 %); see benchmarks/coverage.py.
+    freedom after Satterthwaite, but with A counted c = 2 times, 6 times for two seeds:
+    (cA + B)² / ((cA)²/(S − 1) + B²/(n − 1)). The plain formula is too sure where A is small by
+    chance, which happens often with few seeds (coverage down to 91 %); c is chosen by simulation.
 
     Entries that are NaN (a judge that could not tell) are left out: their seed's mean takes their
     place, and V grows by what is missing.
@@ -71,7 +71,8 @@ def moments(outcomes: Sequence[np.ndarray], same_prompts: bool) -> Moments:
     b = max(shared, 0.0) / (prompts * seeds) / known
     if spread + b < _NOTHING:
         return Moments(mean, 0.0, prompts - 1, prompts, seeds, True)
-    df = (2 * spread + b) ** 2 / ((2 * spread) ** 2 / (seeds - 1) + b**2 / (prompts - 1))
+    a = (6 if seeds == 2 else 2) * spread
+    df = (a + b) ** 2 / (a**2 / (seeds - 1) + b**2 / (prompts - 1))
     return Moments(mean, spread + b, df, prompts, seeds, True)
 
 
