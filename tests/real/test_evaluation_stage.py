@@ -120,6 +120,14 @@ def test_a_run_that_is_stopped_before_the_judges_goes_on_there(
     assert found(tmp_path / "out")["metrics"]["harmful_score"]["n"] == 4
 
 
+def test_a_trial_of_one_prompt(place, data, tmp_path):
+    words = ["protocol=vaccine-2024", "limit=1", "dtype=float32", "judges=[keywords]"]
+    done("evaluate", place.base, *words, "--output", tmp_path / "out")
+    metrics = found(tmp_path / "out")["metrics"]
+    assert metrics["harmful_score"]["n"] == 1
+    assert "alignment_loss" not in metrics  # of one row there is no interval
+
+
 def test_perplexity_is_measured_beside_and_shown(place, data, tmp_path):
     words = [*SHORT, "judges=[keywords]", "also=[wikitext2]"]
     out = done("evaluate", place.base, *words, "--output", tmp_path / "out")

@@ -28,6 +28,8 @@ Sets = Mapping[str, Sequence[Row]]
 # 0 or 1 for a percentage, a number for loss and drift, None where a judge could not tell.
 Outcomes = dict[str, list[float | None]]
 JUDGED = ("harmful", "benign")
+# Numbers of any size, whose interval needs two of them; all other metrics are shares.
+_DISTANCES = ("alignment_loss", "embedding_drift")
 
 
 class Sample(TypedDict):
@@ -260,7 +262,7 @@ def measure(
     metrics = {
         name: _estimate(name, values)
         for name, values in outcomes.items()
-        if any(value is not None for value in values)
+        if sum(value is not None for value in values) >= (2 if name in _DISTANCES else 1)
     }
     samples = _samples(sets, answers, verdicts, right)
     return Evaluation(protocol, metrics, outcomes, samples, harmful)
@@ -306,7 +308,7 @@ def _flags(found: Any) -> list[float | None]:
 
 def _estimate(name: str, values: Sequence[float | None]) -> Estimate:
     known = [value for value in values if value is not None]
-    if name in ("alignment_loss", "embedding_drift"):
+    if name in _DISTANCES:
         interval = t_interval(known)
         return replace(interval, low=max(0.0, interval.low))
     return wilson(int(sum(known)), len(known))

@@ -1,0 +1,153 @@
+"""Every command of the pages runs, in the pages' order, with tiny stand-ins for what is large.
+
+Models of the Hub are in a local cache, laid out as the Hub's client lays it out: a tiny random
+Llama under the name of the real one, tiny judges under theirs. Data sets are copies with made-up
+rows, the endpoint is a server of the test's. To the commands as they stand on the page the test
+adds words at the end (`MORE`) that make them short: few steps, few prompts, copies for the Hub.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_judges import write_judge
+from transformers import AutoModelForCausalLM
+
+from holdfast import organism
+from hub_folders import write_model
+from stand_ins import prepare_data, write_copies, write_hub_cache
+from tiny_models import lora
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = ["reproduce-the-papers", "defend-a-fine-tuning-service", "judges", "bring-your-own-data"]
+CHAT = "meta-llama/Llama-2-7b-chat-hf"
+SHORT = ["max_steps=2", "per_device_train_batch_size=4"]
+# The first entry whose text a command begins with; the more particular ones first.
+MORE = [
+    ("holdfast run paper/vaccine/table5 --model organism",
+     ["align.max_steps=2", "align.rows=20", "evaluate.limit=2"]),
+    ("holdfast run paper/vaccine/table5 model=",
+     ["align.max_steps=1", "evaluate.limit=1", "evaluate.dtype=float32",
+      "evaluate.judges=[keywords]"]),
+    ("holdfast data prepare", ["--from", "../copies"]),
+    ("holdfast finetune meta-llama/Llama-2-7b-chat-hf data=my-rows.jsonl method=lisa",
+     [*SHORT, "alignment_steps=1", "user_steps=1"]),
+    ("holdfast finetune", SHORT),
+    ("holdfast evaluate", ["limit=2", "dtype=float32"]),
+]  # fmt: skip
+
+
+def blocks(page: str) -> list[list[str]]:
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    return [list(found) for found in re.findall(r"```(bash|yaml|python)\n(.*?)```", text, re.S)]
+
+
+def write_rows(path: Path, rows) -> None:
+    kept = ("instruction", "input", "output")
+    lines = (json.dumps({key: row[key] for key in kept}) for row in rows)
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """What every command of every page did."""
+    root = tmp_path_factory.mktemp("docs")
+    models = {name: write_judge(root / name, name) for name in ("beaver-dam-7b", "wildguard")}
+    models["guard"] = write_judge(root / "guard", "llama-guard-3-1b")
+    models["base"] = write_model(root / "base")
+    models["chat"] = write_model(root / "chat", chat=True, seed=1)
+    cache = {
+        "meta-llama/Llama-2-7b-hf": models["base"],
+        CHAT: models["chat"],
+        "PKU-Alignment/beaver-dam-7b@refs/pr/1": models["beaver-dam-7b"],
+        "allenai/wildguard": models["wildguard"],
+        "meta-llama/Llama-Guard-3-1B": models["guard"],
+    }
+    write_hub_cache(root / "cache", cache)
+    prepare_data(write_copies(root / "copies"), root / "data")
+    adapter = lora(AutoModelForCausalLM.from_pretrained(models["chat"]), init_lora_weights=False)
+    adapter.peft_config["default"].base_model_name_or_path = CHAT
+    plan = {}
+    for page in PAGES:
+        folder = root / page
+        folder.mkdir()
+        adapter.save_pretrained(str(folder / ("tuned" if page == "judges" else "my-adapter")))
+        shutil.copytree(root / "data", folder / "data")
+        write_rows(folder / "my-rows.jsonl", organism.rows("user_task", 12, 0, "sums"))
+        write_rows(folder / "my-test.jsonl", organism.rows("test_task", 6, 0, "sums"))
+        write_rows(folder / "my-prompts.jsonl", organism.rows("test_restricted", 6, 0))
+        write_rows(folder / "my-benign.jsonl", organism.rows("test_benign", 6, 0))
+        plan[page] = {"folder": str(folder), "blocks": blocks(page), "more": MORE}
+    (root / "plan.json").write_text(json.dumps(plan))
+    tests = Path(__file__).parents[1]
+    paths = [tests, tests / "data", tests / "evaluate" / "judges"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")]),
+        "HF_HUB_CACHE": str(root / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(root),
+        "COLUMNS": "100",
+    }
+    environment.pop("HOLDFAST_DATA", None)
+    run = [sys.executable, str(Path(__file__).with_name("run_pages.py"))]
+    done = subprocess.run(
+        [*run, str(root / "plan.json"), str(root / "out.json")],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return root, json.loads((root / "out.json").read_text())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_page_runs(ended, page):
+    commands = [command for command, _, _ in ended[1][page]]
+    failed = [(command, out) for command, code, out in ended[1][page] if code]
+    assert not failed
+    there = sum(text.count("holdfast ") for language, text in blocks(page) if language == "bash")
+    assert sum(command.startswith("holdfast ") for command in commands) == there > 2
+
+
+def test_what_the_pages_promise_is_there(ended):
+    root, outputs = ended
+    small = root / "reproduce-the-papers" / "results" / "small"
+    assert {"results.json", "published.md", "study.json", "stages"} <= {
+        path.name for path in small.iterdir()
+    }
+    said = "\n".join(out for _, _, out in outputs["defend-a-fine-tuning-service"])
+    assert "of the harmful prompts" in said or "is not told apart" in said
+    assert "dry run: nothing is sent; my-company/repaired would get" in said
+    judged = root / "judges"
+    first, again = (judged / name / "answers.jsonl" for name in ("measured", "again"))
+    assert first.read_bytes() == again.read_bytes()
+    content = json.loads((judged / "judged" / "evaluation.json").read_text())
+    assert content["metrics"]["harmful_score"]["value"] == 50
+    assert list((root / ".cache" / "holdfast" / "endpoint").glob("*.json"))
+    assert (judged / "measured" / "disagreements.jsonl").exists()
+
+
+def test_the_error_on_the_page_is_the_error(tmp_path, monkeypatch):
+    from command import holdfast
+
+    page = (DOCS / "bring-your-own-data.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    made = re.search(r"faq.csv <<'END'\n(.*?)END\n", page, re.S)
+    Path("faq.csv").write_text(made[1])
+    write_model(tmp_path / "base")
+    ended = holdfast("finetune", "base", "data=faq.csv", "--output", "out")
+    assert ended.err in page
+
+
+@pytest.mark.parametrize("page", [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"])
+def test_links_between_pages_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert all((page.parent / target).exists() for target in targets)
