@@ -123,13 +123,15 @@ def small(reference: str) -> list[str]:
     study = read_study(papers.find(reference))
     methods: dict[str, set[str]] = {}
     for stages in study.variants.values():
-        for kind, value in stages.items():
-            method = value.get("method", "sft") if isinstance(value, dict) else value
-            methods.setdefault(kind, set()).add(method)
+        for kind in ("align", "finetune", "repair"):
+            value = stages.get(kind)
+            if value is not None:
+                method = value.get("method", "sft") if isinstance(value, dict) else value
+                methods.setdefault(kind, set()).add(method)
     words = ["evaluate.limit=4"]
     if "align" in methods:
         words.append("align.rows=20")
-    if methods.get("finetune", {None}) != {None}:
+    if "finetune" in methods:
         words.append("finetune.max_steps=2")
         if "finetune.rows" not in study.vary:
             words.append("finetune.rows=20")
