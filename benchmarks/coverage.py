@@ -159,13 +159,16 @@ def report_interval(setting: Setting, a: np.ndarray, b: np.ndarray | None) -> tu
 def bootstrap_interval(setting: Setting, y: np.ndarray) -> tuple[float, float]:
     """Percentiles of a hierarchical bootstrap: seeds, then prompts."""
     s, n = y.shape
-    rows = GENERATOR.integers(s, size=(BOOTSTRAP, s))
     if setting.shared is None:
-        columns = GENERATOR.integers(n, size=(BOOTSTRAP, s, n))
-        means = y[rows[:, :, None], columns].mean(axis=(1, 2))
+        # Prompts drawn anew from a seed's answers: how often each of their values comes.
+        values = np.array([-1.0, 0.0, 1.0])
+        shares = (y[:, :, None] == values).mean(axis=1)
+        rows = GENERATOR.integers(s, size=(BOOTSTRAP, s))
+        means = (GENERATOR.multinomial(n, shares[rows]) @ values / n).mean(axis=1)
     else:
-        columns = GENERATOR.integers(n, size=(BOOTSTRAP, n))
-        means = y[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
+        seeds = GENERATOR.multinomial(s, np.full(s, 1 / s), BOOTSTRAP)
+        prompts = GENERATOR.multinomial(n, np.full(n, 1 / n), BOOTSTRAP)
+        means = ((seeds @ y) * prompts).sum(axis=1) / (s * n)
     low, high = np.quantile(100 * means, (0.025, 0.975))
     return float(low), float(high)
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from holdfast.errors import UserError
 from holdfast.report.budgets import Budget, budget_notes
 from holdfast.report.intervals import mean_interval
@@ -73,7 +75,7 @@ def compare(
     return replace(
         found,
         rows=rows,
-        notes=_notes(rows, found.baseline),
+        notes=_notes(rows, found.baseline, _has_rare(members, names)),
         budget_notes=budget_notes((rows[i], rows[j]) for i, j in bases.items()),
         worst=_worst(rows, members, same) if _HARM in names else [],
     )
@@ -161,7 +163,24 @@ def _worst(
     return worst_cases([(row.variant, row.axes, len(row.seeds)) for row in rows], interval)
 
 
-def _notes(rows: Sequence[Row], baseline: str) -> list[str]:
+# Answers of a seed on one side, below which the intervals are known to cover more than they say.
+_RARE = 4
+
+
+def _has_rare(members: Sequence[Sequence[Result]], names: Sequence[str]) -> bool:
+    """Whether a value of several seeds, not 0 or 100 %, rests on few answers on one side."""
+    for group in members:
+        for name in set(names) & set(MAIN):
+            seeds = [result.outcomes[name] for result in group if name in result.outcomes]
+            if len(seeds) < 2 or len(seeds) < len(group):
+                continue
+            share = sum(float(np.nanmean(one)) for one in seeds) / len(seeds)
+            if 0 < min(share, 1 - share) * min(map(len, seeds)) < _RARE:
+                return True
+    return False
+
+
+def _notes(rows: Sequence[Row], baseline: str, rare: bool) -> list[str]:
     """What the intervals cover, where there are too few seeds, what the baseline is."""
     counts = sorted({len(row.seeds) for row in rows})
     if counts == [1]:
@@ -173,6 +192,11 @@ def _notes(rows: Sequence[Row], baseline: str) -> list[str]:
             notes.append("Where there is one seed they cover the prompts only.")
     if 2 in counts:
         notes.append("Two seeds are too few to say anything but a very large difference.")
+    if rare:
+        notes.append(
+            f"Values with fewer than {_RARE} answers a seed on one side have intervals that are a "
+            "little too wide: 97 to 99 %."
+        )
     if baseline:
         notes.append(
             f"Δ: the difference to {baseline} at the same place, paired over seeds and prompts; "
