@@ -329,6 +329,11 @@ def test_failures_and_missing_parts_are_told(tmp_path):
     assert rows[1] == ["T-Vaccine", "0", "1e-4", "1", "failed"]
     assert "Not everything finished." in page.one("header").text
     assert "finetune-sft-x" in text
+    assert text.strip().startswith("Failures")
+    study = json.loads((root / "study.json").read_text()) | {"failures": {}, "skipped": []}
+    (root / "study.json").write_text(json.dumps(study))
+    page = parse(write_html(root, tmp_path / "page.html").read_text())
+    assert page.one("section", id="failures").one("h2").text == "Not finished"
 
 
 def test_a_run_of_results_alone_has_a_page(tmp_path):

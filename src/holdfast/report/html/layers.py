@@ -48,19 +48,19 @@ def layer_pictures(run: Run, shared: Sequence[str]) -> list[Pictures]:
         (
             "T-Vaccine's probabilities",
             "With which probability each attention block was drawn, at every measurement on the "
-            "harmful probe rows: the darker, the larger.",
+            "harmful probe rows: the stronger the shade, the larger.",
             [_probabilities(*group) for group in aligned],
         ),
         (
             "What a repair zeroed",
             "The share of every matrix's weights that the repair set to zero and that were not "
-            "zero before: the darker, the larger.",
+            "zero before: the stronger the shade, the larger.",
             [_zeroed(*group) for group in repaired],
         ),
         (
             "Drift by block",
             "How far the hidden states at the end of an alignment row's prompt moved from the "
-            "aligned model's, behind every decoder block: the darker, the farther.",
+            "aligned model's, behind every decoder block: the stronger the shade, the farther.",
             _drift(run, shared),
         ),
     ]
@@ -126,7 +126,7 @@ def _probabilities(name: str, folders: Sequence[Path]) -> Picture | None:
         columns, names, values, told, f"Probabilities of {name}, in the table below", "block"
     )
     note = f"Mean of {runs} seeds. " if runs > 1 else ""
-    note += f"The darkest cell is P = {max(map(max, values)):.3f}."
+    note += f"The strongest is P = {max(map(max, values)):.3f}."
     rows = [[one, *(f"{v:.3f}" for v in row)] for one, row in zip(names, values, strict=True)]
     rows.append(["share of draws", *(f"{v:.3f}" for v in share)])
     return Picture(name, note, svg, ["P by block", *columns], rows)
@@ -157,7 +157,7 @@ def _zeroed(name: str, folders: Sequence[Path]) -> Picture | None:
     sums = [sum(own[i] for by in counts.values() for own in by.values()) for i in range(3)]
     note = f"In all {sums[0]:,} of {sums[2]:,} weights ({100 * sums[0] / sums[2]:.2f} %) zeroed"
     note += f", of which {sums[1]:,} were zero before." if sums[1] else "."
-    note += f" The darkest cell is {100 * max(v or 0 for row in values for v in row):.2f} %."
+    note += f" The strongest is {100 * max(v or 0 for row in values for v in row):.2f} %."
     if len(folders) > 1:
         note += f" {len(folders)} repaired models together."
     rows = [[kind, *(_share(counts[kind].get(c)) for c in columns)] for kind in kinds]
@@ -211,7 +211,7 @@ def _drift_picture(place: str, variants: Mapping[str, list[float]], top: float) 
     label = f"Drift by block{', ' if place else ''}{place}: the numbers are in the table below"
     svg = shades(columns, [*rows], [*rows.values()], told, label, "block", top)
     table = [[name, *own] for name, own in words.items()]
-    note = f"The darkest shade of all places is {top:.3g}."
+    note = f"The strongest of all places is {top:.3g}."
     return Picture(place or "all variants", note, svg, ["drift by block", *columns], table)
 
 

@@ -68,6 +68,11 @@ class Page:
         return [axis_name(axis) for axis in self.comparison.shared]
 
     @property
+    def failures_title(self) -> str:
+        """What to call what is not there."""
+        return "Failures" if self.run.failures or self.run.skipped else "Not finished"
+
+    @property
     def sections(self) -> list[tuple[str, str]]:
         """The sections that there are: their anchors and titles."""
         run = self.run
@@ -81,7 +86,7 @@ class Page:
             "budget": ("Budget", True),
             "judges": ("Judges", self.agreements),
             "samples": ("Samples", self.samples.groups),
-            "failures": ("Failures", run.failures or run.skipped or run.unfinished),
+            "failures": (self.failures_title, run.failures or run.skipped or run.unfinished),
             "notes": ("Notes", run.notes),
         }
         return [(anchor, title) for anchor, (title, shown) in there.items() if shown]

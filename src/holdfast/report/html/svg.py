@@ -167,7 +167,7 @@ def shades(
     columns: Sequence[str], rows: Sequence[str], values: Sequence[Sequence[float | None]],
     told: Sequence[Sequence[str]], label: str, x_title: str, top: float | None = None,
 ) -> Markup:  # fmt: skip
-    """A grid of cells, the darker the larger their value.
+    """A grid of cells, the stronger in shade the larger their value.
 
     Args:
         columns, rows: their names.
@@ -175,7 +175,7 @@ def shades(
         told: what is shown beside the mouse.
         label: what the picture shows, for those who do not see it.
         x_title: what the columns are.
-        top: the value that is the darkest, where several pictures have one scale.
+        top: the value of the strongest shade, where several pictures have one scale.
     """
     cell = min(30.0, max(10.0, 380 / max(1, len(columns))))
     tall = 20 if len(rows) <= 12 else 12
