@@ -6,10 +6,6 @@ one is nearly zero such an error may show in a weight, and in all later gradient
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,26 +13,8 @@ from runs import MODES, RUNS, Run, train
 from safetensors.torch import load_file
 from steps import relative_error
 
-PROGRAM = Path(__file__).with_name("runs.py")
 # Of log lines: what depends on the machine, and the estimate of the work with its padding.
 UNEQUAL = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"}
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory):
-    """The folder with what two processes found."""
-    folder = tmp_path_factory.mktemp("several")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    done = subprocess.run(
-        [*command, str(PROGRAM), str(folder), *MODES],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -51,18 +51,8 @@ def train_in_processes(work: "Work") -> dict[str, Any]:
             f"processes is {count}, but this machine shows {accelerators} of its GPUs: each "
             "process needs one."
         )
-    place = work.folder / _FOLDER
-    place.mkdir()
-    job = {
-        "kind": work.kind,
-        "settings": settings,
-        "model": stack_to_json(work.model),
-        "folder": str(work.folder),
-        "rows": work.rows,
-    }
-    write_json(place / JOB, job)
-    accelerate = yaml.safe_dump(_accelerate_settings(settings))
-    write_text(place / _ACCELERATE, accelerate)
+    place = write_job(work)
+    write_text(place / _ACCELERATE, yaml.safe_dump(_accelerate_settings(settings)))
     with _started(place, _threads(work, count, accelerators)) as process:
         shown = _Output(place / _OUTPUT)
         while process.poll() is None:
@@ -82,6 +72,21 @@ def train_in_processes(work: "Work") -> dict[str, Any]:
         path.unlink()
     place.rmdir()
     return result["budget"]
+
+
+def write_job(work: "Work") -> Path:
+    """Write down what the processes are to do, for `holdfast.studies.launched`; says where."""
+    place = work.folder / _FOLDER
+    place.mkdir()
+    job = {
+        "kind": work.kind,
+        "settings": work.settings,
+        "model": stack_to_json(work.model),
+        "folder": str(work.folder),
+        "rows": work.rows,
+    }
+    write_json(place / JOB, job)
+    return place
 
 
 def stack_to_json(stack: Stack) -> dict[str, Any]:

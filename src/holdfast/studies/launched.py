@@ -6,7 +6,6 @@
 import json
 import os
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -20,6 +19,7 @@ from holdfast.errors import Stopped, UserError
 from holdfast.studies import execute
 from holdfast.studies.folders import write_json
 from holdfast.studies.launch import ERROR, JOB, PROGRESS, RESULT, STOP, stack_from_json
+from holdfast.studies.lifeline import end_with_input
 
 
 class Share(execute.Work):
@@ -67,7 +67,7 @@ class Share(execute.Work):
 
 def main(place: Path) -> None:
     """Train, and write down how it ended."""
-    threading.Thread(target=_end_with_the_stage, daemon=True).start()
+    end_with_input()
     share = Share(place)
     execute._quiet()
     try:
@@ -83,11 +83,6 @@ def main(place: Path) -> None:
         _write_error(share, None, traceback.format_exc())
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _end_with_the_stage() -> None:
-    os.read(sys.stdin.fileno(), 1)  # returns when the other end of the pipe is closed
-    os._exit(1)
 
 
 def _write_result(share: Share, **result: Any) -> None:
