@@ -113,7 +113,7 @@ def test_a_demo_in_small_writes_table_picture_and_results(tmp_path, monkeypatch)
     results = json.loads((tmp_path / "demo" / "results.json").read_text())
     assert [r["repair"] for r in results["records"]] == [None, "antidote"]
     assert (tmp_path / "demo" / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    assert "| SFT | Lisa | Antidote | 0.1 |" in (tmp_path / "demo" / "table.md").read_text()
+    assert "| Lisa + Antidote | 0.1 |" in (tmp_path / "demo" / "table.md").read_text()
 
 
 def test_the_readmes_python_is_what_the_package_has():
