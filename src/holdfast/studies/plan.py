@@ -42,9 +42,9 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """A readable name for its folder: kind, method, the identity's beginning."""
-        method = self.settings.get("method", self.settings.get("task", ""))
-        return f"{self.kind}-{method}-{self.identity[:12]}"
+        """A readable name for its folder: kind, method or task, the identity's beginning."""
+        what = self.settings.get("method") or self.settings.get("task")
+        return "-".join(filter(None, (self.kind, what, self.identity[:12])))
 
     def lineage(self) -> "list[Stage]":
         """The stages that it needs, first to last, and itself."""
