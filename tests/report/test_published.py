@@ -4,8 +4,10 @@ import io
 
 import pytest
 from rich.console import Console
+from run_folder import write_run
 
 from holdfast.protocols import papers
+from holdfast.report.comparison import compare, read_run
 from holdfast.report.published import (
     ABSENT,
     LEFT_OUT,
@@ -233,3 +235,18 @@ def test_every_papers_study_is_compared(experiment):
     for row in rows:
         expected = "" if row.place["variant"] in study.variants else ABSENT
         assert {cell.state for cell in row.cells.values()} == {expected}
+
+
+def test_one_place_has_the_interval_of_the_runs_own_table(tmp_path):
+    content = write_run(tmp_path, lambda *_: {"harmful_score": 0.4}, variants=["SFT"])
+    comparison = compare(read_run(tmp_path))
+    entry = {"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.0}
+    place = {"variant": "SFT", "harmful_ratio": 0.1}
+    (row,) = published_rows(content, [entry], [place], comparison)
+    (alone,) = published_rows(content, [entry], [place])
+    shown, other = row.cells["HS"].ours, alone.cells["HS"].ours
+    assert shown == comparison.rows[0].cells["harmful_score"].mean
+    assert shown is not None
+    assert other is not None
+    assert shown.value == pytest.approx(other.value)
+    assert (shown.low, shown.high) != (other.low, other.high)

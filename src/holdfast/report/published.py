@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from holdfast.report.rows import Comparison
 from holdfast.report.statistics import Estimate, over_seeds
 
 # What a published entry may report, its title, and the metric of results.json that it is there.
@@ -66,10 +67,12 @@ def published_rows(
     results: Mapping[str, Any],
     published: Iterable[Mapping[str, Any]],
     places: Sequence[Mapping[str, Any]],
+    comparison: Comparison | None = None,
 ) -> list[Row]:
     """Every published entry with our numbers, in the entries' order.
 
-    Seeds of one place are brought together by `over_seeds`. Where an entry leaves an axis out, each
+    One place has the mean and interval of the run's own table, where its comparison is given.
+    Otherwise seeds are brought together by `over_seeds`. Where an entry leaves an axis out, each
     seed's mean over the axis comes first; its interval is the mean of the places' intervals, since
     they share the prompts and so the luck of their choice. An axis that the grid does not have (the
     models of a study that runs on the organism) tells no rows apart.
@@ -79,13 +82,14 @@ def published_rows(
         published: a study's ``published``; ``paper`` in an entry holds the paper's own values of
             axes that have another one in this grid.
         places: the coords of all points of the study's grid, run or not.
+        comparison: the run's numbers, prompt by prompt.
     """
     records = list(results.get("records", []))
     rows = []
     for entry in published:
         place = {key: value for key, value in entry.items() if key not in (*METRICS, _PAPER)}
         cells = {
-            name: _cell(float(entry[name]), name, place, records, places)
+            name: _cell(float(entry[name]), name, place, records, places, comparison)
             for name in METRICS
             if name in entry
         }
@@ -99,6 +103,7 @@ def _cell(
     place: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     places: Sequence[Mapping[str, Any]],
+    comparison: Comparison | None,
 ) -> Cell:
     axes = {key for coords in places for key in coords}
     at = {key: value for key, value in place.items() if key in axes}
@@ -118,9 +123,23 @@ def _cell(
     seeds = sorted(set.intersection(*(set(values) for values in run)))
     if not seeds:
         return Cell(published, None, NOT_RUN)
+    if len(wanted) == 1 and comparison is not None:
+        shown = _shown(comparison, wanted[0], METRICS[metric][1])
+        if shown is not None:
+            return Cell(published, shown)
     means = [_mean([values[seed] for values in run]) for seed in seeds]
     top = 100.0 if METRICS[metric][1] else float("inf")
     return Cell(published, over_seeds(means, bounds=(0.0, top)))
+
+
+def _shown(
+    comparison: Comparison, coords: Mapping[str, Any], metric: str | None
+) -> Estimate | None:
+    """What the run's own table shows of a metric at one place."""
+    for row in comparison.rows:
+        if metric in row.cells and _matches({**row.axes, "variant": row.variant}, coords):
+            return row.cells[metric].mean
+    return None
 
 
 def _at(record: Mapping[str, Any], coords: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from holdfast.report.escape import markdown_text, terminal_text
 from holdfast.report.published import METRICS, Cell, Row, published_rows
+from holdfast.report.rows import Comparison
 
 
 def published_table(
@@ -20,15 +21,16 @@ def published_table(
     places: Sequence[Mapping[str, Any]],
     differences: Sequence[str] = (),
     reduced: bool = False,
+    comparison: Comparison | None = None,
 ) -> Group:
     """The comparison for the terminal: title, table, notes.
 
     Args:
-        results, published, places: as `published_rows`.
+        results, published, places, comparison: as `published_rows`.
         differences: sentences on how the protocol and the run differ from the paper's.
         reduced: the run was cut short, so its values are not the study's.
     """
-    rows = published_rows(results, published, places)
+    rows = published_rows(results, published, places, comparison)
     axes, metrics = _columns(rows)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for axis in axes:
@@ -52,9 +54,10 @@ def published_markdown(
     places: Sequence[Mapping[str, Any]],
     differences: Sequence[str] = (),
     reduced: bool = False,
+    comparison: Comparison | None = None,
 ) -> str:
     """The same in Markdown, see `published_table`."""
-    rows = published_rows(results, published, places)
+    rows = published_rows(results, published, places, comparison)
     axes, metrics = _columns(rows)
     lines = [f"**{markdown_text(_title(results, reduced))}**", ""]
     if rows:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from holdfast import protocols
 from holdfast.protocols import papers
+from holdfast.report.comparison import compare, read_run
 from holdfast.report.published_table import published_markdown, published_table
 from holdfast.studies.folders import disk_errors, write_text
 from holdfast.studies.grid import points
@@ -85,14 +86,14 @@ def show_published(
 
     Nothing is shown of studies that are of no paper and report no published numbers.
     """
-    parts = []
+    parts, comparison = [], compare(read_run(root))
     for one in asked:
         if not one.study.published and "paper" not in one.study.about:
             continue
         places = [point.coords for point in points(one.study)]
         differences = [*one.notes, *_differences(one.study, results)]
         reduced = "changed" in results["protocol"]["version"]
-        given = (results, one.study.published, places, differences, reduced)
+        given = (results, one.study.published, places, differences, reduced, comparison)
         console.print(published_table(*given))
         parts.append(f"# {_title(one.study)}\n\n{published_markdown(*given)}")
     if parts:
