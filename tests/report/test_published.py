@@ -242,8 +242,8 @@ def test_one_place_has_the_interval_of_the_runs_own_table(tmp_path):
     comparison = compare(read_run(tmp_path))
     entry = {"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.0}
     place = {"variant": "SFT", "harmful_ratio": 0.1}
-    (row,) = published_rows(content, [entry], [place], comparison)
-    (alone,) = published_rows(content, [entry], [place])
+    (row,) = published_rows(content, [entry], [place] * 3, comparison)  # three seeds
+    (alone,) = published_rows(content, [entry], [place] * 3)
     shown, other = row.cells["HS"].ours, alone.cells["HS"].ours
     assert shown == comparison.rows[0].cells["harmful_score"].mean
     assert shown is not None

@@ -123,7 +123,8 @@ def _cell(
     seeds = sorted(set.intersection(*(set(values) for values in run)))
     if not seeds:
         return Cell(published, None, NOT_RUN)
-    if len(wanted) == 1 and comparison is not None:
+    # A grid has a point for every seed.
+    if comparison is not None and all(coords == wanted[0] for coords in wanted):
         shown = _shown(comparison, wanted[0], METRICS[metric][1])
         if shown is not None:
             return Cell(published, shown)
