@@ -1,7 +1,7 @@
 """A study through a real Slurm of one node: the same metrics as in this process, whatever happens.
 
 The node is started by `one_node.sh`, which needs root and Debian's slurm-wlm and munge; where they
-are not, these tests are skipped and say why. (`.ci/run` installs them where it may.)
+are not, these tests are skipped and say why.
 """
 
 import json

@@ -1,6 +1,8 @@
 """Everything that a worker needs, imported once in the process that workers are forked from."""
 
+import atexit
 import gc
+import os
 import signal
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to handle, also meanwhile
@@ -24,3 +26,6 @@ import holdfast.studies.execute  # noqa: F401
 # What the imports made stays: no worker need look through it, or copy its memory by doing so.
 gc.collect()
 gc.freeze()
+
+# The server has nothing to put away at its end, and some of what it has imported would complain.
+atexit.register(os._exit, 0)
