@@ -378,6 +378,8 @@ class _Reporter(TrainerCallback):
             control.should_save = control.should_training_stop = True
         elif save and step < steps:
             control.should_save = True  # a kill costs minutes at most, however long the stage is
+        elif step == steps and not args.load_best_model_at_end:
+            control.should_save = False  # the stage's result comes now, without the optimizer
         if control.should_save:
             self.saved = time.monotonic()
         return control
