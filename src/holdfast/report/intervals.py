@@ -110,12 +110,14 @@ def mean_interval(
     Student's interval mean ± t·√V, cut off at 0. One seed: its own interval, of the prompts only.
     Without outcomes prompt by prompt: `over_seeds`, which is wider.
 
-    Coverage by simulation (benchmarks/coverage.py; 3, 5 and 10 seeds × 100 to 500 prompts, shared
-    or not; rates 2 to 98 %; between-seed spread up to 15 points and at most 0.6 of the distance to
-    the bound): 93 to 97 %, where a hierarchical bootstrap (seeds, then prompts, percentiles) has 68
-    to 88 % with 3 seeds. Not reached: fewer than four expected answers on one side (100 prompts at
-    2 %: 93 to 98 %), a spread as large as the rate itself (88 %), and two seeds, whose intervals
-    are right but so wide that they say little.
+    Coverage by simulation (benchmarks/coverage.md: 3, 5 and 10 seeds × 100 and 500 prompts, shared
+    or not; rates of 2 to 95 %; between-seed spread up to 15 points and at most 0.6 of the distance
+    to the bound): 93 to 97 %. Above it, up to 99 %, where fewer than about four answers a seed are
+    expected on one side (100 prompts at 2 %). Two seeds: 93 to 97 % in the middle and up to 100 %
+    towards the bounds, with intervals so wide that they say little. Not reached with a spread as
+    large as the rate itself, such as most seeds at 0: about 93 %. A hierarchical bootstrap (seeds,
+    then prompts, percentiles) has 70 to 90 % with 3 seeds that differ, and Student's interval over
+    the seeds alone down to 42 % where many seeds share their prompts.
 
     Args:
         seeds: each seed's value with its interval over prompts.
@@ -158,8 +160,8 @@ def difference_interval(
     0 of the prompts. With one seed the prompts alone are covered. Without differences prompt by
     prompt: Student's interval over the seeds' values.
 
-    Coverage (benchmarks/coverage.py, settings as in `mean_interval`): 93 to 97 %; 92 % where rates
-    of 2 and 10 % vary between seeds by 0.4 of themselves; up to 98 % where both are 2 %.
+    Coverage (benchmarks/coverage.md, settings as in `mean_interval`): 93 to 97 %; 92 % where rates
+    near a bound vary between seeds by 0.4 of themselves; up to 99 % where both are 2 %.
 
     Args:
         values: the difference of each pair of seeds.
