@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import Stopped, UserError
-from holdfast.evaluate.answers import FORMAT, answer_all
+from holdfast.evaluate.answers import FORMAT, answer_all, copy_answers
 from holdfast.evaluate.generation import Generator
 from hub_folders import write_model
 from tiny_models import tiny_model
@@ -73,6 +73,38 @@ def test_the_file_says_what_it_holds(tmp_path):
     assert lines[0] == first
     assert lines[5]["prompt"] == "hello there"
     assert lines[6]["prompt"] == "say\n\nx"
+
+
+def copied(tmp_path, sets=SETS, **made_with):
+    """Whether the answers beside it become those of a new file, which is then whole."""
+    file = tmp_path / "new.jsonl"
+    others = [tmp_path / "gone.jsonl", *sorted(tmp_path.glob("?.jsonl"))]
+    if not copy_answers(others, file, sets, 2, {**MADE_WITH, **made_with}):
+        assert not file.exists()
+        return False
+    backend = Echo()
+    run(file, backend)
+    assert backend.loads == 0
+    return True
+
+
+def test_whole_answers_of_another_file_are_copied(tmp_path):
+    assert not copied(tmp_path)
+    run(tmp_path / "b.jsonl", Echo())
+    whole = (tmp_path / "b.jsonl").read_bytes()
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(whole.split(b"\n")[:-2]) + b"\n")
+    assert not copied(tmp_path, model="another")
+    assert not copied(tmp_path, {**SETS, "harmful": ["another question", *SETS["harmful"][1:]]})
+    assert copied(tmp_path)
+    assert (tmp_path / "new.jsonl").read_bytes() == whole
+
+
+def test_answers_that_are_cut_short_are_not_copied(tmp_path):
+    run(tmp_path / "a.jsonl", Echo())
+    whole = (tmp_path / "a.jsonl").read_bytes()
+    for cut in (whole[:-1], whole[: whole.index(b"\n") + 1]):
+        (tmp_path / "a.jsonl").write_bytes(cut)
+        assert not copied(tmp_path)
 
 
 def test_a_finished_file_needs_no_model(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -101,24 +103,28 @@ def answer_all(
     return {name: [answers[_Slot(name, i)] for i in range(len(sets[name]))] for name in sets}
 
 
-def holds(
+def copy_answers(
+    others: Iterable[Path],
     file: Path,
     sets: Mapping[str, Sequence[Row | str]],
     batch_size: int,
     made_with: Mapping[str, Any],
 ) -> bool:
-    """Whether a file holds all answers that `answer_all` would write there.
+    """Copy to `file` the first of others that holds all answers `answer_all` would write there.
 
     A file that is gone holds none: of several evaluations at once one may just be finished.
     """
     header = _header(sets, batch_size, made_with)
-    try:
-        with file.open("rb") as answers:
+    for other in others:
+        with contextlib.suppress(FileNotFoundError), other.open("rb") as answers:
             if answers.readline() != header:
-                return False
-            return sum(1 for line in answers if line.endswith(b"\n")) == _count(sets)
-    except FileNotFoundError:
-        return False
+                continue
+            if sum(1 for line in answers if line.endswith(b"\n")) == _count(sets):
+                answers.seek(0)
+                with file.open("wb") as out:
+                    shutil.copyfileobj(answers, out)
+                return True
+    return False
 
 
 def _header(

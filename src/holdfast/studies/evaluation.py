@@ -9,10 +9,8 @@ this one that has them for the same model and prompts: to hear other judges no a
 again.
 """
 
-import contextlib
 import gc
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,7 @@ import torch
 from holdfast.data.rows import fingerprint
 from holdfast.evaluate.agreement import agreement, disagreements
 from holdfast.evaluate.alpaca_eval import alpaca_eval_outputs
-from holdfast.evaluate.answers import Backend, Progress, answer_all, holds
+from holdfast.evaluate.answers import Backend, Progress, answer_all, copy_answers
 from holdfast.evaluate.generation import Generator
 from holdfast.evaluate.judges import Verdict, load_judge
 from holdfast.evaluate.metrics import (
@@ -163,11 +161,8 @@ def _file_of_answers(
 ) -> dict[str, list[str]]:
     size, made_with = stage_protocol(work.settings).batch_size, model.made_with(tokens)
     if not file.exists():
-        for other in sorted(work.folder.parent.glob(f"*/{file.name}")):
-            if holds(other, sets, size, made_with):
-                with contextlib.suppress(FileNotFoundError):  # its stage ends just now
-                    shutil.copyfile(other, file)
-                    break
+        others = sorted(work.folder.parent.glob(f"*/{file.name}"))
+        copy_answers(others, file, sets, size, made_with)
     backends: list[Any] = []
 
     def load() -> Backend:
