@@ -54,16 +54,23 @@ def train_in_processes(work: "Work") -> dict[str, Any]:
     place = write_job(work)
     write_text(place / _ACCELERATE, yaml.safe_dump(_accelerate_settings(settings)))
     with _started(place, _threads(work, count, accelerators)) as process:
-        shown = _Output(place / _OUTPUT)
+        shown, last = _Output(place / _OUTPUT), None
         while process.poll() is None:
             if work.stopping():
                 (place / STOP).touch()
-            work.progress(*_progress(place))
-            shown.go_on()
+            if (told := _progress(place)) != last:
+                work.progress(*told)
+                last = told
+            if not any(place.glob(f"{ERROR}*")):  # the launcher says much of every failure
+                shown.go_on()
             time.sleep(_LOOKED_EVERY)
-        shown.go_on()
+    error = None
     if not (place / RESULT).exists():
-        raise _error(place, count, process.returncode)
+        error = _error(place, count, process.returncode)
+    if not isinstance(error, UserError):
+        shown.go_on()
+    if error is not None:
+        raise error
     result = json.loads((place / RESULT).read_text(encoding="utf-8"))
     if result["stopped"]:
         raise Stopped
@@ -153,7 +160,8 @@ def _started(place: Path, threads: int) -> Iterator[subprocess.Popen]:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # Without DDP's warnings of what costs a little time.
+            env={"TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # Ctrl-C is for this process, which asks them to stop
         )
     try:

@@ -93,7 +93,8 @@ def _write_result(share: Share, **result: Any) -> None:
 def _write_error(share: Share, kind: str | None, text: str) -> None:
     error = {"kind": kind, "text": text, "rank": share.rank, "time": time.time()}
     write_json(share.place / f"{ERROR}{share.rank}.json", error)
-    print(text, file=sys.stderr, flush=True)
+    if kind is None:
+        print(text, file=sys.stderr, flush=True)
     # At once: what others wait for will not come, and the launcher ends them.
     os._exit(1)
 
