@@ -468,6 +468,7 @@ def _nothing_half_written(partial: Path) -> Iterator[None]:
         lost = isinstance(error, DivergedError) or not kept
         if lost:
             shutil.rmtree(partial, ignore_errors=True)
+        (partial / PROGRESS).unlink(missing_ok=True)
         raise
 
 

@@ -119,10 +119,11 @@ def stage_lock(folder: Path) -> Iterator[None]:
             raise
         raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
     try:
+        if not path.exists():  # its last holder removed it as this process opened it
+            raise BusyError(f"another run was at work on {folder} a moment ago: try again.")
         yield
-        # Only after success: who opened the file before that finds the result.
-        path.unlink(missing_ok=True)
     finally:
+        path.unlink(missing_ok=True)
         lock.release()
 
 

@@ -9,19 +9,31 @@ from rich.console import Console
 from rich.table import Table
 
 from holdfast.report.escape import terminal_text
+from holdfast.studies.engine import stage_folder
 from holdfast.studies.estimate import estimate_plan
+from holdfast.studies.folders import recorded_identity
 from holdfast.studies.plan import Pipeline, Stage, all_stages
 
 _WORDS = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 
 
-def print_plan(pipelines: Sequence[Pipeline], root: Path, console: Console) -> None:
-    """Show the stages of a run by kind and method: how many, steps, GPU hours, memory."""
+def print_plan(pipelines: Sequence[Pipeline], root: Path, console: Console, by_name: bool) -> None:
+    """Show the stages of a run by kind and method: how many, steps, GPU hours, memory.
+
+    Args:
+        pipelines: the pipelines of the run.
+        root: its folder.
+        console: where to show it.
+        by_name: the stages are identified by names alone, so nobody knows which are there already.
+    """
     stages = all_stages(pipelines)
     plan = estimate_plan(stages)
     used = Counter(s.identity for p in pipelines for s in p.stages.values())
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for title in ("stage", "method", "stages", "pipelines each", "steps", "GPU hours", "GiB"):
+    titles = ["stage", "method", "stages", "pipelines each", "steps", "GPU hours", "GiB"]
+    if not by_name:
+        titles.insert(3, "there")
+    for title in titles:
         table.add_column(title, justify="left" if title in ("stage", "method") else "right")
     groups: dict[tuple[str, str], list[Stage]] = {}
     for stage in stages:
@@ -30,10 +42,12 @@ def print_plan(pipelines: Sequence[Pipeline], root: Path, console: Console) -> N
         found = [plan.stages[stage.identity] for stage in own]
         seconds = [one.gpu_seconds for one in found]
         known = [one for one in seconds if one is not None]
+        there = sum(recorded_identity(stage_folder(root, s)) == s.identity for s in own)
         table.add_row(
             _WORDS.get(kind, "evaluation"),
             terminal_text(method),
             str(len(own)),
+            *([] if by_name else [str(there)]),
             _range([used[stage.identity] for stage in own]),
             _range([one.steps for one in found]),
             f"{sum(known) / 3600:.1f}" if len(known) == len(seconds) else "–",
