@@ -55,10 +55,11 @@ def run_stages(
 @contextmanager
 def _pool(missing: Sequence[Stage], root: Path, launch: Launch) -> Iterator[Any]:
     organism = all(stage.stack.is_organism for stage in missing)
+    processes = max(stage.settings.get("processes", 1) for stage in missing)
     if launch.launcher == "slurm":
         from holdfast.studies.slurm import slurm_pool
 
-        with slurm_pool(root, launch.slurm, gpus=0 if organism else 1) as pool:
+        with slurm_pool(root, launch.slurm, gpus=0 if organism else processes) as pool:
             yield pool
         return
     from holdfast.studies.pool import local_pool
@@ -67,7 +68,7 @@ def _pool(missing: Sequence[Stage], root: Path, launch: Launch) -> Iterator[Any]
     if workers is None:
         # The organism computes on the processor, one thread a stage; more than four processes would
         # gain little and take memory. Other models have the machine to themselves.
-        workers = min(_cores(), 4) if organism else 1
+        workers = max(1, min(_cores(), 4) // processes) if organism else 1
     with local_pool(min(workers, len(missing))) as pool:
         yield pool
 

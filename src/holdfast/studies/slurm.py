@@ -36,7 +36,8 @@ class SlurmSettings:
     Args:
         partition: the partition; the cluster's own choice if not given.
         time: the longest time of a job, in minutes; a stage that needs more is queued again.
-        gpus: GPUs of a job; one if not given, none for the organism.
+        gpus: GPUs of a job; if not given, one, or as many as a stage has processes, and none for
+            the organism.
         cpus: cores of a job.
         memory: memory of a job, such as 64G; the cluster's own choice if not given.
         account: the account that pays.
