@@ -195,7 +195,7 @@ def _notes(rows: Sequence[Row], baseline: str, rare: bool) -> list[str]:
     if rare:
         notes.append(
             f"Values with fewer than {_RARE} answers a seed on one side have intervals that are a "
-            "little too wide: 97 to 99 %."
+            "little too wide: they cover 97 to 98 %."
         )
     if baseline:
         notes.append(

@@ -112,12 +112,12 @@ def mean_interval(
 
     Coverage by simulation (benchmarks/coverage.md: 3, 5 and 10 seeds × 100 and 500 prompts, shared
     or not; rates of 2 to 95 %; between-seed spread up to 15 points and at most 0.6 of the distance
-    to the bound): 93 to 97 %. Above it, up to 99 %, where fewer than about four answers a seed are
+    to the bound): 93 to 97 %. Above it, up to 98 %, where fewer than about four answers a seed are
     expected on one side (100 prompts at 2 %). Two seeds: 93 to 97 % in the middle and up to 100 %
     towards the bounds, with intervals so wide that they say little. Not reached with a spread as
     large as the rate itself, such as most seeds at 0: about 93 %. A hierarchical bootstrap (seeds,
-    then prompts, percentiles) has 70 to 90 % with 3 seeds that differ, and Student's interval over
-    the seeds alone down to 42 % where many seeds share their prompts.
+    then prompts, percentiles) has down to 69 % with 3 seeds that differ, and Student's interval
+    over the seeds alone down to 43 % where many seeds share their prompts.
 
     Args:
         seeds: each seed's value with its interval over prompts.
@@ -161,7 +161,7 @@ def difference_interval(
     prompt: Student's interval over the seeds' values.
 
     Coverage (benchmarks/coverage.md, settings as in `mean_interval`): 93 to 97 %; 92 % where rates
-    near a bound vary between seeds by 0.4 of themselves; up to 99 % where both are 2 %.
+    of 2 and 10 % vary much between 3 seeds; up to 98 % where both are 2 %.
 
     Args:
         values: the difference of each pair of seeds.
