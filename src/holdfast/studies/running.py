@@ -77,6 +77,7 @@ def _pool(missing: Sequence[Stage], root: Path, launch: Launch) -> Iterator[Any]
 def _noted(root: Path, launch: Launch) -> Iterator[None]:
     """Keep run.json while the run lasts: who to stop."""
     path = root / RUN
+    root.mkdir(parents=True, exist_ok=True)
     me = psutil.Process()
     note = {
         "pid": os.getpid(),
