@@ -4,6 +4,7 @@ Nothing here imports torch before a command has checked its words: a mistake is 
 """
 
 import os
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -347,11 +348,21 @@ def show(
     show_command(role, n, seed, task)
 
 
+def _as_interrupt(number: int, frame: Any) -> None:
+    """Take an asking to end (`holdfast cancel`, `kill`, a cluster) as Ctrl-C: work is saved."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    if callable(interrupt):
+        interrupt(number, frame)
+    else:  # nohup, or a script that started this in the background, has Ctrl-C ignored
+        raise KeyboardInterrupt
+
+
 def main() -> Any:
     """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         return app()
     except UserError as error:

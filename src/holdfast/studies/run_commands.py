@@ -2,8 +2,8 @@
 
 import json
 import shutil
-import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,7 +119,7 @@ def show_logs(root: Path, stage: str | None, lines: int, console: Console) -> No
 
 
 def cancel_run(root: Path, console: Console) -> None:
-    """Stop the process that runs a study, as Ctrl-C would, and the jobs of its stages.
+    """Stop the process that runs a study, which saves what is under way, and the jobs of its stages.
 
     Raises:
         UserError: the folder is no run's; nobody runs it, or somebody on another machine.
@@ -135,16 +135,26 @@ def cancel_run(root: Path, console: Console) -> None:
     if run["host"] != socket.gethostname():
         raise UserError(f"{root} is run on {run['host']}: cancel it there.")
     process = psutil.Process(run["pid"])
-    process.send_signal(signal.SIGINT)
+    # Not Ctrl-C's signal: a run that a shell started in the background or by nohup ignores that.
+    process.terminate()
     console.print("asked it to stop; its stages save their state …")
-    try:
-        process.wait(_END)
-    except psutil.TimeoutExpired:
-        raise UserError(
-            f"process {run['pid']} has not ended in {_END:.0f} s; it may still be saving."
-        ) from None
+    until = time.monotonic() + _END
+    while not _has_ended(process):
+        if time.monotonic() > until:
+            raise UserError(
+                f"process {run['pid']} has not ended in {_END:.0f} s; it may still be saving."
+            )
+        time.sleep(0.1)
     _cancel_jobs(root)
     console.print("stopped; the same `holdfast run` goes on from here.")
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, also where the one that started it has not asked how it did."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _run(root: Path) -> dict[str, Any] | None:
