@@ -371,7 +371,7 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(tmp_path, aske
 
 
 def test_cancel_ends_a_run_that_has_ctrl_c_ignored(tmp_path):
-    """As nohup, or a shell that starts it in the background, has it; nobody has asked how it ended."""
+    """As nohup has it; and nobody asks how the run has ended before cancel does."""
     study, root = tmp_path / "study.yaml", tmp_path / "run"
     study.write_text("align: sft\nsettings: {align: {rows: 1000, num_train_epochs: 30}}\n")
     command = [sys.executable, "-m", "holdfast.cli"]

@@ -119,7 +119,7 @@ def show_logs(root: Path, stage: str | None, lines: int, console: Console) -> No
 
 
 def cancel_run(root: Path, console: Console) -> None:
-    """Stop the process that runs a study, which saves what is under way, and the jobs of its stages.
+    """Stop the process that runs a study, which saves its work, and the jobs of its stages.
 
     Raises:
         UserError: the folder is no run's; nobody runs it, or somebody on another machine.
