@@ -21,9 +21,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 demo: $(READY)
 	$(BIN)/holdfast demo --output results/demo $(ARGS)
 
-# One thread in each of the two workers: with more, two cores are oversubscribed.
+# One thread in each of the two workers: with more, two cores are oversubscribed. Tests that share
+# what takes long to make are in one group, for one worker.
 test: $(READY)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -rs --durations 10 $(ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -rs --durations 10 $(ARGS)
 
 # Three targets, so that `make -k lint` shows what all of them find.
 lint: lint-ruff lint-format lint-types

@@ -13,6 +13,8 @@ from runs import MODES, RUNS, Run, train
 from safetensors.torch import load_file
 from steps import relative_error
 
+pytestmark = pytest.mark.xdist_group("parallel")
+
 # Of log lines: what depends on the machine, and the estimate of the work with its padding.
 UNEQUAL = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"}
 

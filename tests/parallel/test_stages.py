@@ -16,6 +16,8 @@ from holdfast.studies.estimate import training_steps
 from holdfast.studies.execute import Work, execute
 from holdfast.studies.plan import make_stage
 
+pytestmark = pytest.mark.xdist_group("parallel")
+
 
 def assert_same_result(folder, other, tolerance):
     """The same files; adapters and logged losses that differ by rounding only."""
