@@ -371,6 +371,13 @@ def main() -> Any:
     except FailedStagesError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        from holdfast.studies.folders import disk_trouble
+
+        if (told := disk_trouble(error)) is None:
+            raise
+        print(f"holdfast: {told}", file=sys.stderr)
+        sys.exit(2)
     except Stopped as stop:
         told = str(stop) or "stopped; the same command goes on from here."
         print(f"holdfast: {told}", file=sys.stderr)

@@ -13,8 +13,8 @@ class DivergedError(UserError):
     """The loss is no finite number any more: going on from a checkpoint would end there again."""
 
 
-class DiskFullError(UserError):
-    """The disk is full: no other stage could be written either."""
+class DiskError(UserError):
+    """The disk is full, or it may not be written: no other stage could be written either."""
 
 
 class BusyError(UserError):

@@ -154,7 +154,7 @@ def test_a_dead_process_is_tried_again_and_not_for_ever(stages, tmp_path):
 def test_a_full_disk_stops_everything(stages, tmp_path):
     first = of_kind(stages, "align")[0]
     with pytest.raises(UserError, match="the disk is full"):
-        run(stages, tmp_path, Pool(1, plan={first.name: [("full", "the disk is full at …")]}))
+        run(stages, tmp_path, Pool(1, plan={first.name: [("disk", "the disk is full at …")]}))
 
 
 def test_a_stage_at_work_elsewhere_is_waited_for(stages, tmp_path, monkeypatch):

@@ -26,6 +26,8 @@ _SETS = {
     "alignment_loss": ("alignment", "test_alignment"),
     "embedding_drift": ("alignment", "test_alignment"),
 }
+# The records that a run writes anew.
+_WHOLE_RUN = ("study.json", "results.json")
 _SPENT = ("rows", "steps", "tokens", "passes")
 _HARMFUL = ("harmful", "test_restricted")
 _COHERENCE = (*_HARMFUL, "benign", "test_benign")
@@ -295,7 +297,14 @@ def _json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
-        raise UserError(f"{path} is broken: {error}; remove its folder and run again.") from None
+        raise UserError(f"{path} is broken: {error}; {_remedy(path)}.") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is broken: it holds no JSON object; run again.")
+        raise UserError(f"{path} is broken: it holds no JSON object; {_remedy(path)}.")
     return content
+
+
+def _remedy(path: Path) -> str:
+    """What to do about a broken file; of a run's own records no finished stage depends on one."""
+    if path.name in _WHOLE_RUN:
+        return "run the study again, which writes it anew and runs no finished stage"
+    return f"remove the folder {path.parent.name} and run again"

@@ -10,19 +10,22 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from holdfast.errors import UserError
+from holdfast.errors import BusyError, UserError
 from holdfast.models.stack import Stack
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.studies.folders import (
+    PROVENANCE,
     damaged_file,
     disk_errors,
-    is_finished,
+    is_locked,
     recorded_identity,
     set_aside,
+    stage_lock,
     write_json,
 )
 from holdfast.studies.plan import Stage
@@ -73,8 +76,8 @@ class Event(NamedTuple):
     Args:
         stage: the stage.
         kind: "moved"; "done"; "busy" (another run is at work on it); "stopped"; "mistake" (a
-            sentence for the user); "full" (the disk is); "failed" (a traceback); "died" (its
-            process has ended without a word).
+            sentence for the user); "disk" (it is full, or may not be written); "failed" (a
+            traceback); "died" (its process has ended without a word).
         text: the note, the sentence or the traceback.
         share: of the work that is done, for "moved".
     """
@@ -162,7 +165,7 @@ def schedule(
         retry_failed: try again what failed in an earlier run.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or may not be written.
         KeyboardInterrupt: Ctrl-C; every stage under way has saved a state to go on from.
     """
     _Run(missing, root, watcher, pool, outcome, retry_failed).go()
@@ -214,9 +217,12 @@ class _Run:
         if _is_there(stage, self.root, self.watcher):  # another run has made it meanwhile
             self.end(stage, "cached")
             return
+        if stage.identity in self.told and is_locked(stage_folder(self.root, stage)):
+            self.later.append((time.monotonic() + _WAIT, stage))
+            return
         before = None if self.retry_failed else recorded_failure(self.root, stage)
         if before is not None:
-            self.fail(stage, before["error"], "failed before")
+            self.fail(stage, before, "failed before")
             return
         folders = self.outcome.folders
         self.pool.start(
@@ -243,7 +249,7 @@ class _Run:
                 self.told.add(stage.identity)
                 self.watcher.told(f"{stage.name}: another run is at work on it; waiting for that.")
             self.later.append((time.monotonic() + _WAIT, stage))
-        elif event.kind == "full":
+        elif event.kind == "disk":
             raise UserError(event.text)
         elif event.kind == "died":
             self.tries[stage.identity] = self.tries.get(stage.identity, 0) + 1
@@ -262,7 +268,8 @@ class _Run:
 
     def end(self, stage: Stage, how: str) -> None:
         self.outcome.folders[stage.identity] = stage_folder(self.root, stage)
-        failure_file(self.root, stage).unlink(missing_ok=True)
+        with suppress(OSError):  # a finished stage counts, whatever is said of an earlier try
+            failure_file(self.root, stage).unlink(missing_ok=True)
         self.watcher.ended(stage, how)
         for child in self.children.get(stage.identity, ()):
             self.needed[child.identity] -= 1
@@ -294,31 +301,43 @@ def failure_file(root: Path, stage: Stage) -> Path:
     return root / FAILURES / f"{stage.name}.json"
 
 
-def recorded_failure(root: Path, stage: Stage) -> dict[str, Any] | None:
+def recorded_failure(root: Path, stage: Stage) -> str | None:
     """The failure of a stage in an earlier run; None where there is none that can be read."""
     try:
-        return json.loads(failure_file(root, stage).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return str(json.loads(failure_file(root, stage).read_text(encoding="utf-8"))["error"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _is_there(stage: Stage, root: Path, watcher: Watcher) -> bool:
     """Whether a stage's result is there and whole; a damaged one is set aside."""
     folder = stage_folder(root, stage)
-    if not folder.exists():
+    damaged = _damage(folder, stage)
+    if not damaged:
+        return damaged is not None
+    try:
+        with disk_errors(folder), stage_lock(folder):
+            # Another run may have set it aside and made it again since.
+            damaged = _damage(folder, stage)
+            if not damaged:
+                return damaged is not None
+            aside = set_aside(folder)
+    except BusyError:
         return False
-    known = recorded_identity(folder) == stage.identity
-    damaged = damaged_file(folder) if known else "provenance.json"
-    if damaged is None:
-        return True
-    if not known and not any(folder.iterdir()):
-        return is_finished(folder, stage.identity)
-    aside = set_aside(folder)
     watcher.told(
         f"{folder.name}: its file {damaged} is damaged or gone; it lies in {aside.name} now, and "
         "the stage is run again."
     )
     return False
+
+
+def _damage(folder: Path, stage: Stage) -> str | None:
+    """A file of a stage's folder that is not whole; "" where all are, None where nothing is."""
+    if not folder.exists():
+        return None
+    if recorded_identity(folder) != stage.identity:
+        return PROVENANCE if any(folder.iterdir()) else None
+    return damaged_file(folder) or ""
 
 
 def _needs(stage: Stage) -> list[Stage]:

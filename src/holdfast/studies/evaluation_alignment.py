@@ -40,7 +40,8 @@ def alignment_measure(
     }
     file = work.folder / ALIGNMENT
     for other in [file, *sorted(work.folder.parent.glob(f"*/{ALIGNMENT}"))]:
-        with contextlib.suppress(FileNotFoundError):  # not there, or its stage ends just now
+        # Not there, its stage ends just now, or it is damaged.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             content = json.loads(other.read_text(encoding="utf-8"))
             if content["made_with"] == made_with:
                 write_json(file, content)

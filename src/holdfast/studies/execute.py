@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 from peft import LoraConfig, PeftModel
 from transformers import TrainerCallback
 
@@ -59,7 +61,7 @@ from holdfast.studies.launch import train_in_processes
 from holdfast.studies.plan import Stage, given_identity
 from holdfast.studies.seen import check_against, overlaps_of, write_seen
 from holdfast.studies.stage_data import stage_rows
-from holdfast.studies.stages import METHODS, config_settings
+from holdfast.studies.stages import config_settings
 
 # Seconds between two lines for `holdfast status`, and between two checkpoints.
 _TOLD_EVERY = 2.0
@@ -88,7 +90,7 @@ def execute(
         stopping: asked after every training step; True saves a checkpoint and stops.
 
     Raises:
-        UserError: whatever is wrong with what the user asked for, or a full disk.
+        UserError: whatever is wrong with what the user asked for, or of the disk.
         BusyError: another process runs the same stage.
         Stopped: ``stopping`` said so; run the same stage again to go on.
     """
@@ -108,6 +110,7 @@ def _execute(
 ) -> None:
     _quiet()
     started, clock = datetime.now(UTC), time.perf_counter()
+    _check_version(stage)
     _reset_peak_memory()
     run = {"repair": _repair, "evaluate": _evaluate}.get(stage.kind, _train)
     with _one_thread(model.is_organism):
@@ -344,6 +347,8 @@ def _repair(work: Work) -> dict[str, Any]:
             model,
             rows,
             config_class(**own),
+    from holdfast.repair.pruning import Repair, save_masks
+
             processing_class=tokenizer,
             progress=lambda done: work.progress(done / total, "scoring"),
         )
@@ -413,8 +418,8 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint; the trainer's state is what it writes last."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    """The newest complete checkpoint."""
+    whole = filter(_is_whole, folder.glob("checkpoint-*"))
     newest = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
     return None if newest is None else str(newest)
 
@@ -444,6 +449,19 @@ def _one_thread(is_organism: bool) -> Iterator[None]:
 
 def _cut_metrics(path: Path, checkpoint: str | None) -> None:
     """Drop the lines of steps that are trained again after an interruption."""
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether nothing of a checkpoint is missing or cut short."""
+    try:
+        # The trainer's state is what it writes last.
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for path in checkpoint.glob("*.safetensors"):
+            with safe_open(path, framework="pt"):
+                pass
+        return all(zipfile.is_zipfile(path) for path in checkpoint.glob("*.pt*"))
+    except (OSError, ValueError, SafetensorError):
+        return False
+
+
     if not path.exists():
         return
     done = 0 if checkpoint is None else int(checkpoint.rsplit("-", 1)[1])
@@ -476,12 +494,14 @@ def _nothing_half_written(partial: Path) -> Iterator[None]:
 def _timed(partial: Path, clock: float) -> Iterator[float]:
     """Gives the seconds of the interrupted runs that this one goes on from, and keeps its own."""
     file = partial / ELAPSED
-    before = float(file.read_text()) if file.exists() else 0.0
+    before = 0.0
+    with contextlib.suppress(OSError, ValueError):  # not there, or damaged
+        before = float(file.read_text())
     try:
         yield before
     except Stopped:
         if partial.exists():
-            file.write_text(str(before + time.perf_counter() - clock))
+            write_text(file, str(before + time.perf_counter() - clock))
         raise
 
 

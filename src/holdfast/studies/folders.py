@@ -4,15 +4,16 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from holdfast.errors import BusyError, DiskFullError, UserError
+from holdfast.errors import BusyError, DiskError, UserError
 
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
@@ -21,8 +22,10 @@ CHECKPOINTS = "checkpoints"
 ELAPSED = "seconds"
 PROGRESS = "progress.json"
 PARTIAL = ".partial"
+NEW = ".new"
 _IDENTITY = "identity"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 ANSWERS = "answers.jsonl"
 TASK_ANSWERS = "task_answers.jsonl"
 ALSO = "also.json"
@@ -66,8 +69,12 @@ def is_finished(folder: Path, identity: str) -> bool:
 
 def damaged_file(folder: Path) -> str | None:
     """A file of a finished stage that is gone or has another size than it was written with."""
-    provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    for name, size in provenance.get("files", {}).items():
+    try:
+        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        files = dict(provenance.get("files", {}))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return PROVENANCE
+    for name, size in files.items():
         try:
             if (folder / name).stat().st_size != size:
                 return name
@@ -103,7 +110,7 @@ def stage_lock(folder: Path) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it.
-        UserError: the place cannot be written to.
+        DiskError: the place cannot be written to.
     """
     path = lock_path(folder)
     try:
@@ -117,13 +124,15 @@ def stage_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise
-        raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
+        raise DiskError(f"{folder} cannot be written: {error.strerror}.") from error
+    if not path.exists():  # its last holder removed it as this process opened it
+        lock.release()
+        raise BusyError(f"another run was at work on {folder} a moment ago: try again.")
     try:
-        if not path.exists():  # its last holder removed it as this process opened it
-            raise BusyError(f"another run was at work on {folder} a moment ago: try again.")
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -149,7 +158,8 @@ def begin(folder: Path, identity: str) -> Path:
     """The working folder beside ``folder``; an interrupted run of the same stage is taken up there.
 
     Raises:
-        UserError: the place cannot be written to, or an interrupted run of another stage is there.
+        UserError: an interrupted run of another stage is there.
+        DiskError: the place cannot be written to.
     """
     folder = folder.absolute()
     partial = folder.with_name(folder.name + PARTIAL)
@@ -169,7 +179,7 @@ def begin(folder: Path, identity: str) -> Path:
     except OSError as error:
         if error.errno in _FULL:
             raise
-        raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
+        raise DiskError(f"{folder} cannot be written: {error.strerror}.") from error
     return partial
 
 
@@ -179,20 +189,54 @@ def _has_answers(folder: Path) -> bool:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Tell in one sentence that the disk is full, whichever library met it."""
+    """Tell in one sentence that the disk takes nothing, whichever library met it.
+
+    Args:
+        folder: what is written; a place beside it counts too.
+
+    Raises:
+        DiskError: the disk is full or read-only, or the place may not be written.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        full = getattr(error, "errno", None) in _FULL or "No space left" in str(error)
-        # Torch's own writer names the position in the file, not the reason.
-        full = full or ("PytorchStreamWriter" in str(error) and _free_bytes(folder) < 2**20)
-        if not full:
+        told = disk_trouble(error, folder)
+        if told is None:
             raise
-        raise DiskFullError(
-            f"the disk is full at {folder.parent}: free some space and run the same command again."
-        ) from error
+        raise DiskError(told) from error
+
+
+def disk_trouble(error: Exception, folder: Path | None = None) -> str | None:
+    """What a user is told where the disk takes nothing; None for any other error.
+
+    Args:
+        error: whatever a library raised.
+        folder: what was to be written; None if that is not known.
+    """
+    number, text = getattr(error, "errno", None), str(error)
+    named = getattr(error, "filename", None)
+    where = folder.parent if folder else Path(os.fsdecode(named)) if named else Path.cwd()
+    # Torch's own writer names the position in the file, not the reason.
+    torch_is_full = "PytorchStreamWriter" in text and _free_bytes(where) < 2**20
+    if number in _FULL or "No space left on device" in text or torch_is_full:
+        return f"the disk is full at {where}: free some space and run the same command again."
+    read_only = number == errno.EROFS or "Read-only file system" in text
+    if read_only:
+        return (
+            f"{folder or named or where} cannot be written: the disk is read-only there; make it "
+            "writable, or choose another folder, and run the same command again."
+        )
+    # A file elsewhere may be one that cannot be read, such as a model's.
+    ours = named is not None and (folder is None or Path(os.fsdecode(named)).is_relative_to(where))
+    if number in _FORBIDDEN and ours:
+        what = "written" if folder else "read or written"
+        return (
+            f"{named} cannot be {what}: {os.strerror(number)}; mend its permissions and run the "
+            "same command again."
+        )
+    return None
 
 
 def _free_bytes(folder: Path) -> int:
@@ -223,7 +267,7 @@ def claim_root(root: Path) -> None:
     try:
         (root / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{root} cannot be written: {error.strerror}.") from error
+        raise DiskError(f"{root} cannot be written: {error.strerror}.") from error
 
 
 def write_config(folder: Path, settings: Mapping[str, Any], **about: Any) -> None:
@@ -239,9 +283,12 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file beside its place, then rename it into it."""
-    beside = path.with_name(path.name + ".new")
+    # Two runs of one folder may write the same record at once, each beside it in a file of its own.
+    beside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}{NEW}")
     try:
         beside.write_text(text, encoding="utf-8")
         os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise

@@ -194,7 +194,7 @@ class _Output:
 
 
 def _progress(place: Path) -> tuple[float, str]:
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads((place / PROGRESS).read_text(encoding="utf-8"))
         return told["share"], told["note"]
     return 0.0, "starting the processes"

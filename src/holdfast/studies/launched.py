@@ -91,7 +91,7 @@ def _write_result(share: Share, **result: Any) -> None:
 
 
 def _write_error(share: Share, kind: str | None, text: str) -> None:
-    error = {"kind": kind, "text": text, "rank": share.rank, "time": time.time()}
+    error = {"kind": kind, "text": text, "rank": share.rank, "time": time.monotonic()}
     write_json(share.place / f"{ERROR}{share.rank}.json", error)
     if kind is None:
         print(text, file=sys.stderr, flush=True)

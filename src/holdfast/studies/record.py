@@ -20,6 +20,7 @@ STUDY = "study.json"
 # A copy of each study that was run in the folder: what `holdfast gc` keeps.
 STUDIES = "studies"
 SCHEMA_VERSION = 1
+_TYPES = {"title": str, "pipelines": list, "stages": dict, "failures": dict, "skipped": list}
 
 
 def write_record(
@@ -93,5 +94,17 @@ def read_record(root: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(f"{path} is damaged or of another version: run the study again.")
+        raise UserError(_damaged(path))
+    for name, kind in _TYPES.items():
+        if not isinstance(content.get(name), kind):
+            raise UserError(_damaged(path))
+    if not all(isinstance(stage, dict) and "kind" in stage for stage in content["stages"].values()):
+        raise UserError(_damaged(path))
     return content
+
+
+def _damaged(path: Path) -> str:
+    return (
+        f"{path} is damaged or of another version: run the study again, which writes it anew and "
+        "runs no finished stage."
+    )

@@ -1,23 +1,31 @@
 """results.json: one record for each pipeline of a run, with the protocol that measured it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast.errors import UserError
 from holdfast.studies.engine import stage_folder
 from holdfast.studies.folders import PROVENANCE
 from holdfast.studies.plan import Pipeline
 from holdfast.studies.stages import KINDS
 
 SCHEMA_VERSION = 1
+_MADE = ("seconds", "peak_memory_bytes", "budget")
 
 
 def collect(pipelines: Iterable[Pipeline], root: Path) -> dict[str, Any]:
-    """The content of results.json, from the finished stages' folders below ``root``."""
+    """The content of results.json, from the finished stages' folders below ``root``.
+
+    Raises:
+        UserError: a record of a stage is damaged.
+    """
     records, protocol = [], {}
     for pipeline in pipelines:
-        evaluation = _read(stage_folder(root, pipeline.evaluation) / "evaluation.json")
+        evaluation = _read(
+            stage_folder(root, pipeline.evaluation) / "evaluation.json", ("protocol", "metrics")
+        )
         protocol = evaluation["protocol"]
         records.append(_record(pipeline, root, evaluation))
     return {"schema_version": SCHEMA_VERSION, "protocol": protocol, "records": records}
@@ -25,7 +33,7 @@ def collect(pipelines: Iterable[Pipeline], root: Path) -> dict[str, Any]:
 
 def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
     stages = pipeline.stages
-    made = {kind: _read(stage_folder(root, stages[kind]) / PROVENANCE) for kind in stages}
+    made = {kind: _read(stage_folder(root, stages[kind]) / PROVENANCE, _MADE) for kind in stages}
     methods = {
         kind: stages[kind].settings["method"] if kind in stages else None for kind in KINDS[:3]
     }
@@ -63,5 +71,15 @@ def _budget(stages: list[dict[str, Any]]) -> dict[str, int]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _read(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
+    """A stage's record, which has the entries that are wanted."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or not content.keys() >= {*wanted}:
+        raise UserError(
+            f"{path} is damaged: remove the folder {path.parent.name} and run the same command "
+            "again, which makes that stage once more."
+        )
+    return content

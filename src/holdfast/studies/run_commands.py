@@ -18,9 +18,9 @@ from rich.table import Table
 from holdfast.errors import UserError
 from holdfast.report.escape import terminal_text
 from holdfast.studies.engine import FAILURES, STAGES
-from holdfast.studies.folders import PARTIAL, PROGRESS, PROVENANCE, is_locked, lock_path
+from holdfast.studies.folders import NEW, PARTIAL, PROGRESS, PROVENANCE, is_locked, lock_path
 from holdfast.studies.record import STUDIES, read_record
-from holdfast.studies.running import RUN
+from holdfast.studies.running import RUN, began
 
 _KINDS = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 _STATES = ("done", "running", "interrupted", "failed", "skipped", "waiting")
@@ -83,8 +83,8 @@ def _failure(root: Path, name: str, study: Mapping[str, Any]) -> str:
     if error is None:
         try:
             text = (root / FAILURES / f"{name}.json").read_text(encoding="utf-8")
-            error = json.loads(text)["error"]
-        except (OSError, ValueError, KeyError):
+            error = str(json.loads(text)["error"])
+        except (OSError, ValueError, KeyError, TypeError):
             error = "unknown"
     return (error.strip().splitlines() or ["unknown"])[-1]
 
@@ -164,9 +164,8 @@ def _run(root: Path) -> dict[str, Any] | None:
         if run["host"] != socket.gethostname():
             return run
         # A process of the same number that began at another time is another one.
-        same = abs(psutil.Process(run["pid"]).create_time() - run["created"]) < 1
-        return run if same else None
-    except (OSError, ValueError, KeyError, psutil.Error):
+        return run if began(run["pid"]) == run["began"] else None
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
 
 
@@ -200,7 +199,7 @@ def collect_garbage(root: Path, yes: bool, console: Console) -> None:
     for path in (root / STUDIES).glob("*.json"):
         try:
             needed |= set(json.loads(path.read_text(encoding="utf-8"))["stages"])
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} is damaged, so nobody knows what its study needs: run the study again, or "
                 "remove the file."
@@ -208,6 +207,8 @@ def collect_garbage(root: Path, yes: bool, console: Console) -> None:
     folders = [path for path in sorted((root / STAGES).iterdir()) if path.is_dir()]
     gone = [path for path in folders if path.name.removesuffix(PARTIAL) not in needed]
     gone = [path for path in gone if not is_locked(path.with_name(path.name.removesuffix(PARTIAL)))]
+    for path in (*root.glob(f"*{NEW}"), *root.glob(f"*/*{NEW}")):  # of runs that were killed
+        path.unlink(missing_ok=True)
     if not gone:
         console.print("every stage is needed: nothing to remove.")
         return

@@ -1,9 +1,10 @@
 """Start a run: what is there already, who runs the rest, and a note of it for other commands."""
 
+import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import psutil
 
 from holdfast.studies.engine import Outcome, Watcher, missing_stages, schedule
-from holdfast.studies.folders import write_json
+from holdfast.studies.folders import disk_errors, write_json
 from holdfast.studies.plan import Stage
 from holdfast.studies.slurm import SlurmSettings
 
@@ -78,18 +79,34 @@ def _noted(root: Path, launch: Launch) -> Iterator[None]:
     """Keep run.json while the run lasts: who to stop."""
     path = root / RUN
     root.mkdir(parents=True, exist_ok=True)
-    me = psutil.Process()
     note = {
         "pid": os.getpid(),
-        "created": me.create_time(),
+        "began": began(os.getpid()),
         "host": socket.gethostname(),
         "launcher": launch.launcher,
     }
-    write_json(path, note)
+    with disk_errors(path):
+        write_json(path, note)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError, ValueError):
+            if json.loads(path.read_text(encoding="utf-8")) == note:  # not that of another run
+                path.unlink()
+
+
+def began(pid: int) -> float:
+    """When a process began, on a clock that nobody sets: tells it from another of its number.
+
+    Raises:
+        psutil.Error: there is no such process.
+    """
+    process = psutil.Process(pid)
+    with suppress(OSError, ValueError, IndexError):
+        # Ticks since the machine's start. psutil adds when that was, which moves with the clock.
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return float(stat.rpartition(")")[2].split()[19])
+    return process.create_time()
 
 
 def _cores() -> int:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -198,12 +199,13 @@ class SlurmPool:
         try:
             text = path.read_text(encoding="utf-8")
             said = json.loads(text)
-        except (OSError, ValueError):
+            event = Event(task.stage, "moved", str(said["note"]), float(said["share"]))
+        except (OSError, ValueError, KeyError, TypeError):
             return []
         if self._notes.get(task.stage.identity) == text:
             return []
         self._notes[task.stage.identity] = text
-        return [Event(task.stage, "moved", said["note"], said["share"])]
+        return [event]
 
 
 def cancel_jobs(jobs: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.errors import BusyError, DiskFullError, Stopped, UserError
+from holdfast.errors import BusyError, DiskError, Stopped, UserError
 from holdfast.studies.engine import Event, Task
 
 if TYPE_CHECKING:
@@ -34,15 +34,20 @@ def run_task(task: Task, progress: Progress, stopping: Callable[[], bool]) -> Ev
             return Event(stage, "stopped")
         except BusyError:
             return Event(stage, "busy")
-        except DiskFullError as error:
-            return Event(stage, "full", str(error))
+        except DiskError as error:
+            return Event(stage, "disk", str(error))
         except UserError as error:
-            print(error, file=sys.stderr)
+            _log(f"{error}\n")
             return Event(stage, "mistake", str(error))
         except Exception:
-            traceback.print_exc()
+            _log(traceback.format_exc())
             return Event(stage, "failed", traceback.format_exc())
         return Event(stage, "done")
+
+
+def _log(text: str) -> None:
+    with contextlib.suppress(OSError):  # a log that takes no more must not end the process
+        sys.stderr.write(text)
 
 
 @contextmanager
@@ -55,7 +60,8 @@ def printing_to(log: Path) -> Iterator[None]:
         yield  # a full or read-only disk is told by the stage itself
         return
     with file:
-        file.write(f"--- {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
+        with contextlib.suppress(OSError):
+            file.write(f"--- {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         sys.stdout.flush()
         sys.stderr.flush()
         kept = [os.dup(number) for number in (1, 2)]
@@ -64,8 +70,9 @@ def printing_to(log: Path) -> Iterator[None]:
                 os.dup2(file.fileno(), number)
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):
+                    stream.flush()
             for number, before in zip((1, 2), kept, strict=True):
                 os.dup2(before, number)
                 os.close(before)

@@ -14,6 +14,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is broken, or cannot be read.
     """
+    remedy = f"remove the folder {path.parent.name} and run again"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -21,9 +22,9 @@ def read_object(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
-        raise UserError(f"{path} is broken: {error}; remove its folder and run again.") from None
+        raise UserError(f"{path} is broken: {error}; {remedy}.") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is broken: it holds no JSON object; remove its folder.")
+        raise UserError(f"{path} is broken: it holds no JSON object; {remedy}.")
     return content
 
 
