@@ -61,7 +61,7 @@ from holdfast.studies.launch import train_in_processes
 from holdfast.studies.plan import Stage, given_identity
 from holdfast.studies.seen import check_against, overlaps_of, write_seen
 from holdfast.studies.stage_data import stage_rows
-from holdfast.studies.stages import config_settings
+from holdfast.studies.stages import METHODS, config_settings
 
 # Seconds between two lines for `holdfast status`, and between two checkpoints.
 _TOLD_EVERY = 2.0
@@ -110,7 +110,6 @@ def _execute(
 ) -> None:
     _quiet()
     started, clock = datetime.now(UTC), time.perf_counter()
-    _check_version(stage)
     _reset_peak_memory()
     run = {"repair": _repair, "evaluate": _evaluate}.get(stage.kind, _train)
     with _one_thread(model.is_organism):
@@ -347,8 +346,6 @@ def _repair(work: Work) -> dict[str, Any]:
             model,
             rows,
             config_class(**own),
-    from holdfast.repair.pruning import Repair, save_masks
-
             processing_class=tokenizer,
             progress=lambda done: work.progress(done / total, "scoring"),
         )
