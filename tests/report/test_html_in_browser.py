@@ -15,7 +15,7 @@ import pytest
 from html_parts import Element, parse
 from html_run import make_run
 
-from holdfast.report.html import write_html
+from holdfast.report.html.write import write_html
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)

@@ -10,8 +10,8 @@ import pytest
 from html_parts import Element, parse, shape
 from html_run import make_run
 
-from holdfast.report.html import write_html
 from holdfast.report.html.text import shown
+from holdfast.report.html.write import write_html
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import ast
 import difflib
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeAlias, Union
 
 from holdfast.errors import UserError
@@ -85,12 +86,10 @@ _EXPECTED = {
 
 
 def _coerce(value: object, field_type: str, what: str) -> object:
-    members = _members(ast.parse(field_type, mode="eval").body)
-    choices = [choice for member in members for choice in _choices(member)]
+    choices, names = _read_type(field_type)
     if any(type(value) is type(choice) and value == choice for choice in choices):
         return value
     # Exact types come before converted ones: bool is an int to Python, and a number may be text.
-    names = {_name(member): member for member in members if not _choices(member)}
     kind = "None" if value is None else type(value).__name__
     if kind in names and not isinstance(value, list):
         return value if kind != "float" else _finite(value, what)
@@ -107,6 +106,14 @@ def _coerce(value: object, field_type: str, what: str) -> object:
     if "text" in expected and isinstance(value, int | float) and not isinstance(value, bool):
         hint = "; put it in quotes"
     raise UserError(f"{what} must be {' or '.join(expected)}, and is {_shown(value)}{hint}")
+
+
+@cache
+def _read_type(field_type: str) -> tuple[list[object], dict[str, ast.expr]]:
+    """The choices that a type names, and its other members by their names."""
+    members = _members(ast.parse(field_type, mode="eval").body)
+    choices = [choice for member in members for choice in _choices(member)]
+    return choices, {_name(member): member for member in members if not _choices(member)}
 
 
 def _finite(value: object, what: str) -> object:

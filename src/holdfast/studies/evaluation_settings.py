@@ -1,7 +1,9 @@
 """An evaluation's settings: its protocol, judges and prompts, checked without loading anything."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +108,8 @@ def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> 
     Raises:
         UserError: a judge's model or its own prompt is not there.
     """
-    # The description may be worded better without a new result.
-    record = {k: v for k, v in stage_protocol(settings).record().items() if k != "description"}
-    found = {"protocol": fingerprint([record])}
+    decides = {key: settings[key] for key in _PROTOCOL}
+    found = {"protocol": _protocol_fingerprint(json.dumps(decides))}
     for judge in settings["judges"]:
         own = {key: value for key, value in judge.items() if key not in _COST_ONLY}
         if judge["name"] == "endpoint":
@@ -121,6 +122,18 @@ def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> 
                 raise UserError(f"the judge {judge['name']}: {error}") from None
         found[f"judge {judge['name']}"] = fingerprint([own])
     return found
+
+
+# What `stage_protocol` reads.
+_PROTOCOL = ("protocol", "judges", "backend", "dtype", "limit", *OWN_PROMPTS.values())
+
+
+@lru_cache
+def _protocol_fingerprint(settings: str) -> str:
+    """The fingerprint of the protocol of an evaluation; of a study's many they are few."""
+    record = stage_protocol(json.loads(settings)).record()
+    # The description may be worded better without a new result.
+    return fingerprint([{k: v for k, v in record.items() if k != "description"}])
 
 
 # Settings of a judge that change what it costs and not what it says.

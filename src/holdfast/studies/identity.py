@@ -68,8 +68,10 @@ def _hash(content: Any) -> str:
 
 def _numbers(content: Any) -> Any:
     """The same with whole numbers written one way: 16.0 is 16, however a setting came in."""
+    if isinstance(content, float):
+        return int(content) if content.is_integer() else content
+    if content is None or isinstance(content, str | int):
+        return content
     if isinstance(content, Mapping):
         return {key: _numbers(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_numbers(value) for value in content]
-    return int(content) if isinstance(content, float) and content.is_integer() else content
+    return [_numbers(v) for v in content] if isinstance(content, list | tuple) else content

@@ -42,12 +42,11 @@ def print_plan(pipelines: Sequence[Pipeline], root: Path, console: Console, by_n
         found = [plan.stages[stage.identity] for stage in own]
         seconds = [one.gpu_seconds for one in found]
         known = [one for one in seconds if one is not None]
-        there = sum(recorded_identity(stage_folder(root, s)) == s.identity for s in own)
         table.add_row(
             _WORDS.get(kind, "evaluation"),
             terminal_text(method),
             str(len(own)),
-            *([] if by_name else [str(there)]),
+            *([] if by_name else [str(_there(own, root))]),
             _range([used[stage.identity] for stage in own]),
             _range([one.steps for one in found]),
             f"{sum(known) / 3600:.1f}" if len(known) == len(seconds) else "–",
@@ -72,6 +71,10 @@ def print_plan(pipelines: Sequence[Pipeline], root: Path, console: Console, by_n
         )
     for line in lines:
         console.print(line, highlight=False, markup=False)
+
+
+def _there(stages: Sequence[Stage], root: Path) -> int:
+    return sum(recorded_identity(stage_folder(root, s)) == s.identity for s in stages)
 
 
 def _method(stage: Stage) -> str:

@@ -59,7 +59,7 @@ def show_report(
     if output is not None and output.is_dir():
         raise UserError(f"{output} is a folder; --output must name a file.")
     if kind == "html":
-        from holdfast.report.html import write_html
+        from holdfast.report.html.write import write_html
 
         assert output is not None
         write_html(root, output, baseline)

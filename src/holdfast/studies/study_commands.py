@@ -71,7 +71,7 @@ def run_files(
     large = sum(len(points(one.study)) for one in asked) > _MANY
     by_name = plan and (large or not all(_is_of_organism(one.study) for one in asked))
     made = [pipeline for one in asked for pipeline in expand(one.study, by_name=by_name)]
-    pipelines = [_told_apart(pipeline, made) for pipeline in made]
+    pipelines = _told_apart(made)
     title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
     root = output or Path("results") / title.replace("/", "-")
     for one in asked:
@@ -133,12 +133,14 @@ def _asked(name: str, said: dict[str, Any]) -> Asked:
     return Asked(name, with_words(study, said, COMMAND_LINE), notes)
 
 
-def _told_apart(pipeline: Pipeline, others: Sequence[Pipeline]) -> Pipeline:
+def _told_apart(pipelines: Sequence[Pipeline]) -> list[Pipeline]:
     """A table names pipelines by their methods; those that are alike there get their own name."""
-    own = pipeline.coords["variant"]
-    alike = (p for p in others if p.methods() == pipeline.methods())
-    return (
-        replace(pipeline, variant=own)
-        if any(p.coords["variant"] != own for p in alike)
+    variants: dict[tuple[Any, ...], set[str]] = {}
+    for pipeline in pipelines:
+        variants.setdefault(pipeline.methods(), set()).add(pipeline.coords["variant"])
+    return [
+        replace(pipeline, variant=pipeline.coords["variant"])
+        if len(variants[pipeline.methods()]) > 1
         else pipeline
-    )
+        for pipeline in pipelines
+    ]
