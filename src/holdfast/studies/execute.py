@@ -421,6 +421,19 @@ def _last_checkpoint(folder: Path) -> str | None:
     return None if newest is None else str(newest)
 
 
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether nothing of a checkpoint is missing or cut short."""
+    try:
+        # The trainer's state is what it writes last.
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for path in checkpoint.glob("*.safetensors"):
+            with safe_open(path, framework="pt"):
+                pass
+        return all(zipfile.is_zipfile(path) for path in checkpoint.glob("*.pt*"))
+    except (OSError, ValueError, SafetensorError):
+        return False
+
+
 def _quiet() -> None:
     """No bars and remarks of the libraries between ours."""
     transformers.utils.logging.set_verbosity_error()
@@ -446,19 +459,6 @@ def _one_thread(is_organism: bool) -> Iterator[None]:
 
 def _cut_metrics(path: Path, checkpoint: str | None) -> None:
     """Drop the lines of steps that are trained again after an interruption."""
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether nothing of a checkpoint is missing or cut short."""
-    try:
-        # The trainer's state is what it writes last.
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        for path in checkpoint.glob("*.safetensors"):
-            with safe_open(path, framework="pt"):
-                pass
-        return all(zipfile.is_zipfile(path) for path in checkpoint.glob("*.pt*"))
-    except (OSError, ValueError, SafetensorError):
-        return False
-
-
     if not path.exists():
         return
     done = 0 if checkpoint is None else int(checkpoint.rsplit("-", 1)[1])
