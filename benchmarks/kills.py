@@ -2,18 +2,28 @@
 
     python benchmarks/kills.py [--kills 30] [--seed 0] [--output results/kills]
 
-In turns the process that runs the study and one of its workers is killed; whenever the study comes
-to its end, another one begins in a new folder. In the end: the same metrics as without a kill, no
-half-written stage, and no stage made again after it was finished.
+In turns one of its workers and the process that runs the study are killed; after the latter the
+same command goes on. Whenever the study comes to its end, another one begins in a new folder. A
+training writes a checkpoint every few steps, so that kills fall in the middle of one and resumes
+start from one. All the while the folder is looked at:
+
+- metrics and weights of every study that came to its end are those of the undisturbed one, to the
+  last bit;
+- every stage's folder is whole from the moment that it is there: all the files that its provenance
+  names, in their sizes;
+- a stage that is there is never written again, and none is set aside as damaged;
+- nothing of an interruption is left in a study that came to its end.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +35,12 @@ finetune: [sft, lisa]
 repair: [null, antidote]
 harmful_ratio: [0.1]
 settings:
-  align: {rows: 200}
-  finetune: {rows: 200}
+  align: {rows: 200, save_steps: 5}
+  finetune: {rows: 200, save_steps: 5}
   repair: {rows: 50}
   evaluate: {limit: 40}
 """
+_LOOKED_EVERY = 0.02  # seconds between two looks at the folder
 
 
 def main() -> None:
@@ -42,7 +53,7 @@ def main() -> None:
     options.output.mkdir(parents=True)
     found = disturb(options.output, STUDY, options.kills, random.Random(options.seed))
     print(json.dumps(found, indent=2))
-    sys.exit(0 if found["identical"] and not found["half_written"] and not found["twice"] else 1)
+    sys.exit(1 if found["faults"] else 0)
 
 
 def disturb(folder: Path, study: str, kills: int, chance: random.Random) -> dict[str, Any]:
@@ -56,39 +67,110 @@ def disturb(folder: Path, study: str, kills: int, chance: random.Random) -> dict
     """
     file = folder / "study.yaml"
     file.write_text(study)
-    began = time.perf_counter()
-    _finish(file, folder / "undisturbed")
+    root = folder / "undisturbed"
+    watch = Watch(root)
+    process, began = _start(file, root), time.perf_counter()
+    while not list(root.glob("stages/*")) and process.poll() is None:
+        watch.look()
+    starting = time.perf_counter() - began
+    watch.until_over(process)
     length = time.perf_counter() - began
-    wanted = _metrics(folder / "undisturbed")
-    done, rounds, landed = 0, 0, {"parent": 0, "worker": 0}
-    twice: set[str] = set()
-    root = folder / "round-0"
-    finished: dict[str, str] = {}
-    while done < kills:
-        whom = "worker" if done % 2 else "parent"
-        process = _start(file, root)
-        if _kill(process, whom, chance.uniform(0.1, 1.0) * length, chance):
-            done += 1
-            landed[whom] += 1
-        if process.poll() == 0 or _is_over(root):
-            twice |= _changed(root, finished)
-            assert _metrics(root) == wanted, f"{root}: the metrics differ"
-            rounds += 1
-            root, finished = folder / f"round-{rounds}", {}
-            continue
-        twice |= _changed(root, finished)
-        finished = _finished(root)
-    _finish(file, root)
-    twice |= _changed(root, finished)
-    half = [str(path) for path in (folder).glob("round-*/stages/*.partial")]
+    assert process.returncode == 0, f"the undisturbed study ended with {process.returncode}"
+    wanted, faults = _results(root), watch.faults
+    killed: list[dict[str, Any]] = []
+    rounds, compared = 0, 0
+    while len(killed) < kills:
+        root = folder / f"round-{rounds}"
+        watch, rounds, over = Watch(root), rounds + 1, False
+        while not over:  # the same command until the study has come to its end
+            process = _start(file, root)
+            while len(killed) < kills:
+                whom = ("worker", "parent")[len(killed) % 2]
+                # Of the first moments, in which nothing but imports happens, some as well.
+                first = 0.8 * starting if chance.random() < 0.8 and whom == "worker" else 0
+                if not watch.wait(process, first + chance.uniform(0, length - starting)):
+                    break
+                doing = _under_way(root)
+                if not _kill(process, whom, chance):
+                    continue  # no worker is there yet
+                killed.append({"whom": whom, "under way": doing})
+                print(
+                    f"{len(killed)}: {whom}, at work: {', '.join(doing) or 'nothing'}", flush=True
+                )
+                if whom == "parent":
+                    break
+            watch.until_over(process)
+            over = process.returncode == 0
+            if process.returncode not in (0, -9):
+                faults.append(f"{root.name} ended with {process.returncode}")
+                over = True
+        faults += watch.faults
+        faults += [f"{path} is left over" for path in root.glob("stages/*.partial")]
+        compared += 1
+        faults += [f"{root.name}: {what} differs" for what in _differences(_results(root), wanted)]
     return {
-        "kills": landed,
-        "rounds": rounds + 1,
+        "kills": {whom: sum(k["whom"] == whom for k in killed) for whom in ("parent", "worker")},
+        "while a stage was under way": sum(bool(k["under way"]) for k in killed),
+        "while a training with a checkpoint was under way": sum(
+            any("checkpoint" in doing for doing in k["under way"]) for k in killed
+        ),
+        "studies that came to their end": compared,
+        "stages in each": len(wanted["weights"]),
         "seconds undisturbed": round(length, 1),
-        "identical": _metrics(root) == wanted,
-        "half_written": half,
-        "twice": sorted(twice),
+        "of them before the first stage": round(starting, 1),
+        "faults": faults,
     }
+
+
+@dataclass
+class Watch:
+    """Looks at the stages of a run all the time; `faults` takes what must not be."""
+
+    root: Path
+    faults: list[str] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """See which stages are there, and that each of them is whole and the one that it was."""
+        time.sleep(_LOOKED_EVERY)
+        for path in self.root.glob("stages/*"):
+            name = path.name
+            if ".broken" in name and name not in self.seen:
+                self.seen[name] = ""
+                self.faults.append(f"{self.root.name}: {name} was set aside")
+            if path.suffix or name.startswith("."):
+                continue
+            provenance = path / "provenance.json"
+            try:
+                about = provenance.stat()
+                mark = f"{about.st_ino} {about.st_mtime_ns}"
+                if self.seen.get(name) == mark:
+                    continue
+                files = json.loads(provenance.read_text())["files"]
+                sizes = {file: (path / file).stat().st_size for file in files}
+            except (OSError, ValueError, KeyError) as error:
+                self.faults.append(f"{self.root.name}: {name} is not whole: {error!r}")
+                continue
+            if sizes != files:
+                self.faults.append(f"{self.root.name}: {name} has files of other sizes")
+            if name in self.seen:
+                self.faults.append(f"{self.root.name}: {name} was made twice")
+            self.seen[name] = mark
+        if missing := self.seen.keys() - {path.name for path in self.root.glob("stages/*")}:
+            self.faults.append(f"{self.root.name}: {missing} are gone")
+
+    def wait(self, process: subprocess.Popen[bytes], seconds: float) -> bool:
+        """Look for so long; False where the process has ended before."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and process.poll() is None:
+            self.look()
+        return process.poll() is None
+
+    def until_over(self, process: subprocess.Popen[bytes]) -> None:
+        """Look until the process has ended, and once more."""
+        while process.poll() is None:
+            self.look()
+        self.look()
 
 
 def _start(file: Path, root: Path) -> subprocess.Popen[bytes]:
@@ -98,54 +180,55 @@ def _start(file: Path, root: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _finish(file: Path, root: Path) -> None:
-    code = _start(file, root).wait()
-    assert code == 0, f"the study ended with {code}"
-
-
-def _kill(process: subprocess.Popen[bytes], whom: str, after: float, chance: random.Random) -> bool:
-    """Kill after some seconds, and wait for the end; False where there was nothing left to kill."""
-    time.sleep(after)
-    if process.poll() is not None:
-        return False
+def _kill(process: subprocess.Popen[bytes], whom: str, chance: random.Random) -> bool:
+    """Kill the process or one of its workers; False where it has none."""
     if whom == "parent":
         process.kill()
-        process.wait()
         return True
-    # The workers are forked by a server, which is a child of the run's process.
-    children = psutil.Process(process.pid).children(recursive=True)
-    workers = [child for child in children if child.ppid() != process.pid]
-    if not workers:
-        process.kill()
-        process.wait()
+    try:
+        # The workers are forked by a server, which is a child of the run's process.
+        children = psutil.Process(process.pid).children(recursive=True)
+        workers = [child for child in children if child.ppid() != process.pid]
+        if workers:
+            chance.choice(workers).kill()
+        return bool(workers)
+    except psutil.NoSuchProcess:
         return False
-    chance.choice(workers).kill()
-    process.wait()
-    return True
 
 
-def _finished(root: Path) -> dict[str, str]:
-    """Every finished stage, and what tells it from one that is made again."""
-    stages = root.glob("stages/*/provenance.json")
-    return {path.parent.name: f"{path.stat().st_ino} {path.stat().st_mtime_ns}" for path in stages}
+def _under_way(root: Path) -> list[str]:
+    """The stages that are under way, and whether they have a checkpoint to go on from."""
+    found = []
+    for path in sorted(root.glob("stages/*.partial")):
+        has = any(path.glob("checkpoints/checkpoint-*/trainer_state.json"))
+        found.append(path.stem + (" after a checkpoint" if has else ""))
+    return found
 
 
-def _changed(root: Path, before: dict[str, str]) -> set[str]:
-    now = _finished(root)
-    return {name for name, mark in before.items() if now.get(name) != mark}
+def _results(root: Path) -> dict[str, dict[str, Any]]:
+    """All numbers that a study found, and a hash of every stage's weights or outcomes."""
+    try:
+        records = json.loads((root / "results.json").read_text())["records"]
+    except (OSError, ValueError):
+        records = []
+    weights = {}
+    for path in root.glob("stages/*/provenance.json"):
+        files = sorted([*path.parent.glob("*.safetensors"), *path.parent.glob("samples.jsonl")])
+        digest = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+        weights[path.parent.name] = digest.hexdigest()
+    return {
+        "metrics": {str(record["coords"]): record["metrics"] for record in records},
+        "weights": weights,
+    }
 
 
-def _is_over(root: Path) -> bool:
-    study = root / "study.json"
-    if not study.exists():
-        return False
-    names = json.loads(study.read_text())["stages"]
-    return set(names) <= _finished(root).keys() and (root / "results.json").exists()
-
-
-def _metrics(root: Path) -> list[Any]:
-    records = json.loads((root / "results.json").read_text())["records"]
-    return [[record["coords"], record["metrics"]] for record in records]
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    return [
+        f"{kind} of {name}"
+        for kind, entries in wanted.items()
+        for name in entries | found[kind]
+        if found[kind].get(name) != entries.get(name)
+    ]
 
 
 if __name__ == "__main__":
