@@ -10,7 +10,7 @@ _ENTRIES = {
     "steps": "training steps",
     "passes": "forward-backward passes",
     "tokens": "training tokens",
-    "tries": "tries of its settings",
+    "tries": "tries",
 }
 _SAME = 0.01  # a difference of one per cent is not worth a sentence
 

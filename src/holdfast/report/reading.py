@@ -117,7 +117,8 @@ def _of_study(
             raise UserError(f"{where}, pipeline {number} is broken; run again.") from None
         if (folder / "evaluation.json").is_file():
             record = known.get(key) or _record(root, study, pipeline)
-            found.append(record)
+            tries = pipeline.get("tries", record.get("tries"))
+            found.append({**record, "tries": tries})
             protocol = protocol or evaluation_of(folder)["protocol"]
             continue
         names = {Path(stage).name for stage in stages.values()}

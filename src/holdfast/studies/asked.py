@@ -66,7 +66,18 @@ def _renamed(study: Study, name: str) -> Study:
         exclude=tuple(map(renamed, study.exclude)),
         when=tuple((renamed(condition), then) for condition, then in study.when),
         published=tuple(map(renamed, study.published)),
+        search=_renamed_search(study.search, name),
     )
+
+
+def _renamed_search(search: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The search of a study whose variants have a file's name before theirs."""
+    found = dict(search)
+    if "baseline" in found:
+        found["baseline"] = f"{name}: {found['baseline']}"
+    if isinstance(found.get("spaces"), Mapping):
+        found["spaces"] = {f"{name}: {v}": space for v, space in found["spaces"].items()}
+    return found
 
 
 def introduce(asked: Asked, console: Console) -> None:

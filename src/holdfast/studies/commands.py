@@ -177,6 +177,7 @@ def run_pipelines(
     title: str,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
+    before: tuple[Sequence[Pipeline], Outcome] | None = None,
     """Run pipelines in one folder, write results.json there, show the table; gives its content.
 
     Args:
@@ -187,25 +188,24 @@ def run_pipelines(
         title: what the run is.
         about: what study.json says of it beside that.
 
+        before: the pipelines of a search that were run for it, and how that ended.
     Raises:
         UserError: what is wrong with the request, or all that failed did so by a user's mistake.
         FailedStagesError: a stage failed; the others went on, and their results are written.
         Stopped: Ctrl-C; the same call goes on from there.
     """
     claim_root(root)
-    stages = all_stages(pipelines)
+    searched, ended = before or ((), Outcome())
     about = {"title": title, **(about or {})}
-    write_record(root, pipelines, about)
-    with Display(console, len(stages), title) as display:
-        try:
-            outcome = run_stages(stages, root, display, launch)
-        except KeyboardInterrupt:
-            raise Stopped from None
-    write_record(root, pipelines, about, outcome)
-    _tell_failures(stages, outcome, console)
+    write_record(root, pipelines, about, also=searched)
+    outcome = run_shown(pipelines, root, launch, console, title)
+    outcome = _together(ended, outcome)
+    stages = all_stages([*searched, *pipelines])
+    write_record(root, pipelines, about, outcome, also=searched)
+    tell_failures(stages, outcome, console)
     finished = [p for p in pipelines if p.evaluation.identity in outcome.folders]
     if not finished:
-        raise _failed(stages, outcome)
+        raise failed_run(stages, outcome)
     results = collect(finished, root)
     with disk_errors(root / "results.json"):
         write_json(root / "results.json", results)
@@ -214,18 +214,46 @@ def run_pipelines(
     console.print(f"numbers: {root / 'results.json'}", highlight=False, markup=False)
     _tell_overlaps(outcome.folders.values(), console)
     if outcome.failures:
-        raise _failed(stages, outcome)
+        raise failed_run(stages, outcome)
     return results
 
 
-def _tell_failures(stages: Sequence[Stage], outcome: Outcome, console: Console) -> None:
+def run_shown(
+    pipelines: Sequence[Pipeline], root: Path, launch: Launch, console: Console, title: str
+) -> Outcome:
+    """Run the stages of pipelines, shown on the terminal.
+
+    Raises:
+        UserError: the disk is full, or the launcher is not there.
+        Stopped: Ctrl-C; the same call goes on from there.
+    """
+    stages = all_stages(pipelines)
+    with Display(console, len(stages), title) as display:
+        try:
+            return run_stages(stages, root, display, launch)
+        except KeyboardInterrupt:
+            raise Stopped from None
+
+
+def _together(first: Outcome, then: Outcome) -> Outcome:
+    """How two runs in one folder ended."""
+    return Outcome(
+        {**first.folders, **then.folders},
+        {**first.failures, **then.failures},
+        {**first.mistakes, **then.mistakes},
+        [*first.skipped, *then.skipped],
+    )
+
+
+def tell_failures(stages: Sequence[Stage], outcome: Outcome, console: Console) -> None:
+    """Show what went wrong in which stage."""
     for stage in stages:
         if stage.identity in outcome.failures:
             console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)
             console.print(outcome.failures[stage.identity], markup=False, highlight=False)
 
 
-def _failed(stages: Sequence[Stage], outcome: Outcome) -> UserError | FailedStagesError:
+def failed_run(stages: Sequence[Stage], outcome: Outcome) -> UserError | FailedStagesError:
     """What to end with; where only mistakes were met, the first of them."""
     failures, mistakes = outcome.failures, outcome.mistakes
     count = f"{len(failures)} of {len(stages)} stages failed"

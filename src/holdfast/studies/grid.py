@@ -27,7 +27,9 @@ class Point:
     spec: dict[str, Any]
 
 
-def expand(study: Study, by_name: bool = False) -> list[Pipeline]:
+def expand(
+    study: Study, by_name: bool = False, known: dict[str, Stage] | None = None
+) -> list[Pipeline]:
     """The pipelines of a study, seed by seed within each place of the grid.
 
     Args:
@@ -35,11 +37,12 @@ def expand(study: Study, by_name: bool = False) -> list[Pipeline]:
         by_name: identify models and data by their names alone, for a plan: nothing is read or
             downloaded, and the identities are not those of a run.
 
+        known: the stages that were made before, see `make_pipeline`.
     Raises:
         UserError: an axis that no method has, or whatever is wrong with a pipeline.
     """
     # Equal stages are resolved and hashed once: a grid has far fewer stages than pipelines.
-    known: dict[str, Stage] = {}
+    known = {} if known is None else known
     found = points(study)
     alone = len(study.variants) == 1
     return [
@@ -80,6 +83,20 @@ def points(study: Study) -> list[Point]:
 
 
 def _axes(study: Study, stages: Mapping[str, Any]) -> dict[str, list[Any]]:
+def point_at(study: Study, variant: str, at: Mapping[str, Any], seed: int) -> Point:
+    """The point of a variant at those of the given values that its axes have, else their first."""
+    stages = study.variants[variant]
+    coords: dict[str, Any] = {"variant": variant}
+    for axis, values in axes_of(study, variant).items():
+        coords[axis] = at[axis] if at.get(axis) in values else values[0]
+    return Point(coords, seed, {**_spec(study, stages, coords), "seed": seed})
+
+
+def axes_of(study: Study, variant: str) -> dict[str, list[Any]]:
+    """The axes of a variant with their values."""
+    return _axes(study, study.variants[variant])
+
+
     """The axes of a variant: shared lists, ``vary`` where its methods have it, lists of its own."""
     shared = {**study.shared, **{k: v for k, v in stages.items() if k not in KINDS}}
     axes = {key: value for key, value in shared.items() if isinstance(value, list)}
@@ -158,7 +175,8 @@ def _spec(study: Study, stages: Mapping[str, Any], coords: Mapping[str, Any]) ->
     for kind in KINDS:
         if kind == "evaluate" or stages.get(kind) is not None:
             spec[kind] = _given(study, stages, kind)
-    for key, value in coords.items():
+    fixed = {**study.chosen.get(coords["variant"], {}), **coords}
+    for key, value in fixed.items():
         kind, dot, name = key.partition(".")
         if dot and kind in spec:
             spec[kind] = _with(spec[kind], name.split("."), value)
@@ -168,8 +186,8 @@ def _spec(study: Study, stages: Mapping[str, Any], coords: Mapping[str, Any]) ->
                 if kind not in KINDS:
                     spec[kind] = values
                 elif kind in spec:
-                    # What an axis sets is not for a condition to change.
-                    swept = {k.partition(".")[2] for k in coords if k.startswith(f"{kind}.")}
+                    # What an axis or a search sets is not for a condition to change.
+                    swept = {k.partition(".")[2] for k in fixed if k.startswith(f"{kind}.")}
                     allowed = {k: v for k, v in values.items() if k not in swept}
                     spec[kind] = merge(spec[kind], allowed)
     for kind, values in study.over.items():

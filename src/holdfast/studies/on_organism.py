@@ -59,7 +59,10 @@ def on_organism(study: Study) -> tuple[Study, list[str]]:
         when=_conditions(study),
         exclude=tuple(entry for entry in study.exclude if "model" not in entry),
         published=tuple(_published(entry, axes) for entry in study.published),
+        search={},
     )
+    if study.search:
+        notes.append("Settings are not searched: the organism's own were chosen before.")
     return small, [*notes, *scaling.notes(lost=[axis for axis, new in axes.items() if not new])]
 
 

@@ -63,11 +63,13 @@ class Pipeline:
 
     variant: str
     stages: Mapping[str, Stage] = field(default_factory=dict)
+        tries: how many settings were tried before its own were chosen; None where nobody counts.
     coords: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def evaluation(self) -> Stage:
         """Its last stage."""
+    tries: int | None = None
         return self.stages["evaluate"]
 
     def methods(self) -> tuple[Any, ...]:

@@ -17,7 +17,9 @@ from holdfast.studies.plan import Pipeline, Stage, all_stages
 _WORDS = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 
 
-def print_plan(pipelines: Sequence[Pipeline], root: Path, console: Console, by_name: bool) -> None:
+def print_plan(
+    pipelines: Sequence[Pipeline], root: Path, console: Console, by_name: bool, heading: str = ""
+) -> None:
     """Show the stages of a run by kind and method: how many, steps, GPU hours, memory.
 
     Args:
@@ -25,6 +27,7 @@ def print_plan(pipelines: Sequence[Pipeline], root: Path, console: Console, by_n
         root: its folder.
         console: where to show it.
         by_name: the stages are identified by names alone, so nobody knows which are there already.
+        heading: what part of a run it is; "" for all of it.
     """
     stages = all_stages(pipelines)
     plan = estimate_plan(stages)
@@ -52,6 +55,8 @@ def print_plan(pipelines: Sequence[Pipeline], root: Path, console: Console, by_n
             f"{sum(known) / 3600:.1f}" if len(known) == len(seconds) else "–",
             _range([_gib(one.peak_bytes) for one in found]),
         )
+    if heading:
+        console.print(terminal_text(heading, style="bold"))
     console.print(table)
     total = used.total()
     lines = [

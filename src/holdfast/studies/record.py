@@ -6,7 +6,7 @@ and asked for its status while stages run, and after a kill.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ def write_record(
     pipelines: Sequence[Pipeline],
     about: Mapping[str, Any],
     outcome: Outcome | None = None,
+    also: Iterable[Pipeline] = (),
 ) -> None:
     """Write study.json.
 
@@ -36,8 +37,9 @@ def write_record(
         pipelines: all of them, finished or not.
         about: what to say of the run: ``title``, ``command``, ``note``, ``notes``, ``published`` …
         outcome: how it ended; None before it has.
+        also: pipelines that are run for it and are none of its own: a search's.
     """
-    stages = all_stages(pipelines)
+    stages = all_stages([*also, *pipelines])
     names = {stage.identity: stage.name for stage in stages}
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -52,6 +54,7 @@ def write_record(
                     kind: stage_folder(Path(), stage).as_posix()
                     for kind, stage in pipeline.stages.items()
                 },
+                **({} if pipeline.tries is None else {"tries": pipeline.tries}),
             }
             for pipeline in pipelines
         ],

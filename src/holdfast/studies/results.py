@@ -33,6 +33,7 @@ def collect(pipelines: Iterable[Pipeline], root: Path) -> dict[str, Any]:
 
 def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
     stages = pipeline.stages
+    tries = {} if pipeline.tries is None else {"tries": pipeline.tries}
     made = {kind: _read(stage_folder(root, stages[kind]) / PROVENANCE, _MADE) for kind in stages}
     methods = {
         kind: stages[kind].settings["method"] if kind in stages else None for kind in KINDS[:3]
@@ -49,6 +50,7 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
         "seconds": {kind: made[kind]["seconds"] if kind in made else 0.0 for kind in KINDS},
         "cost": {kind: _cost(made[kind]) for kind in KINDS[:3] if kind in made},
         "budget": _budget([made[kind]["budget"] for kind in KINDS[:2] if kind in made]),
+        **tries,
         "stages": {kind: stage_folder(Path(), stages[kind]).as_posix() for kind in stages},
     }
 

@@ -12,6 +12,7 @@
     vary: {align.rho: [1, 2, 5]}         # any other setting, for the methods that have it
     when: [{if: {task: topic}, then: {finetune: {rows: 300}}}]
     seeds: 5                             # or a list
+    search: {…}                          # see `holdfast.studies.search`
 
 In the place of ``variants``, ``align``, ``finetune`` and ``repair`` may be lists, whose product is
 taken. ``exclude`` leaves out what matches one of its entries, ``include`` adds pipelines to the
@@ -34,7 +35,7 @@ AXES = tuple(key for key in SHARED if key != "seed")
 _KEYS = (
     *("title", "paper", "source", "note", "extends"),
     *(*AXES, "seed", "seeds"),
-    *("settings", "variants", "vary", "when", "include", "exclude", "published", "slurm"),
+    *("settings", "variants", "vary", "when", "include", "exclude", "published", "slurm", "search"),
     *KINDS,
 )
 
@@ -58,6 +59,8 @@ class Study:
         over: settings by stage over all others: the command line's.
         slurm: what a job asks of a cluster, see `holdfast.studies.slurm.SlurmSettings`.
     """
+        search: how settings are searched, see `holdfast.studies.search`; empty for no search.
+        chosen: by variant the settings, by "STAGE.SETTING", that a search has chosen.
 
     where: str
     title: str
@@ -73,6 +76,8 @@ class Study:
     over: dict[str, dict[str, Any]] = field(default_factory=dict)
     slurm: dict[str, Any] = field(default_factory=dict)
 
+    search: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 def read_study(path: Path, where: str | None = None) -> Study:
     """The study in a file.
@@ -122,6 +127,7 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
         published=tuple(_list(spec, "published", where)),
         slurm=_mapping(spec, "slurm", where),
     )
+        search=_search(spec, where),
 
 
 def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
@@ -129,7 +135,7 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
 
     ``model``, ``task`` and the like replace the study's, lists as axes; ``seed`` and ``seeds`` its
     seeds; ``STAGE.SETTING`` what every method that has it is given, an axis of that name included;
-    ``STAGE=METHOD`` the method of every pipeline.
+    ``STAGE=METHOD`` the method of every pipeline; ``search=null`` leaves its search out.
 
     Raises:
         UserError: an unknown key.
@@ -152,8 +158,8 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
                 )
             else:
                 over[key] = dict(given)
-        elif key not in ("seed", "seeds", "slurm"):
-            close = nearest(key, [*KINDS, *AXES, "seed", "seeds", "slurm"])
+        elif key not in (own := ("seed", "seeds", "slurm", "search")):
+            close = nearest(key, [*KINDS, *AXES, *own])
             hint = f"; did you mean '{close}'?" if close else ""
             raise UserError(f"{where}: there is no setting '{key}'{hint}")
     for kind, given in over.items():
@@ -167,7 +173,16 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
     seeds = _seeds(words, where) if {"seed", "seeds"} & set(words) else study.seeds
     slurm = merge(study.slurm, _mapping(words, "slurm", where))
     return replace(
-        study, shared=shared, variants=variants, vary=vary, seeds=seeds, over=over, slurm=slurm
+    search = _search(words, where)
+    search = merge(study.search, search) if search or "search" not in words else {}
+        study,
+        shared=shared,
+        variants=variants,
+        vary=vary,
+        seeds=seeds,
+        over=over,
+        slurm=slurm,
+        search=search,
     )
 
 
@@ -337,6 +352,10 @@ def _list(spec: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]
     if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
         raise UserError(f"{where}: {key} must be a list of mappings, such as [{{task: sums}}].")
     return [dict(entry) for entry in given]
+
+def _search(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
+    return {} if spec.get("search", {}) is None else _mapping(spec, "search", where)
+
 
 
 def _check_axis(values: list[Any], where: str) -> None:

@@ -18,9 +18,11 @@ from holdfast.studies.asked import Asked, introduce, show_published, told_apart
 from holdfast.studies.commands import COMMAND_LINE, run_pipelines
 from holdfast.studies.grid import expand, points
 from holdfast.studies.on_organism import on_organism
-from holdfast.studies.plan import Pipeline
+from holdfast.studies.plan import Pipeline, Stage
 from holdfast.studies.planning import print_plan
 from holdfast.studies.running import Launch
+from holdfast.studies.search import Tries, tries_of
+from holdfast.studies.searching import counted, run_searches
 from holdfast.studies.slurm import SlurmSettings, slurm_settings
 from holdfast.studies.study import Study, read_study, with_words
 
@@ -70,17 +72,25 @@ def run_files(
     # but not those of thousands of settings.
     large = sum(len(points(one.study)) for one in asked) > _MANY
     by_name = plan and (large or not all(_is_of_organism(one.study) for one in asked))
-    made = [pipeline for one in asked for pipeline in expand(one.study, by_name=by_name)]
-    pipelines = _told_apart(made)
+    known: dict[str, Stage] = {}
+    tried = [tries_of(one.study, by_name, known) for one in asked]
+    searches = [one for one in tried if one]
+    first = [one.first() if one else {} for one in tried]
+    pipelines = _pipelines(asked, tried, first, by_name, known)
     title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
     root = output or Path("results") / title.replace("/", "-")
     for one in asked:
         introduce(one, console)
+    searched = [pipeline for one in searches for pipeline in one.pipelines()]
     if plan:
-        print_plan(pipelines, root, console, by_name)
+        if searched:
+            print_plan(searched, root, console, by_name, "The search")
+        heading = "The study, with every variant's first try: the choice is not known yet"
+        print_plan(pipelines, root, console, by_name, heading if searched else "")
         return
-    if len(pipelines) > _LARGE and not yes:
-        _ask(len(pipelines))
+    count = len(pipelines) + len(searched)
+    if count > _LARGE and not yes:
+        _ask(count)
     about = {
         "title": " and ".join(one.study.title for one in asked),
         "command": _command(words, seeds, model),
@@ -89,8 +99,38 @@ def run_files(
         "published": [entry for one in asked for entry in one.study.published],
     }
     launch = replace(launch or Launch(), slurm=_slurm(asked))
-    results = run_pipelines(pipelines, root, launch, console, Path(title).name, about)
+    before = None
+    if searches:
+        found, ended = run_searches(searches, root, launch, console, about)
+        chosen = iter(found)
+        choices = [next(chosen).chosen if one else {} for one in tried]
+        pipelines = _pipelines(asked, tried, choices, by_name, known)
+        notes = [note for one in found for note in one.notes]
+        for note in notes:
+            console.print(note, markup=False, highlight=False)
+        about = {
+            **about,
+            "notes": [*about["notes"], *notes],
+            "search": [one.record for one in found],
+        }
+        before = (searched, ended)
+    results = run_pipelines(pipelines, root, launch, console, Path(title).name, about, before)
     show_published(asked, results, root, console)
+
+
+def _pipelines(
+    asked: Sequence[Asked],
+    tried: Sequence[Tries | None],
+    chosen: Sequence[dict[str, dict[str, Any]]],
+    by_name: bool,
+    known: dict[str, Stage],
+) -> list[Pipeline]:
+    """The pipelines of all studies with their chosen settings; where one searches, with tries."""
+    made = []
+    for one, tries, own in zip(asked, tried, chosen, strict=True):
+        new = expand(replace(one.study, chosen=own), by_name, known)
+        made += counted(new, tries) if any(tried) else new
+    return _told_apart(made)
 
 
 def _is_of_organism(study: Study) -> bool:
