@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -48,6 +49,44 @@ def published_table(
     return Group(title, *([table] if rows else []), *notes)
 
 
+@dataclass(frozen=True)
+class PublishedText:
+    """The comparison as text.
+
+    Args:
+        title: what it is, and whether the values can be compared at all.
+        header: the columns.
+        rows: one for each published entry.
+        axes: how many of the columns say where in the grid; the others are numbers.
+        notes: what a reader must know.
+    """
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    axes: int
+    notes: list[str]
+
+
+def published_text(
+    results: Mapping[str, Any],
+    published: Iterable[Mapping[str, Any]],
+    places: Sequence[Mapping[str, Any]],
+    differences: Sequence[str] = (),
+    reduced: bool = False,
+    comparison: Comparison | None = None,
+) -> PublishedText:
+    """The comparison before its format is chosen, see `published_table`."""
+    rows = published_rows(results, published, places, comparison)
+    axes, metrics = _columns(rows)
+    header = list(axes)
+    for name in metrics:
+        header += [f"{METRICS[name][0]} paper", "yours", "difference"]
+    texts = [_words(row, axes, metrics) for row in rows]
+    notes = _notes(rows, metrics, differences)
+    return PublishedText(_title(results, reduced), header, texts, len(axes), notes)
+
+
 def published_markdown(
     results: Mapping[str, Any],
     published: Iterable[Mapping[str, Any]],
@@ -57,19 +96,15 @@ def published_markdown(
     comparison: Comparison | None = None,
 ) -> str:
     """The same in Markdown, see `published_table`."""
-    rows = published_rows(results, published, places, comparison)
-    axes, metrics = _columns(rows)
-    lines = [f"**{markdown_text(_title(results, reduced))}**", ""]
-    if rows:
-        titles = [markdown_text(axis) for axis in axes]
-        for name in metrics:
-            titles += [f"{METRICS[name][0]} paper", "yours", "difference"]
-        lines.append("| " + " | ".join(titles) + " |")
-        lines.append("|" + "---|" * len(axes) + "---:|" * (len(titles) - len(axes)))
-        for row in rows:
-            lines.append("| " + " | ".join(map(markdown_text, _words(row, axes, metrics))) + " |")
+    found = published_text(results, published, places, differences, reduced, comparison)
+    lines = [f"**{markdown_text(found.title)}**", ""]
+    if found.rows:
+        lines.append("| " + " | ".join(map(markdown_text, found.header)) + " |")
+        lines.append("|" + "---|" * found.axes + "---:|" * (len(found.header) - found.axes))
+        for row in found.rows:
+            lines.append("| " + " | ".join(map(markdown_text, row)) + " |")
         lines.append("")
-    lines += [f"- {markdown_text(note)}" for note in _notes(rows, metrics, differences)]
+    lines += [f"- {markdown_text(note)}" for note in found.notes]
     return "\n".join(lines) + "\n"
 
 

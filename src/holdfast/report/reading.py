@@ -96,6 +96,8 @@ def run_of(
         stages=dict(study.get("stages", {})),
         failures=dict(study.get("failures", {})),
         skipped=list(study.get("skipped", [])),
+        records=list(results["records"]),
+        places=[dict(pipeline["coords"]) for pipeline in study.get("pipelines", [])],
     )
 
 
@@ -160,8 +162,16 @@ def _record(root: Path, study: Mapping[str, Any], pipeline: Mapping[str, Any]) -
         "task": _settings(root / stages["evaluate"]).get("task"),
         "seed": pipeline["seed"],
         "metrics": evaluation["metrics"],
+        "cost": {kind: _cost(root / stages[kind]) for kind in KINDS[:3] if kind in stages},
         "stages": stages,
     }
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    """What one stage took, as results.json has it."""
+    made = _json(folder / "provenance.json", missing={})
+    steps = (made.get("budget") or {}).get("steps")
+    return {"steps": steps, **{key: made.get(key) for key in ("seconds", "peak_memory_bytes")}}
 
 
 def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result:

@@ -16,6 +16,7 @@ from holdfast.report.html.about import About, about, made_by
 from holdfast.report.html.figures import Figure, Legend, curves, legend, tradeoff
 from holdfast.report.html.judges import agreement_rows
 from holdfast.report.html.layers import Pictures, layer_pictures
+from holdfast.report.html.published import published
 from holdfast.report.html.samples import Samples, samples
 from holdfast.report.html.tables import (
     Filter,
@@ -26,6 +27,7 @@ from holdfast.report.html.tables import (
     other_table,
 )
 from holdfast.report.html.text import axis_name, short, shown
+from holdfast.report.published_table import PublishedText
 
 # Characters of an error's text; its end, which names the error, is kept.
 _LONGEST_ERROR = 6000
@@ -49,6 +51,7 @@ class Page:
     tradeoff: Figure | None
     curves: list[Figure]
     worst: budget.Table | None
+    published: PublishedText | None
     layers: list[Pictures]
     budget: budget.Table
     agreements: list[list[str]]
@@ -82,12 +85,13 @@ class Page:
             "tradeoff": ("HS against FA", self.tradeoff),
             "curves": ("Swept axes", self.curves),
             "worst": ("Worst case", self.worst),
+            "published": ("Published numbers", self.published),
             "layers": ("Layers", self.layers),
             "budget": ("Budget", True),
             "judges": ("Judges", self.agreements),
             "samples": ("Samples", self.samples.groups),
             "failures": (self.failures_title, run.failures or run.skipped or run.unfinished),
-            "notes": ("Notes", run.notes),
+            "notes": ("Notes", run.notes and not self.published),
         }
         return [(anchor, title) for anchor, (title, shown) in there.items() if shown]
 
@@ -115,6 +119,7 @@ def page_of(run: Run, baseline: str | None = None) -> Page:
         tradeoff=tradeoff(comparison),
         curves=curves(comparison),
         worst=budget.worst_table(comparison),
+        published=published(run, comparison),
         layers=layer_pictures(run, comparison.shared),
         budget=budget.ledger_table(comparison),
         agreements=agreement_rows(run),
