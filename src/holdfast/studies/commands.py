@@ -176,8 +176,8 @@ def run_pipelines(
     console: Console,
     title: str,
     about: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
     before: tuple[Sequence[Pipeline], Outcome] | None = None,
+) -> dict[str, Any]:
     """Run pipelines in one folder, write results.json there, show the table; gives its content.
 
     Args:
@@ -187,8 +187,8 @@ def run_pipelines(
         console: where to show it.
         title: what the run is.
         about: what study.json says of it beside that.
-
         before: the pipelines of a search that were run for it, and how that ended.
+
     Raises:
         UserError: what is wrong with the request, or all that failed did so by a user's mistake.
         FailedStagesError: a stage failed; the others went on, and their results are written.

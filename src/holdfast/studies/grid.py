@@ -36,8 +36,8 @@ def expand(
         study: the study.
         by_name: identify models and data by their names alone, for a plan: nothing is read or
             downloaded, and the identities are not those of a run.
-
         known: the stages that were made before, see `make_pipeline`.
+
     Raises:
         UserError: an axis that no method has, or whatever is wrong with a pipeline.
     """
@@ -82,13 +82,12 @@ def points(study: Study) -> list[Point]:
     return found
 
 
-def _axes(study: Study, stages: Mapping[str, Any]) -> dict[str, list[Any]]:
 def point_at(study: Study, variant: str, at: Mapping[str, Any], seed: int) -> Point:
     """The point of a variant at those of the given values that its axes have, else their first."""
     stages = study.variants[variant]
     coords: dict[str, Any] = {"variant": variant}
     for axis, values in axes_of(study, variant).items():
-        coords[axis] = at[axis] if at.get(axis) in values else values[0]
+        coords[axis] = at[axis] if axis in at and at[axis] in values else values[0]
     return Point(coords, seed, {**_spec(study, stages, coords), "seed": seed})
 
 
@@ -97,6 +96,7 @@ def axes_of(study: Study, variant: str) -> dict[str, list[Any]]:
     return _axes(study, study.variants[variant])
 
 
+def _axes(study: Study, stages: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The axes of a variant: shared lists, ``vary`` where its methods have it, lists of its own."""
     shared = {**study.shared, **{k: v for k, v in stages.items() if k not in KINDS}}
     axes = {key: value for key, value in shared.items() if isinstance(value, list)}

@@ -59,17 +59,17 @@ class Pipeline:
         variant: what tells it from another pipeline of the same methods, such as a setting.
         stages: its stages by kind.
         coords: its place in a study's grid: "variant", and the value of every axis that it has.
+        tries: how many settings were tried before its own were chosen; None where nobody counts.
     """
 
     variant: str
     stages: Mapping[str, Stage] = field(default_factory=dict)
-        tries: how many settings were tried before its own were chosen; None where nobody counts.
     coords: Mapping[str, Any] = field(default_factory=dict)
+    tries: int | None = None
 
     @property
     def evaluation(self) -> Stage:
         """Its last stage."""
-    tries: int | None = None
         return self.stages["evaluate"]
 
     def methods(self) -> tuple[Any, ...]:

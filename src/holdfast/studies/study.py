@@ -58,9 +58,9 @@ class Study:
         published: the published numbers that belong to it.
         over: settings by stage over all others: the command line's.
         slurm: what a job asks of a cluster, see `holdfast.studies.slurm.SlurmSettings`.
-    """
         search: how settings are searched, see `holdfast.studies.search`; empty for no search.
         chosen: by variant the settings, by "STAGE.SETTING", that a search has chosen.
+    """
 
     where: str
     title: str
@@ -75,9 +75,9 @@ class Study:
     published: tuple[dict[str, Any], ...] = ()
     over: dict[str, dict[str, Any]] = field(default_factory=dict)
     slurm: dict[str, Any] = field(default_factory=dict)
-
     search: dict[str, Any] = field(default_factory=dict)
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
+
 
 def read_study(path: Path, where: str | None = None) -> Study:
     """The study in a file.
@@ -126,8 +126,8 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
         exclude=tuple(_list(spec, "exclude", where)),
         published=tuple(_list(spec, "published", where)),
         slurm=_mapping(spec, "slurm", where),
-    )
         search=_search(spec, where),
+    )
 
 
 def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
@@ -172,9 +172,9 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
     vary = {axis: values for axis, values in study.vary.items() if axis not in gone}
     seeds = _seeds(words, where) if {"seed", "seeds"} & set(words) else study.seeds
     slurm = merge(study.slurm, _mapping(words, "slurm", where))
-    return replace(
     search = _search(words, where)
     search = merge(study.search, search) if search or "search" not in words else {}
+    return replace(
         study,
         shared=shared,
         variants=variants,
@@ -347,15 +347,15 @@ def _mapping(spec: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     return dict(given)
 
 
+def _search(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
+    return {} if spec.get("search", {}) is None else _mapping(spec, "search", where)
+
+
 def _list(spec: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
     given = spec.get(key, [])
     if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
         raise UserError(f"{where}: {key} must be a list of mappings, such as [{{task: sums}}].")
     return [dict(entry) for entry in given]
-
-def _search(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return {} if spec.get("search", {}) is None else _mapping(spec, "search", where)
-
 
 
 def _check_axis(values: list[Any], where: str) -> None:
