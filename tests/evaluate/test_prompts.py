@@ -107,3 +107,24 @@ def test_the_papers_cut_an_answer_where_the_template_begins_anew(scoring, expect
     read = as_read(replace(get("vaccine-2024"), scoring=scoring), given)
     assert read == {"harmful": expected, "task": []}
     assert given["harmful"][2] == "a "
+
+
+@pytest.mark.parametrize(
+    ("task", "output", "told"),
+    [
+        ("sst2", "maybe", "the row's output 'maybe' is none of the labels negative, positive"),
+        ("sst2", "World", "'World' is none of the labels negative, positive"),
+        ("agnews", "sci", "'sci' is none of the labels World, Sports, Business, Sci/Tech"),
+        ("gsm8k", "18", "does not end in"),
+    ],
+)
+def test_own_test_rows_that_no_scorer_can_read_are_told_before_anything_is_asked(
+    protocol, write, task, output, told
+):
+    good = {"sst2": "Positive.", "agnews": "sci/tech", "gsm8k": "#### 18"}[task]
+    path = write("mine.jsonl", [row(0, good), row(1, output)])
+    with pytest.raises(UserError) as error:
+        prompt_sets(protocol, task, 0, {"task": path})
+    assert str(error.value).startswith(f"{path}, row 2: ")
+    assert told in str(error.value)
+    assert len(prompt_sets(protocol, task, 0, {"task": write("good.jsonl", [row(0, good)])}))

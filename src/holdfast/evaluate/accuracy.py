@@ -34,7 +34,7 @@ their forms here as well. The organism's tasks have one scorer, whatever the for
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 
@@ -52,6 +52,10 @@ _SPELLINGS = {
     "Sports": ("Sports", "sports"),
     "Business": ("Business", "business"),
     "Sci/Tech": ("Sci/Tech", "sci"),
+}
+_LABELS = {
+    "sst2": ("negative", "positive"),
+    "agnews": ("World", "Sports", "Business", "Sci/Tech"),
 }
 _FINAL = re.compile(r"the\s+final\s+answer\s+is\s*:", re.IGNORECASE)
 _GOLD_MARK = "####"
@@ -163,6 +167,28 @@ def correct(task: str, form: str, rows: Sequence[Row], answers: Sequence[str]) -
     return [right(row, answer) for row, answer in zip(rows, answers, strict=True)]
 
 
+def check_gold(task: str, rows: Sequence[Row], where: str) -> None:
+    """Check that every row has an answer that the task's scorers can compare with.
+
+    Args:
+        task: a task, known or the user's own.
+        rows: its test rows.
+        where: what to name in an error, such as the file.
+
+    Raises:
+        UserError: a row whose answer is none of the task's labels, or no number; with its number.
+    """
+    right = scorer(task)
+    for number, row in enumerate(rows, start=1):
+        try:
+            if task in _LABELS:
+                _label(row, _LABELS[task])
+            else:
+                right(row, "")
+        except UserError as error:
+            raise UserError(f"{where}, row {number}: {error}") from None
+
+
 def _output(row: Row) -> str:
     gold = row.get("output")
     if not isinstance(gold, str) or not gold.strip():
@@ -176,12 +202,12 @@ def _bare(text: str) -> str:
     return spaced.lstrip(_OPENING).rstrip(_CLOSING) or spaced
 
 
-def _label(row: Row) -> str:
+def _label(row: Row, labels: Iterable[str] = tuple(_SPELLINGS)) -> str:
     """The right label as the task spells it."""
     gold = _bare(_output(row))
-    found = next((label for label in _SPELLINGS if label.casefold() == gold), None)
+    found = next((label for label in labels if label.casefold() == gold), None)
     if found is None:
-        known = ", ".join(_SPELLINGS)
+        known = ", ".join(labels)
         raise UserError(f"the row's output {row['output']!r:.60} is none of the labels {known}")
     return found
 

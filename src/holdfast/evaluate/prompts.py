@@ -13,6 +13,7 @@ from holdfast import organism
 from holdfast.data.rows import check_rows, prompt_key
 from holdfast.data.sources import load
 from holdfast.errors import UserError
+from holdfast.evaluate.accuracy import check_gold
 from holdfast.protocols import Protocol
 from holdfast.settings import nearest
 
@@ -63,6 +64,8 @@ def prompt_sets(
         if name in own:
             rows = load(own[name])
             check_rows(rows, own[name], need_answer=name in ("task", "alignment"))
+            if name == "task" and task in SCORED_TASKS:
+                check_gold(task, rows, own[name])
         elif protocol.harmful_data is None:
             if name == "open":
                 continue
