@@ -16,6 +16,7 @@ from holdfast.publish.measurements import Measurement
 from holdfast.publish.paths import without_path, without_paths
 from holdfast.report.escape import markdown_text, visible
 from holdfast.report.results import display_name
+from holdfast.studies.methods import is_own
 
 _PAPERS = {
     "vaccine": ("Vaccine: Perturbation-aware Alignment for Large Language Models against Harmful "
@@ -83,7 +84,7 @@ def model_card(
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="text-generation",
         tags=["holdfast", "harmful-fine-tuning", "safety", *(["lora"] if is_adapter else []),
-              *dict.fromkeys(methods)],
+              *dict.fromkeys(method for method in methods if not is_own(method))],
         model_name=repo.split("/")[-1] if results else None,
         eval_results=results or None,
     )  # fmt: skip
@@ -131,7 +132,7 @@ def _rows(lineage: Lineage, base: str | None) -> list[_Row]:
                 budget=_budget(stage.provenance.get("budget") or {}),
                 seed=str(stage.provenance.get("seed", "–")),
                 seconds=str(stage.provenance.get("seconds", "–")),
-                fingerprints=[(role, str(own.get("fingerprint"))) for role, own in sets.items()],
+                fingerprints=_fingerprints(stage),
                 file=f"{name}.yaml",
                 command=visible(" ".join(map(shlex.quote, words))),
                 yaml="\n".join(map(visible, text.splitlines())),
@@ -139,6 +140,15 @@ def _rows(lineage: Lineage, base: str | None) -> list[_Row]:
         )
         model = name
     return rows
+
+
+def _fingerprints(stage: StageRecord) -> list[tuple[str, str]]:
+    """Hashes of a stage's rows, and of the code of a method that is not holdfast's."""
+    sets = stage.provenance.get("data") or {}
+    found = [(role, str(own.get("fingerprint"))) for role, own in sets.items()]
+    if is_own(stage.method):
+        found.append((f"code of {stage.method}", str(stage.provenance.get("method_version"))))
+    return found
 
 
 def _data(settings: Mapping[str, Any]) -> str:
@@ -152,7 +162,9 @@ def _data(settings: Mapping[str, Any]) -> str:
 
 def _budget(budget: Mapping[str, Any]) -> str:
     names = {"steps": "steps", "passes": "passes", "tokens": "tokens", "zeroed": "weights zeroed"}
-    known = [f"{budget[key]:,} {name}" for key, name in names.items() if key in budget]
+    known = [
+        f"{budget[key]:,} {name}" for key, name in names.items() if budget.get(key) is not None
+    ]
     return ", ".join(known) or "–"
 
 

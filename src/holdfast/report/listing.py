@@ -12,7 +12,8 @@ from holdfast.evaluate.judges import JUDGES, check_judge
 from holdfast.protocols import PROTOCOLS
 from holdfast.protocols.papers import papers
 from holdfast.settings import nearest
-from holdfast.settings.fields import fields_of, source_of
+from holdfast.settings.fields import fields_of
+from holdfast.settings.sources import source_of
 from holdfast.studies.stages import METHODS
 
 _STAGES = {
@@ -75,6 +76,8 @@ def _stages() -> Table:
 
 def _methods() -> Table:
     table = Table("stage", "method", "what it does", title="methods", title_justify="left")
+    table.caption = "Your own: method=my_module:MyTrainer, see docs/add-your-own-method.md."
+    table.caption_justify = "left"
     for stage, methods in METHODS.items():
         for method, (target, _) in methods.items():
             table.add_row(stage, method, escape(_summary(target.split(":")[0])))

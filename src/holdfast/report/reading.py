@@ -237,7 +237,7 @@ def _budget(record: Mapping[str, Any], root: Path, stages: Mapping[str, str]) ->
     spent = [entry.get("budget") or {} for entry in made]
     total = {
         name: sum(values)
-        if (values := [s[name] for s in spent if s.get(name) is not None])
+        if (values := [s[name] for s in spent if name in s]) and None not in values
         else None
         for name in ("rows", "steps", "tokens", "passes")
     }

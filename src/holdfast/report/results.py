@@ -19,8 +19,15 @@ NAMES = {
 
 
 def display_name(method: str | None) -> str:
-    """A method's name as the papers write it; "none" for no method."""
-    return "none" if method is None else NAMES.get(method, method.replace("_", " "))
+    """A method's name as the papers write it; "none" for no method.
+
+    One from outside this package is called as its class or function: my_module:MyTrainer is My.
+    """
+    if method is None:
+        return "none"
+    own = method.rpartition(":")[2]
+    plain = own.removesuffix("Trainer") or own if own != method else method
+    return NAMES.get(method, plain.replace("_", " "))
 
 
 def check_results(results: object, where: str = "results") -> None:

@@ -7,13 +7,13 @@ a setting must be answered at once, so names, types, defaults and meanings are r
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+
+from holdfast.settings.sources import named, parse
 
 
 class Expression(str):
@@ -44,8 +44,7 @@ def fields_of(target: str) -> dict[str, Field]:
     """Return the fields of the dataclass `"module:Class"` by name, inherited ones first.
 
     Help comes from the `Args:` section of the class's docstring (`name: meaning`), else from the
-    field's `metadata={"help": …}`. Base classes are followed within the same package, and to
-    `transformers.TrainingArguments`.
+    field's `metadata={"help": …}`. Base classes are followed to where they are defined.
 
     Raises:
         LookupError: There is no such module or class.
@@ -56,13 +55,13 @@ def fields_of(target: str) -> dict[str, Field]:
 @cache
 def _fields_of(target: str) -> dict[str, Field]:
     module, _, name = target.partition(":")
-    tree, path = _parse(module)
+    tree, path = parse(module)
     body = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
     if body is None:
         raise LookupError(f"{path} has no class {name}")
     fields: dict[str, Field] = {}
     for base in reversed(body.bases):
-        place = _place_of_base(base, module, tree)
+        place = _place_of_base(base, module)
         if place is not None:
             fields |= fields_of(place)
     constants = _constants(tree)
@@ -80,54 +79,20 @@ def _fields_of(target: str) -> dict[str, Field]:
     return fields
 
 
-def source_of(module: str) -> Path:
-    """Return the source file of a module, importing neither it nor the packages above it.
-
-    Raises:
-        LookupError: There is no such module.
-    """
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is not None and not rest and spec.origin:
-        return Path(spec.origin)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        place = Path(folder, *rest)
-        for path in (place.with_suffix(".py"), place / "__init__.py"):
-            if path.is_file():
-                return path
-    raise LookupError(f"there is no module {module}")
+def forget() -> None:
+    """Read every source anew from now on: one has changed."""
+    parse.cache_clear()
+    _fields_of.cache_clear()
 
 
-@cache
-def _parse(module: str) -> tuple[ast.Module, Path]:
-    path = source_of(module)
-    return ast.parse(path.read_text(encoding="utf-8")), path
-
-
-def _place_of_base(base: ast.expr, module: str, tree: ast.Module) -> str | None:
+def _place_of_base(base: ast.expr, module: str) -> str | None:
     """Return "module:Class" of a base class whose fields count, else None."""
     name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
     if name == "TrainingArguments":
         return "transformers.training_args:TrainingArguments"
-    if any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body):
-        return f"{module}:{name}"
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        imported = {alias.asname or alias.name: alias.name for alias in node.names}
-        origin = _absolute(node, module)
-        if name in imported and origin.split(".")[0] == module.split(".")[0]:
-            return f"{origin}:{imported[name]}"
-    return None
-
-
-def _absolute(node: ast.ImportFrom, module: str) -> str:
-    if not node.level:
-        return node.module or ""
-    is_package = source_of(module).name == "__init__.py"
-    above = module.split(".")
-    above = above[: len(above) - node.level + is_package]
-    return ".".join([*above, *([node.module] if node.module else [])])
+    found = named(base, module)
+    is_class = found is not None and isinstance(found.node, ast.ClassDef)
+    return f"{found.module}:{found.node.name}" if found is not None and is_class else None
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:

@@ -22,6 +22,7 @@ from holdfast.studies.folders import (
     write_json,
     write_text,
 )
+from holdfast.studies.methods import short_name
 from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage
 from holdfast.studies.record import write_record
 from holdfast.studies.results import collect
@@ -106,7 +107,7 @@ def _default_output(stage: Stage) -> Path | None:
     if stage.kind == "evaluate":
         return None
     if stage.kind == "repair" and model.is_dir():
-        return model.with_name(f"{model.name}-{stage.settings['method']}")
+        return model.with_name(f"{model.name}-{short_name(stage.settings['method'])}")
     raise UserError(f"{COMMAND_LINE}: --output is missing: name a new folder for the result.")
 
 
@@ -142,7 +143,7 @@ def _show_outcome(stage: Stage, output: Path, console: Console) -> None:
         agreement = judges_table(output / "evaluation.json")
         if agreement is not None:
             console.print(agreement)
-    elif stage.kind == "repair":
+    elif (output / "repair_report.json").is_file():
         console.print(repair_summary(output / "repair_report.json"), highlight=False)
     _tell_overlaps([output], console)
 

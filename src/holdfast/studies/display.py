@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from holdfast.studies.methods import short_name
 from holdfast.studies.plan import Stage
 
 _WORDS = {
@@ -78,7 +79,7 @@ class Display:
 
 def describe(stage: Stage) -> str:
     """A stage in words: what it does, by which methods, with which seed."""
-    methods = [s.settings["method"] for s in stage.lineage() if s.kind != "evaluate"]
+    methods = [short_name(s.settings["method"]) for s in stage.lineage() if s.kind != "evaluate"]
     methods = methods or [str(stage.settings["model"])]
     ratio = next(
         (s.settings["harmful_ratio"] for s in stage.lineage() if s.kind == "finetune"), None

@@ -25,6 +25,7 @@ from holdfast.studies.cost_model import (
     training_operations,
     weight_bytes,
 )
+from holdfast.studies.methods import is_own
 from holdfast.studies.model_size import ModelSize, model_size
 from holdfast.studies.plan import Stage
 
@@ -32,6 +33,7 @@ _SHORT_ANSWERS = {"sst2": 4, "agnews": 4}
 _JUDGE = 6.7e9 * 2 * 256  # operations for an answer
 NO_SIZE = "the model's size is in no name and no file"
 NO_ROWS = "the number of rows is in the data"
+OWN = "what a method from outside costs is not known"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def estimate_stage(
         settings = {**settings, "dtype": "bfloat16"}
     if kind == "evaluate":
         return _evaluation(settings, model, organism)
+    if is_own(settings["method"]):
+        return Estimate(None, None, 0.0 if organism else None, None, OWN)
     count = settings.get("rows") or rows
     if kind == "repair":
         return _repair(settings, model, count or 0, organism)
@@ -221,6 +225,8 @@ def estimate_plan(stages: Iterable[Stage]) -> PlanEstimate:
         estimate = estimate_stage(stage.kind, settings, sizes[base], organism=organism)
         if estimate.unknown == NO_ROWS:
             notes["Stages whose number of rows is in the data alone are not counted."] = None
+        if estimate.unknown == OWN and not organism:
+            notes[f"{settings['method']}: {OWN}, so it is not counted."] = None
         found[stage.identity] = estimate
     known = found.values()
     named = [base for base, size in sizes.items() if size and size.source != "config.json"]

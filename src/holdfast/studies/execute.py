@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError, safe_open
 from transformers import TrainerCallback
 
 from holdfast.data.rows import fingerprint
@@ -39,6 +38,7 @@ from holdfast.models.loading import (
 )
 from holdfast.models.stack import Stack
 from holdfast.parallel import whole_state
+from holdfast.settings import fields_of
 from holdfast.studies.folders import (
     ANSWERS,
     CHECKPOINTS,
@@ -58,10 +58,11 @@ from holdfast.studies.folders import (
     write_text,
 )
 from holdfast.studies.launch import train_in_processes
+from holdfast.studies.methods import is_own, load_method, method_of
 from holdfast.studies.plan import Stage, given_identity
 from holdfast.studies.seen import check_against, overlaps_of, write_seen
 from holdfast.studies.stage_data import stage_rows
-from holdfast.studies.stages import METHODS, config_settings
+from holdfast.studies.stages import config_settings
 
 # Seconds between two lines for `holdfast status`, and between two checkpoints.
 _TOLD_EVERY = 2.0
@@ -109,6 +110,7 @@ def _execute(
     stopping: Callable[[], bool],
 ) -> None:
     _quiet()
+    _check_version(stage)
     started, clock = datetime.now(UTC), time.perf_counter()
     _reset_peak_memory()
     run = {"repair": _repair, "evaluate": _evaluate}.get(stage.kind, _train)
@@ -135,6 +137,7 @@ def _execute(
                 "seconds": round(seconds_before + time.perf_counter() - clock, 3),
                 "peak_memory_bytes": max(_peak_memory(), work.peak_memory),
                 "seed": stage.settings["seed"],
+                **({"method_version": stage.version} if stage.version else {}),
                 "data": work.data,
                 "overlaps": [overlap.record() for overlap in work.overlaps],
                 "budget": budget,
@@ -143,6 +146,17 @@ def _execute(
             },
         )
         finish(partial, folder)
+
+
+def _check_version(stage: Stage) -> None:
+    """A run whose method's code was edited meanwhile must not take the new one's result for it."""
+    if stage.version:
+        now = method_of(stage.kind, stage.settings["method"]).version
+        if now != stage.version:
+            raise UserError(
+                f"the code of {stage.settings['method']} has changed since the run began: run the "
+                "same command again."
+            )
 
 
 class Work:
@@ -244,8 +258,11 @@ def _train(work: Work) -> dict[str, Any]:
     }
 
 
-def _passes(settings: Mapping[str, Any], steps: int) -> int:
-    """Forward and backward passes over a step's rows, in all steps."""
+def _passes(settings: Mapping[str, Any], steps: int) -> int | None:
+    """Forward and backward passes over a step's rows, in all steps; of a user's own method nobody
+    here knows them."""
+    if is_own(settings["method"]):
+        return None
     if settings["method"] == "vaccine":
         return steps + math.ceil(steps / settings["every"])
     if settings["method"] == "t_vaccine":
@@ -254,7 +271,7 @@ def _passes(settings: Mapping[str, Any], steps: int) -> int:
 
 
 def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | None) -> Any:
-    trainer_class, config_class = map(_load, METHODS[work.kind][work.settings["method"]])
+    trainer_class, config_class, _ = load_method(work.kind, work.settings["method"])
     own, organism = config_settings(work.kind, work.settings), work.model.is_organism
     try:
         args = config_class(
@@ -330,29 +347,40 @@ def _save_model(
 
 
 def _repair(work: Work) -> dict[str, Any]:
+    from holdfast.repair.pruning import Repair, save_masks
+
     settings = work.settings
-    function, config_class = map(_load, METHODS["repair"][settings["method"]])
+    function, config_class, method = load_method("repair", settings["method"])
     tokenizer = load_tokenizer(work.model, settings["template"])
     model = load_last_open(work.model, Loading.of(settings))
     check_vocabulary(model, tokenizer)
     own = config_settings("repair", settings)
-    if settings["method"] == "random_mask":
+    if "seed" in fields_of(method.config):
         own["seed"] = settings["seed"]
-        repair = function(model, config_class(**own))
-    else:
-        rows = work.rows.get("train")
-        total = len(rows) if rows else 1
-        repair = function(
-            model,
-            rows,
-            config_class(**own),
-            processing_class=tokenizer,
-            progress=lambda done: work.progress(done / total, "scoring"),
+    rows = work.rows.get("train")
+    total = len(rows) if rows else 1
+    given = {
+        "dataset": rows,
+        "config": config_class(**own),
+        "processing_class": tokenizer,
+        "progress": lambda done: work.progress(done / total, "scoring"),
+    }
+    transformers.set_seed(settings["seed"])
+    repair = function(
+        model, **{name: value for name, value in given.items() if name in method.asks}
+    )
+    budget: dict[str, Any] = {"rows": len(rows or [])}
+    if isinstance(repair, Repair):
+        save_masks(repair.masks, work.folder / "mask.safetensors")
+        write_json(work.folder / "repair_report.json", repair.report.to_dict())
+        budget["zeroed"], repair = repair.report.zeroed, repair.model
+    elif repair is not None and not isinstance(repair, torch.nn.Module):
+        raise UserError(
+            f"{settings['method']} gives back a {type(repair).__name__}; it must be the model, a "
+            "holdfast.repair.pruning.Repair, or nothing where the model is changed in place."
         )
-    _save_model(work, repair.model, tokenizer, replaces_last=True)
-    _load("holdfast.repair.pruning:save_masks")(repair.masks, work.folder / "mask.safetensors")
-    write_json(work.folder / "repair_report.json", repair.report.to_dict())
-    return {"rows": len(work.rows.get("train", [])), "zeroed": repair.report.zeroed}
+    _save_model(work, model if repair is None else repair, tokenizer, replaces_last=True)
+    return budget
 
 
 def _evaluate(work: Work) -> dict[str, Any]:
@@ -542,8 +570,3 @@ def _device() -> str:
     return (
         str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
     )
-
-
-def _load(target: str) -> Any:
-    module, name = target.split(":")
-    return getattr(import_module(module), name)

@@ -7,8 +7,9 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.settings import merge
+from holdfast.studies.methods import knows
 from holdfast.studies.plan import Pipeline, Stage, make_pipeline
-from holdfast.studies.stages import KINDS, METHODS, method_fields, stage_fields
+from holdfast.studies.stages import KINDS, method_fields, stage_fields
 from holdfast.studies.study import METHOD_KINDS, Study
 
 
@@ -145,7 +146,7 @@ def _has(kind: str, stages: Mapping[str, Any], setting: str) -> bool:
     if kind in METHOD_KINDS and stages.get(kind) is None:
         return False
     method = _method(stages, kind)
-    if kind in METHOD_KINDS and method not in METHODS[kind]:
+    if kind in METHOD_KINDS and not knows(kind, method):
         return False  # told where the stage is made
     name = setting.split(".")[0]
     return name in stage_fields(kind) or name in method_fields(kind, method)
@@ -153,7 +154,7 @@ def _has(kind: str, stages: Mapping[str, Any], setting: str) -> bool:
 
 def _takes_list(kind: str, method: str, setting: str) -> bool:
     fields = dict(stage_fields(kind))
-    if kind in METHOD_KINDS and method in METHODS[kind]:
+    if kind in METHOD_KINDS and knows(kind, method):
         fields |= method_fields(kind, method)
     kind_of = getattr(fields.get(setting), "type", "")
     return any(word in kind_of for word in ("list", "tuple", "set", "Sequence", "dict"))

@@ -8,11 +8,12 @@ from typing import Any
 from holdfast.models.fingerprint import folder_fingerprint
 from holdfast.models.stack import Stack
 from holdfast.models.templates import template_identity
-from holdfast.studies.stages import NEUTRAL
+from holdfast.studies.methods import is_own, method_of
+from holdfast.studies.stages import NEUTRAL, mechanism_settings
 
 # To be raised above 1 for a method, or for "evaluate", when its computation changes, so that
 # results of the old one are not taken for the new one's. The package's version does not count: a
-# change of the report keeps every result.
+# change of the report keeps every result. That of a method from outside is its source's hash.
 MECHANISMS: dict[str, int] = {
     "random_perturbation": 2,  # padding gets no noise; a row's noise is its own
 }
@@ -38,12 +39,17 @@ def stage_identity(
         parents: the identities of what it starts from, by role ("model", "reference").
         data: the fingerprints of its sets of rows, by role.
     """
-    decisive = {k: v for k, v in settings.items() if k not in NEUTRAL | _NAMES}
+    method = settings.get("method", kind)
+    mechanism: int | str = MECHANISMS.get(method, 1)
+    left_out = NEUTRAL | _NAMES
+    if is_own(method):
+        mechanism = method_of(kind, method).version
+        left_out -= mechanism_settings(kind, method)  # names that mean something else there
+    decisive = {k: v for k, v in settings.items() if k not in left_out}
     if decisive.get("processes") == 1:  # the only one there was, before there could be several
         decisive = {k: v for k, v in decisive.items() if k not in ("processes", "parallel")}
     if "template" in decisive:
         decisive["template"] = template_identity(decisive["template"])
-    mechanism = MECHANISMS.get(settings.get("method", kind), 1)
     return _hash([kind, mechanism, decisive, dict(parents), dict(data)])
 
 

@@ -91,6 +91,7 @@ def write_job(work: "Work") -> Path:
         "model": stack_to_json(work.model),
         "folder": str(work.folder),
         "rows": work.rows,
+        "paths": [path or os.getcwd() for path in sys.path],  # where a user's own method may be
     }
     write_json(place / JOB, job)
     return place

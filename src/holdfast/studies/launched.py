@@ -20,6 +20,7 @@ from holdfast.studies import execute
 from holdfast.studies.folders import write_json
 from holdfast.studies.launch import ERROR, JOB, PROGRESS, RESULT, STOP, stack_from_json
 from holdfast.studies.lifeline import end_with_input
+from holdfast.studies.methods import import_from
 
 
 class Share(execute.Work):
@@ -34,6 +35,7 @@ class Share(execute.Work):
     def __init__(self, place: Path):
         job = json.loads((place / JOB).read_text(encoding="utf-8"))
         self.kind, self.settings, self.rows = job["kind"], job["settings"], job["rows"]
+        import_from(job["paths"])
         self.folder, self.model = Path(job["folder"]), stack_from_json(job["model"])
         self.place = place
         self.rank = int(os.environ["RANK"])

@@ -19,7 +19,7 @@ from holdfast import organism, protocols
 from holdfast.errors import UserError
 from holdfast.models.stack import ORGANISM
 from holdfast.studies.scaling import SHARES, Scaling
-from holdfast.studies.stages import is_transformers, method_fields, stage_fields
+from holdfast.studies.stages import mechanism_settings, method_fields, stage_fields
 from holdfast.studies.study import METHOD_KINDS, Study
 
 TASKS = {"sst2": "sentiment", "agnews": "topic", "gsm8k": "sums"}
@@ -104,7 +104,7 @@ def _stage(study: Study, kind: str, own: Mapping[str, Any], scaling: Scaling) ->
     written = {**study.settings.get(kind, {}), **study.settings.get(f"{kind}.{method}", {}), **own}
     kept: dict[str, Any] = {}
     for key, value in written.items():
-        choice = isinstance(value, str | bool) and key in _mechanism(kind, method)
+        choice = isinstance(value, str | bool) and key in mechanism_settings(kind, method)
         if key in _KEPT or choice:
             kept[key] = value
         elif key == "rho" and key in own and own.get("norm") == "element":
@@ -131,11 +131,6 @@ def _conditions(study: Study) -> tuple[tuple[dict[str, Any], dict[str, Any]], ..
             moved = {k: TASKS.get(v, v) if k == "task" else v for k, v in condition.items()}
             found.append((moved, shares))
     return tuple(found)
-
-
-def _mechanism(kind: str, method: str) -> set[str]:
-    """The settings of the method itself, transformers' left out."""
-    return {name for name in method_fields(kind, method) if not is_transformers(name)}
 
 
 def _axis(study: Study, axis: str, values: list[Any], scaling: Scaling) -> dict[Any, Any]:

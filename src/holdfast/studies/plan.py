@@ -15,6 +15,7 @@ from holdfast.settings import check, nearest
 from holdfast.studies.evaluation_settings import measured_by
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.identity import model_identity, stage_identity
+from holdfast.studies.methods import method_of, short_name
 from holdfast.studies.seen import check_pipeline
 from holdfast.studies.stage_data import stage_rows
 from holdfast.studies.stages import KINDS, resolve, stage_fields
@@ -31,6 +32,7 @@ class Stage:
         parent: the stage whose model it starts from; None if ``settings`` name one.
         reference: for an evaluation the stage whose model is the aligned one.
         stack: the base of its model; above the first stage its adapters are the parents' to know.
+        version: of its method's code, where that is not this package's own.
     """
 
     kind: str
@@ -39,11 +41,13 @@ class Stage:
     parent: "Stage | None" = None
     reference: "Stage | None" = None
     stack: Stack = Stack(ORGANISM)  # noqa: RUF009 (frozen)
+    version: str = ""
 
     @property
     def name(self) -> str:
         """A readable name for its folder: kind, method or task, the identity's beginning."""
-        what = self.settings.get("method") or self.settings.get("task")
+        method = self.settings.get("method")
+        what = short_name(method) if method else self.settings.get("task")
         return "-".join(filter(None, (self.kind, what, self.identity[:12])))
 
     def lineage(self) -> "list[Stage]":
@@ -122,7 +126,8 @@ def make_stage(
     elif settings.get("reference"):
         parents["reference"] = identify(str(settings["reference"]))
     identity = stage_identity(kind, settings, parents, data)
-    return Stage(kind, settings, identity, parent, reference, stack)
+    version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
+    return Stage(kind, settings, identity, parent, reference, stack, version)
 
 
 def make_pipeline(

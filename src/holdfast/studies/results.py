@@ -64,12 +64,17 @@ def _cost(provenance: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _budget(stages: list[dict[str, Any]]) -> dict[str, int]:
-    """What the training stages spent together."""
+def _budget(stages: list[dict[str, Any]]) -> dict[str, int | None]:
+    """What the training stages spent together; None where one does not know."""
+
+    def total(name: str) -> int | None:
+        values = [stage[name] for stage in stages]
+        return None if None in values else sum(values)
+
     return {
-        "training steps": sum(stage["steps"] for stage in stages),
-        "forward-backward passes": sum(stage["passes"] for stage in stages),
-        "training tokens": sum(stage["tokens"] for stage in stages),
+        "training steps": total("steps"),
+        "forward-backward passes": total("passes"),
+        "training tokens": total("tokens"),
     }
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from holdfast.errors import UserError
 from holdfast.settings import check, fields_of
 from holdfast.studies.engine import Event, Task
 from holdfast.studies.folders import PARTIAL, PROGRESS
+from holdfast.studies.methods import import_from
 from holdfast.studies.worker import run_task
 
 _POLL = 2.0  # seconds between two questions to Slurm
@@ -77,8 +79,12 @@ def slurm_settings(given: Mapping[str, Any], where: str) -> SlurmSettings:
 class StageJob:
     """What a job does with its task; submitit calls `checkpoint` when Slurm is about to end it."""
 
+    def __init__(self):
+        self.paths = [path or os.getcwd() for path in sys.path]  # for a user's own method
+
     def __call__(self, task: Task) -> tuple[str, str]:
         """Run the stage; gives the kind of event and its text."""
+        import_from(self.paths)
         event = run_task(task, lambda share, note: None, lambda: False)
         return event.kind, event.text
 

@@ -17,6 +17,7 @@ from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
 from holdfast.data.rows import check_rows
 from holdfast.errors import UserError
 from holdfast.studies.evaluation_settings import evaluation_rows
+from holdfast.studies.methods import method_of
 
 Rows = list[dict[str, Any]]
 
@@ -26,8 +27,9 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
 
     Returns:
         ``train`` for the rows that are trained on (or scored with, in a repair); beside it
-        ``probe`` for T-Vaccine's harmful rows and ``alignment`` for Lisa's; nothing for a repair
-        that needs no rows; the protocol's sets of test rows for an evaluation.
+        ``probe`` for the harmful rows of a method that asks for them (T-Vaccine) and ``alignment``
+        for alignment rows (Lisa); nothing for a repair that needs no rows; the protocol's sets of
+        test rows for an evaluation.
 
     Raises:
         UserError: a file that is missing, unreadable or of the wrong columns, too few rows, or sets
@@ -42,14 +44,14 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
 
 def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
     sets = {"train": _rows(settings, "data", "rows", "alignment", is_organism)}
-    if settings["method"] == "t_vaccine":
+    if "harmful_dataset" in method_of("align", settings["method"]).asks:
         sets["probe"] = _rows(settings, "harmful_data", "harmful_rows", "probe", is_organism)
     return sets
 
 
 def _finetune(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
     sets = {"train": _user_rows(settings, is_organism)}
-    if settings["method"] == "lisa":
+    if "alignment_dataset" in method_of("finetune", settings["method"]).asks:
         sets["alignment"] = _rows(
             settings, "alignment_data", "alignment_rows", "alignment", is_organism
         )
@@ -57,7 +59,8 @@ def _finetune(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]
 
 
 def _repair(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
-    if settings["method"] == "random_mask" or settings.get("score") == "magnitude":
+    by_magnitude = settings["method"] == "antidote" and settings.get("score") == "magnitude"
+    if by_magnitude or "dataset" not in method_of("repair", settings["method"]).asks:
         return {}
     if settings["data"] or not is_organism or settings["source"] == "realignment":
         return {"train": _rows(settings, "data", "rows", "realignment", is_organism)}

@@ -5,22 +5,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from holdfast import align, finetune, repair
 from holdfast.errors import UserError
 from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.stack import Stack
 from holdfast.models.templates import check_template
-from holdfast.settings import Expression, Field, check, fields_of, nearest
+from holdfast.settings import REQUIRED, Expression, Field, check, fields_of, nearest
 from holdfast.studies.defaults import TRAINING, defaults
 from holdfast.studies.evaluation_settings import resolve_evaluation
+from holdfast.studies.methods import METHODS, Method, method_of
 
 KINDS = ("align", "finetune", "repair", "evaluate")
-METHODS: dict[str, dict[str, tuple[str, str]]] = {
-    "align": align.METHODS,
-    "finetune": finetune.METHODS,
-    "repair": repair.METHODS,
-    "evaluate": {},
-}
 
 # Settings of transformers that a stage sets itself.
 _OURS = {"output_dir", "seed", "do_train", "do_eval", "do_predict", "remove_unused_columns"}
@@ -74,12 +68,12 @@ class AlignStage:
 
     Args:
         model: the base: organism, a folder, or a model id on the Hub.
-        method: the alignment method.
+        method: the alignment method, or your own as my_module:MyTrainer.
         data: alignment rows (harmful prompt and safe answer, benign rows among them): a file, a
             known data set (beavertails:safe) or hub:owner/name:split; the organism has its own.
         rows: how many rows of it; all if not given.
-        harmful_data: harmful rows that T-Vaccine probes with, named as in data; the organism has
-            its own.
+        harmful_data: harmful rows for a method that asks for them (T-Vaccine probes with them),
+            named as in data; the organism has its own.
         harmful_rows: how many of those rows.
         sampling: which rows of a data set are taken: its first, or random ones.
         columns: what a file's columns are, such as {instruction: question, output: answer}.
@@ -126,7 +120,7 @@ class FinetuneStage:
 
     Args:
         model: the aligned model: a stage's folder, any other model, or organism.
-        method: the fine-tuning method.
+        method: the fine-tuning method, or your own as my_module:MyTrainer.
         task: the user's task: sst2, agnews, gsm8k or alpaca, whose training rows are then the data
             if none is named; the organism's own are sentiment, topic and sums.
         data: the user's rows: a file, a known data set (sst2:train) or hub:owner/name:split; the
@@ -134,7 +128,8 @@ class FinetuneStage:
         harmful_data: harmful rows to mix in, named as in data; the organism has its own.
         harmful_ratio: p, the share of harmful rows among the rows, 0 to 1.
         rows: how many rows in all; all of the file if not given.
-        alignment_data: alignment rows, for Lisa, named as in data; the organism has its own.
+        alignment_data: alignment rows for a method that asks for them, such as Lisa, named as in
+            data; the organism has its own.
         alignment_rows: how many of those rows; all if not given.
         sampling: which rows of a data set are taken: its first, or random ones.
         columns: what a file's columns are, such as {instruction: question, output: answer}.
@@ -185,7 +180,7 @@ class RepairStage:
 
     Args:
         model: the fine-tuned model or adapter, whoever trained it.
-        method: the repair.
+        method: the repair, or your own as my_module:my_repair.
         data: realignment rows (harmful ones): a file, a known data set (beavertails:realignment) or
             hub:owner/name:split; the organism has its own.
         source: whose rows score the weights: realignment rows, which nothing was trained on, the
@@ -292,14 +287,31 @@ def stage_fields(kind: str) -> Mapping[str, Any]:
     return fields
 
 
-@cache
 def method_fields(kind: str, method: str) -> Mapping[str, Field]:
-    """The fields of a method's own configuration that a stage does not set itself."""
-    if kind == "evaluate":
-        return {}
-    _, config = METHODS[kind][method]
-    taken = _OURS | stage_fields(kind).keys()
-    return {name: f for name, f in fields_of(config).items() if name not in taken}
+    """The fields of a method's own configuration that a stage does not set itself.
+
+    Raises:
+        UserError: see `holdfast.studies.methods.method_of`; or the configuration has a field that
+            the stage has.
+    """
+    return {} if kind == "evaluate" else _fields(kind, method_of(kind, method))
+
+
+@cache
+def _fields(kind: str, method: Method) -> Mapping[str, Field]:
+    stage, fields = stage_fields(kind).keys(), fields_of(method.config)
+    for name in fields if method.version else ():
+        if name in stage and name != "seed" and not is_transformers(name):
+            raise UserError(
+                f"{method.config} has a setting '{name}', which every {kind} stage has: give it "
+                "another name."
+            )
+    return {name: f for name, f in fields.items() if name not in _OURS | stage}
+
+
+def mechanism_settings(kind: str, method: str) -> set[str]:
+    """The settings that are the method's own: neither the stage's nor transformers'."""
+    return {name for name in method_fields(kind, method) if not is_transformers(name)}
 
 
 def resolve(
@@ -317,9 +329,10 @@ def resolve(
         UserError: an unknown method or setting, or a value of the wrong type.
     """
     method = given.get("method", fields_of(SETTINGS[kind]).get("method", _NONE).default)
-    if kind != "evaluate":
-        _check_method(kind, method, where)
-    own, extra = stage_fields(kind), method_fields(kind, str(method))
+    try:
+        own, extra = stage_fields(kind), method_fields(kind, str(method))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     for key in given:
         if key not in own and key not in extra:
             _check_other_methods(kind, str(method), key, where)
@@ -344,6 +357,9 @@ def resolve(
     _check_processes(resolved, where)
     check_template(resolved["template"], where)
     _check_ranges(resolved, where)
+    for name, one in extra.items():
+        if one.default is REQUIRED and name not in resolved:
+            raise UserError(f"{where}: {name} is not given, and method={method} has no default.")
     if kind == "finetune" and not stack.is_organism and not resolved["data"] and resolved["task"]:
         resolved["data"] = _task_rows(resolved["task"], where)
     if kind in ("finetune", "repair") and not 0 <= resolved["harmful_ratio"] <= 1:
@@ -353,11 +369,15 @@ def resolve(
     return resolved
 
 
-@cache
 def _field_defaults(kind: str, method: str) -> Mapping[str, Any]:
+    return _defaults_of(kind, None if kind == "evaluate" else method_of(kind, method))
+
+
+@cache
+def _defaults_of(kind: str, method: Method | None) -> Mapping[str, Any]:
     """The fields' own defaults, of the stage and of its method."""
     defaults = {n: f.default for n, f in stage_fields(kind).items() if isinstance(f, Field)}
-    for name, f in method_fields(kind, method).items():
+    for name, f in (_fields(kind, method) if method else {}).items():
         ours = name in TRAINING or not is_transformers(name)
         if ours and not isinstance(f.default, Expression):
             defaults[name] = f.default
@@ -433,18 +453,6 @@ def _task_rows(task: str, where: str) -> str:
     return f"{task}:train"
 
 
-def _check_method(kind: str, method: object, where: str) -> None:
-    known = METHODS[kind]
-    if method in known:
-        return
-    close = nearest(str(method), known)
-    hint = f"did you mean '{close}'? " if close else ""
-    raise UserError(
-        f"{where}: there is no {_NAMES[kind]} method '{method}'; {hint}known are "
-        f"{', '.join(known)}."
-    )
-
-
 def _check_other_methods(kind: str, method: str, key: str, where: str) -> None:
     """Tell that a setting is another method's, which a nearest name would hide."""
     owners = [m for m in METHODS[kind] if m != method and key in method_fields(kind, m)]
@@ -452,9 +460,6 @@ def _check_other_methods(kind: str, method: str, key: str, where: str) -> None:
         raise UserError(
             f"{where}: '{key}' is no setting of method={method}; it is one of {', '.join(owners)}."
         )
-
-
-_NAMES = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 
 
 def is_transformers(name: str) -> bool:

@@ -26,8 +26,9 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.settings import load_yaml, merge, nearest
+from holdfast.studies.methods import METHODS, is_own, method_of
 from holdfast.studies.plan import SHARED
-from holdfast.studies.stages import KINDS, METHODS
+from holdfast.studies.stages import KINDS
 
 METHOD_KINDS = KINDS[:3]
 # Settings of a whole pipeline that may be lists; seeds are told apart, for they are averaged over.
@@ -289,7 +290,12 @@ def _settings(spec: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
         raise UserError(f"{where}: settings must hold stages, such as finetune: {{rows: 500}}.")
     for key, values in given.items():
         kind, _, method = str(key).partition(".")
-        if kind not in KINDS or (method and method not in METHODS[kind]):
+        if kind in METHOD_KINDS and is_own(method):
+            try:
+                method_of(kind, method)
+            except UserError as error:
+                raise UserError(f"{where}: settings: {error}") from None
+        elif kind not in KINDS or (method and method not in METHODS[kind]):
             names = [*KINDS, *(f"{k}.{m}" for k in METHOD_KINDS for m in METHODS[k])]
             close = nearest(str(key), names)
             hint = f"; did you mean '{close}'?" if close else ""
