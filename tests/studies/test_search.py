@@ -8,8 +8,10 @@ import io
 import json
 import re
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from holdfast.errors import FailedStagesError, UserError
@@ -177,6 +179,14 @@ def test_every_variant_with_a_space_has_the_same_number_of_tries():
     few = tries_of(study({"tries": 2}))
     assert few is not None
     assert few.of["Lisa"][1].settings == tries.of["Lisa"][1].settings
+
+
+def test_the_pages_example_is_a_study_with_four_tries_each():
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    [text] = [one for one in re.findall(r"```yaml\n(.*?)```", page, re.S) if "search:" in one]
+    tries = tries_of(make_study(yaml.safe_load(text), "docs/studies.md"), by_name=True)
+    assert tries is not None
+    assert [len(own) for own in tries.of.values()] == [4, 4]
 
 
 def test_of_other_axes_the_first_value_counts():
