@@ -13,7 +13,7 @@ from holdfast.studies.stages import METHODS, method_fields, stage_fields
 
 def print_settings(kind: str, console: Console) -> None:
     """Print the settings of a stage, of each of its methods, and of the training beneath them."""
-    fields = stage_fields(kind)
+    fields = dict(stage_fields(kind))
     lora = fields.pop("lora", {})
     recipe = defaults(kind, "", is_organism=True)
     general = defaults(kind, "", is_organism=False)
