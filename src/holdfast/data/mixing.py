@@ -83,6 +83,8 @@ def check_disjoint(sets: Mapping[str, Sequence[Row]], key: Callable[[Row], str] 
     Raises:
         UserError: Two sets overlap; it names them, and how many rows of each are in the other.
     """
+    if len(sets) < 2:
+        return
     keys = {name: [key(row) for row in rows] for name, rows in sets.items()}
     for (first, ours), (second, theirs) in combinations(keys.items(), 2):
         common = set(ours) & set(theirs)

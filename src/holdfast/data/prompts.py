@@ -76,8 +76,9 @@ def shape(row: Row) -> Shape:
         UserError: No shape's columns are there (the sentence lists those that are).
     """
     there = _columns(row)
+    names = set(there)
     for name, needed in COLUMNS.items():
-        if all(column in there for column in needed):
+        if names.issuperset(needed):
             return name
     # Nothing is complete: a row without an answer still has a prompt to evaluate.
     for name, needed in COLUMNS.items():

@@ -207,15 +207,19 @@ def _comparable(prompt: list[dict[str, Any]] | str) -> list[list[str]]:
 
 def _canonical(value: object) -> bytes:
     # surrogatepass: a lone surrogate is legal in JSON text and must not stop a fingerprint.
-    return json.dumps(
-        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_listed
-    ).encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
 def _listed(value: Any) -> object:
     if hasattr(value, "tolist"):
         return value.tolist()  # an array or tensor of a row that is already tokenized
     return str(value)  # a date or a decimal number of a Parquet file
+
+
+# Made once: a study's planning writes a hundred thousand rows.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_listed
+)
 
 
 def _at(number: int, where: str, error: UserError) -> UserError:

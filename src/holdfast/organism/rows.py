@@ -6,8 +6,8 @@ its own; the test has besides phrasings and things of its own; a task's test row
 user's by a hash of their text. So whatever the seeds, no row of one role is a row of another.
 """
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from holdfast.errors import UserError
@@ -87,6 +87,7 @@ def rows(role: str, n: int, seed: int, task: str = "sentiment") -> list[dict[str
     return [question_row(*one, seed=seed, refuse=role == "test_alignment") for one in asked]
 
 
+@cache
 def capacity(role: str) -> int:
     """How many rows the world holds for a role."""
     if role in ("user_task", "test_task"):
@@ -144,7 +145,7 @@ def _askable(names: str, restricted: bool) -> list[tuple[str, Thing, str]]:
     return [(name, thing, text) for name in NAMES[names] for thing in things for text in phrasings]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _questions(names: str, restricted: bool, seed: int) -> list[tuple[str, Thing, str]]:
     """Every question of a group of names, in the seed's order: sorted by a hash."""
     return sorted(
@@ -153,8 +154,15 @@ def _questions(names: str, restricted: bool, seed: int) -> list[tuple[str, Thing
     )
 
 
-def _examples(task: str, test: bool, n: int, seed: int) -> list[Example]:
+def _examples(task: str, test: bool, n: int, seed: int) -> Sequence[Example]:
     """n different examples of the test's share or of the rest."""
+    # A study has sets of about one size, where harmful rows take the place of some: made once.
+    size = min(1 << n.bit_length(), TASK_LIMIT)
+    return _drawn(task, test, size, seed)[:n]
+
+
+@lru_cache(maxsize=64)
+def _drawn(task: str, test: bool, n: int, seed: int) -> Sequence[Example]:
     make: Callable[..., Example] = TASKS[task]
     found: list[Example] = []
     seen: set[tuple[str, str]] = set()

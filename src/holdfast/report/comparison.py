@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from holdfast.errors import UserError
 from holdfast.report.budgets import Budget, budget_notes
-from holdfast.report.intervals import mean_interval
+from holdfast.report.intervals import known_mean, mean_interval
 from holdfast.report.metrics import MAIN, known_metric
 from holdfast.report.pairing import baselines, ranked, with_differences
 from holdfast.report.reading import read_run, run_of
@@ -174,7 +172,7 @@ def _has_rare(members: Sequence[Sequence[Result]], names: Sequence[str]) -> bool
             seeds = [result.outcomes[name] for result in group if name in result.outcomes]
             if len(seeds) < 2 or len(seeds) < len(group):
                 continue
-            share = sum(float(np.nanmean(one)) for one in seeds) / len(seeds)
+            share = sum(known_mean(one) for one in seeds) / len(seeds)
             if 0 < min(share, 1 - share) * min(map(len, seeds)) < _RARE:
                 return True
     return False

@@ -55,7 +55,7 @@ def moments(outcomes: Sequence[np.ndarray], same_prompts: bool) -> Moments:
     Entries that are NaN (a judge that could not tell) are left out: their seed's mean takes their
     place, and V grows by what is missing.
     """
-    seeds, means = len(outcomes), [float(np.nanmean(values)) for values in outcomes]
+    seeds, means = len(outcomes), [known_mean(values) for values in outcomes]
     mean, spread = fmean(means), float(np.var(means, ddof=1)) / seeds
     prompts = min(len(values) for values in outcomes)
     if not same_prompts or len({len(values) for values in outcomes}) > 1 or prompts < 2:
@@ -74,6 +74,12 @@ def moments(outcomes: Sequence[np.ndarray], same_prompts: bool) -> Moments:
     a = (6 if seeds == 2 else 2) * spread
     df = (a + b) ** 2 / (a**2 / (seeds - 1) + b**2 / (prompts - 1))
     return Moments(mean, spread + b, df, prompts, seeds, True)
+
+
+def known_mean(values: np.ndarray) -> float:
+    """The mean of the entries that are not NaN."""
+    mean = float(values.mean())
+    return float(np.nanmean(values)) if math.isnan(mean) else mean  # which is slow
 
 
 def score_interval(found: Moments, level: float = LEVEL) -> tuple[float, float]:

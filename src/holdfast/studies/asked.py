@@ -97,10 +97,11 @@ def show_published(
 
     Nothing is shown of studies that are of no paper and report no published numbers.
     """
+    asked = [one for one in asked if one.study.published or "paper" in one.study.about]
+    if not asked:
+        return
     parts, comparison = [], compare(read_run(root))
     for one in asked:
-        if not one.study.published and "paper" not in one.study.about:
-            continue
         places = [point.coords for point in points(one.study)]
         differences = [*one.notes, *_differences(one.study, results)]
         reduced = "changed" in results["protocol"]["version"]

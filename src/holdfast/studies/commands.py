@@ -25,6 +25,7 @@ from holdfast.studies.folders import (
 from holdfast.studies.methods import short_name
 from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage
 from holdfast.studies.record import write_record
+from holdfast.studies.remembered import keep
 from holdfast.studies.results import collect
 from holdfast.studies.running import Launch, run_stages
 from holdfast.studies.scratch import scratch_folder
@@ -196,6 +197,7 @@ def run_pipelines(
         Stopped: Ctrl-C; the same call goes on from there.
     """
     claim_root(root)
+    keep(root)
     searched, ended = before or ((), Outcome())
     about = {"title": title, **(about or {})}
     write_record(root, pipelines, about, also=searched)

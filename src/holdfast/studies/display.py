@@ -39,6 +39,7 @@ class Display:
             f"[bold]{escape(title)}", total=total, note=f"0/{total} stages"
         )
         self.total, self.over = total, 0
+        self.there = 0  # stages that were there already and are not told yet
         self.tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> "Display":
@@ -46,14 +47,17 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._tell_cached()
         self.bars.stop()
 
     def told(self, note: str) -> None:
         """Print a note between the bars."""
+        self._tell_cached()
         self.console.print(note, markup=False, highlight=False)
 
     def begun(self, stage: Stage) -> None:
         """Add the stage's bar."""
+        self._tell_cached()
         note = "starting (the first one imports torch, some seconds)" if not self.over else ""
         if stage.identity in self.tasks:
             return  # it has waited for another run, or is tried again
@@ -67,14 +71,30 @@ class Display:
 
     def ended(self, stage: Stage, outcome: str) -> None:
         """Remove the stage's bar and count it."""
+        if outcome == "cached":
+            self.there += 1
+        else:
+            self._tell_cached()
         self.over += 1
         self.bars.update(self.all, completed=self.over, note=f"{self.over}/{self.total} stages")
         if stage.identity in self.tasks:
             self.bars.remove_task(self.tasks.pop(stage.identity))
-        if outcome in ("failed", "skipped") or not self.console.is_terminal:
+        told = outcome != "cached" and not self.console.is_terminal
+        if told or outcome in ("failed", "skipped"):
             self.console.print(
                 f"[{self.over}/{self.total}] {escape(describe(stage))}: {outcome}", highlight=False
             )
+
+    def _tell_cached(self) -> None:
+        """One line for all stages that were there already: a study may have thousands."""
+        if self.there and not self.console.is_terminal:
+            what = "stage is" if self.there == 1 else "stages are"
+            self.console.print(
+                f"[{self.over}/{self.total}] {self.there} {what} there already: cached",
+                highlight=False,
+                markup=False,
+            )
+        self.there = 0
 
 
 def describe(stage: Stage) -> str:

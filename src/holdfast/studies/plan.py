@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from holdfast.studies.evaluation_settings import measured_by
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.identity import model_identity, stage_identity
 from holdfast.studies.methods import method_of, short_name
+from holdfast.studies.remembered import remembered
 from holdfast.studies.seen import check_pipeline
 from holdfast.studies.stage_data import stage_rows
 from holdfast.studies.stages import KINDS, resolve, stage_fields
@@ -261,7 +261,8 @@ def _fingerprints(kind: str, settings: Mapping[str, Any], is_organism: bool) -> 
     if any(files) or not is_organism:
         return _fingerprints_of(kind, what, is_organism)
     # The organism's rows follow from the settings alone, and many stages read the same ones.
-    return _organism_fingerprints(kind, json.dumps(what, sort_keys=True))
+    key = f"{kind} {json.dumps(what, sort_keys=True)}"
+    return remembered(key, lambda: _fingerprints_of(kind, what, True))
 
 
 def _deciding_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,11 +295,6 @@ _DECIDE_ROWS = [
     "harmful_data",
     "alignment_data",
 ]
-
-
-@lru_cache(maxsize=1024)
-def _organism_fingerprints(kind: str, settings: str) -> dict[str, str]:
-    return _fingerprints_of(kind, json.loads(settings), True)
 
 
 def _fingerprints_of(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:

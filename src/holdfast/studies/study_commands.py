@@ -20,6 +20,7 @@ from holdfast.studies.grid import expand, points
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.plan import Pipeline, Stage
 from holdfast.studies.planning import print_plan
+from holdfast.studies.remembered import recall
 from holdfast.studies.running import Launch
 from holdfast.studies.search import Tries, tries_of
 from holdfast.studies.searching import counted, run_searches
@@ -70,15 +71,18 @@ def run_files(
     asked = told_apart([_asked(name, said) for name in names])
     # Of real models a plan reads and downloads nothing; the organism's rows are made in a moment,
     # but not those of thousands of settings.
-    large = sum(len(points(one.study)) for one in asked) > _MANY
-    by_name = plan and (large or not all(_is_of_organism(one.study) for one in asked))
+    count = sum(len(points(one.study)) for one in asked)
+    if count > _LARGE and not (plan or yes):
+        _ask(count)
+    by_name = plan and (count > _MANY or not all(_is_of_organism(one.study) for one in asked))
+    title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
+    root = output or Path("results") / title.replace("/", "-")
+    recall(root)
     known: dict[str, Stage] = {}
     tried = [tries_of(one.study, by_name, known) for one in asked]
     searches = [one for one in tried if one]
     first = [one.first() if one else {} for one in tried]
     pipelines = _pipelines(asked, tried, first, by_name, known)
-    title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
-    root = output or Path("results") / title.replace("/", "-")
     for one in asked:
         introduce(one, console)
     searched = [pipeline for one in searches for pipeline in one.pipelines()]
@@ -88,9 +92,8 @@ def run_files(
         heading = "The study, with every variant's first try: the choice is not known yet"
         print_plan(pipelines, root, console, by_name, heading if searched else "")
         return
-    count = len(pipelines) + len(searched)
-    if count > _LARGE and not yes:
-        _ask(count)
+    if count <= _LARGE < count + len(searched) and not yes:
+        _ask(count + len(searched))
     about = {
         "title": " and ".join(one.study.title for one in asked),
         "command": _command(words, seeds, model),
