@@ -310,10 +310,11 @@ class Engine:
     """In the place of `run_stages`: writes the folders of the stages that are missing."""
 
     def __init__(self, fails=lambda stage: False):
-        self.fails, self.runs = fails, []
+        self.fails, self.runs, self.recorded = fails, [], []
 
     def __call__(self, stages, root, watcher, launch=None):
         outcome, made = Outcome(), []
+        self.recorded.append(len(json.loads((root / "study.json").read_text())["pipelines"]))
         for stage in stages:
             folder = stage_folder(root, stage)
             needs = [need.identity for need in (stage.parent, stage.reference) if need]
@@ -414,6 +415,8 @@ def test_a_finished_study_runs_nothing_again_and_chooses_the_same(tmp_path, engi
     before = (tmp_path / "run" / "study.json").read_text()
     said = run(tmp_path)
     assert engine.runs[2:] == [[], []]
+    # What was finished can be reported at any moment of a second run.
+    assert engine.recorded == [0, 12, 12, 12]
     assert "Chosen for Vaccine: align.rho = 10" in said
     assert (tmp_path / "run" / "study.json").read_text() == before
     run(tmp_path, words=["search.tries=4"])

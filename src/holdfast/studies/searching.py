@@ -1,6 +1,5 @@
 """Run the searches of studies, and say what was chosen."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from holdfast.errors import UserError
+from holdfast.report.reading import evaluation_of
 from holdfast.studies.choosing import Choice, Score, choose, score_of
 from holdfast.studies.commands import failed_run, run_shown, tell_failures
 from holdfast.studies.engine import Outcome, stage_folder
@@ -131,10 +131,9 @@ def _score(pipelines: Sequence[Pipeline], root: Path, outcome: Outcome, where: s
     """The score over the seeds; None where a stage of one failed."""
     if any(pipeline.evaluation.identity not in outcome.folders for pipeline in pipelines):
         return None
-    paths = [stage_folder(root, one.evaluation) / "evaluation.json" for one in pipelines]
-    measured = [json.loads(path.read_text(encoding="utf-8"))["metrics"] for path in paths]
+    measured = (evaluation_of(stage_folder(root, one.evaluation)) for one in pipelines)
     try:
-        return score_of(measured)
+        return score_of([one["metrics"] for one in measured])
     except KeyError as error:
         raise UserError(
             f"{where}: the evaluation has no {error.args[0]}, by which a search chooses: name a "
