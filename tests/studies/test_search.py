@@ -441,7 +441,10 @@ def test_the_ledger_shows_tries_and_warns_where_they_differ(tmp_path, engine):
     text = markdown_document(document(found, comparison))
     assert "| Vaccine | 0.1 | 20 | 10 | 10 | 100 | 3 |" in text
     assert "Chosen for Vaccine: align.rho = 10" in text.replace("\\", "")
-    # Nothing of the search is in the table itself.
+    assert "| SFT | – | 85.0 | 98.0 | 99.0 | – |  |" in text
+    assert "| Vaccine | alignment rho = 10 | 21.0 | 96.5 | 99.0 | yes | chosen |" in text
+    assert "| Vaccine | alignment rho = 22 | 35.0 | 97.0 | 99.0 | yes |  |" in text
+    # Nothing of the search is in the table of results.
     assert {seed for result in found.results for seed in [result.seed]} == {0, 1}
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert [one["tries"] for one in results["records"]] == [1] * 4 + [3] * 4 + [1] * 4

@@ -9,6 +9,7 @@ from holdfast.report.escape import markdown_text, terminal_text
 from holdfast.report.latex import latex_document
 from holdfast.report.rows import Comparison
 from holdfast.report.run import Run
+from holdfast.report.searched import search_sheet
 from holdfast.report.sheet import Sheet, budget_sheet, results_sheet, worst_sheet
 from holdfast.report.table import TerminalSheet, header, markdown_sheet
 
@@ -20,7 +21,7 @@ class Document:
     Args:
         title: What was run.
         paragraphs: What it asks, what differs from a paper, what is not finished, the command.
-        sheets: The results, the worst case, the budgets.
+        sheets: The results, the worst case, the search for settings, the budgets.
     """
 
     title: str
@@ -42,6 +43,9 @@ def document(run: Run, comparison: Comparison, metrics: Sequence[str] | None = N
     worst = worst_sheet(comparison)
     if worst is not None:
         sheets.append(worst)
+    tried = search_sheet(run)
+    if tried is not None:
+        sheets.append(tried)
     # The results have said already where budgets differ.
     ledger = budget_sheet(comparison)
     sheets.append(Sheet(ledger.title, ledger.columns, ledger.rows))

@@ -96,6 +96,7 @@ def run_of(
         stages=dict(study.get("stages", {})),
         failures=dict(study.get("failures", {})),
         skipped=list(study.get("skipped", [])),
+        search=list(study.get("search", [])),
         records=list(results["records"]),
         places=[dict(pipeline["coords"]) for pipeline in study.get("pipelines", [])],
     )

@@ -68,6 +68,7 @@ class Run:
         stages: Every stage of the study by name: {"kind", "method", "needs"}.
         failures: The error's text by the stage's name.
         skipped: The stages that were not run since one that they need failed.
+        search: What study.json has of the searches for settings, one entry a study.
         records: What results.json holds of every finished pipeline and seed.
         places: The coords of all pipelines of study.json, finished or not.
     """
@@ -85,5 +86,6 @@ class Run:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    search: list[dict[str, Any]] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     places: list[dict[str, Any]] = field(default_factory=list)

@@ -1,0 +1,39 @@
+"""The tries of a study's search as a table: what was tried, what it scored, what was chosen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast.report.html.text import axis_name, number, short
+from holdfast.report.run import Run
+from holdfast.report.sheet import Column, Entry, Sheet
+
+_SCORES = {"harmful_score": "HS", "finetune_accuracy": "FA", "coherence": "lowest coherence"}
+
+
+def search_sheet(run: Run) -> Sheet | None:
+    """One line for each try, the baseline's first; None where nothing was searched.
+
+    Its scores are means over the search's seeds, the coherence is the lowest of them. They are no
+    results: the best of several is too good on the seeds that it was chosen on.
+    """
+    if not run.search:
+        return None
+    columns = [Column("variant", False), Column("settings", False)]
+    columns += [*map(Column, _SCORES.values()), Column("admissible", False), Column("", False)]
+    rows = []
+    for search in run.search:
+        base = search["baseline"]
+        rows.append([Entry(base["variant"]), Entry("–"), *_scores(base), Entry("–"), Entry("")])
+        for variant, found in search["variants"].items():
+            for one in found.get("tried", ()):
+                words = [f"{axis_name(k)} = {short(v)}" for k, v in one["settings"].items()]
+                state = "failed" if one.get("failed") else "yes" if one["admissible"] else "no"
+                chosen = "chosen" if one["settings"] == found["chosen"] else ""
+                line = [Entry(variant), Entry(", ".join(words) or "as without a search")]
+                rows.append([*line, *_scores(one), Entry(state), Entry(chosen)])
+    note = "Scores on the search's own seeds, which choosing makes too good: no results."
+    return Sheet("Search of settings", columns, rows, [note])
+
+
+def _scores(one: Mapping[str, Any]) -> list[Entry]:
+    return [Entry("–" if one.get(k) is None else number(one[k], True)) for k in _SCORES]
