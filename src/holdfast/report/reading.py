@@ -50,7 +50,11 @@ def read_run(root: Path) -> Run:
             f"{root} is no folder of a run: it has neither study.json nor results.json."
         )
     if content:
-        check_results(content, str(root / "results.json"))
+        path = root / "results.json"
+        try:
+            check_results(content, str(path))
+        except UserError as error:
+            raise UserError(f"{str(error).rstrip('.')}; {_remedy(path)}.") from None
     records = list(content.get("records", []))
     protocol = dict(content.get("protocol", {}))
     unfinished: list[Unfinished] = []

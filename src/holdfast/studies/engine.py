@@ -333,11 +333,12 @@ def _is_there(stage: Stage, root: Path, watcher: Watcher) -> bool:
 
 def _damage(folder: Path, stage: Stage) -> str | None:
     """A file of a stage's folder that is not whole; "" where all are, None where nothing is."""
-    if not folder.exists():
-        return None
-    if recorded_identity(folder) != stage.identity:
+    if recorded_identity(folder) == stage.identity:
+        return damaged_file(folder) or ""
+    try:
         return PROVENANCE if any(folder.iterdir()) else None
-    return damaged_file(folder) or ""
+    except FileNotFoundError:
+        return None
 
 
 def _needs(stage: Stage) -> list[Stage]:

@@ -1,0 +1,406 @@
+"""What a run survives beside kills: the disk, damaged records, the clock, another run."""
+
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+import torch
+from fake_stages import SPEC, Pool, Watcher, run, write
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from holdfast import cli
+from holdfast.errors import BusyError, DiskError, Stopped, UserError
+from holdfast.models.stack import Stack
+from holdfast.report.reading import read_run
+from holdfast.studies import commands, engine, execute, running
+from holdfast.studies.engine import (
+    Event,
+    Outcome,
+    Task,
+    failure_file,
+    log_file,
+    missing_stages,
+    schedule,
+    stage_folder,
+)
+from holdfast.studies.folders import is_finished, stage_lock, write_json
+from holdfast.studies.grid import expand
+from holdfast.studies.plan import all_stages, make_stage
+from holdfast.studies.record import read_record, write_record
+from holdfast.studies.results import collect
+from holdfast.studies.run_commands import _run, collect_garbage, show_logs, show_status
+from holdfast.studies.running import Launch
+from holdfast.studies.study import make_study
+from holdfast.studies.worker import run_task
+
+SHORT = {"method": "sft", "rows": 40, "num_train_epochs": 1}
+QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115  (as long as the tests)
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    return expand(make_study(SPEC, "here"))
+
+
+@pytest.fixture
+def stages(pipelines):
+    return all_stages(pipelines)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """What an undisturbed training ends with."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "out"
+    return trained(folder)
+
+
+def trained(folder, **settings):
+    execute.execute(make_stage("align", {**SHORT, **settings}), folder, Stack("organism"))
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def refuse(monkeypatch, number, name):
+    """From now on the system refuses to put a file of this name into its place."""
+    replace = os.replace
+
+    def refusing(source, target):
+        if os.path.basename(target) == name:
+            raise OSError(number, os.strerror(number), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refusing)
+
+
+def run_fake(pipelines, root, monkeypatch):
+    """A run whose stages are all there, as `holdfast run` calls it."""
+
+    def done(stages, root, display, launch):
+        with running._noted(root, launch):
+            return Outcome({stage.identity: stage_folder(root, stage) for stage in stages})
+
+    monkeypatch.setattr(commands, "run_stages", done)
+    monkeypatch.setattr(commands, "collect", lambda pipelines, root: {"schema_version": 1})
+    commands.run_pipelines(list(pipelines), root, Launch(1), QUIET, "a study")
+
+
+DISK = {
+    errno.ENOSPC: "the disk is full at .*: free some space and run the same command again",
+    errno.EDQUOT: "the disk is full at .*: free some space and run the same command again",
+    errno.EROFS: "cannot be written: the disk is read-only there; make it writable",
+    errno.EACCES: "cannot be written: Permission denied; mend its permissions",
+}
+
+
+@pytest.mark.parametrize("name", ["study.json", "run.json", "results.json"])
+@pytest.mark.parametrize("number", DISK)
+def test_a_record_that_the_disk_does_not_take(pipelines, tmp_path, monkeypatch, number, name):
+    root = tmp_path / "run"
+    (root / "stages").mkdir(parents=True)
+    (root / name).write_text("of the last run")
+    refuse(monkeypatch, number, name)
+    with pytest.raises(DiskError, match=DISK[number]):
+        run_fake(pipelines, root, monkeypatch)
+    assert (root / name).read_text() == "of the last run"
+    assert not list(root.rglob("*.new"))
+
+
+def test_a_folder_that_the_disk_does_not_take(pipelines, tmp_path, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise NO_SPACE
+
+    monkeypatch.setattr("pathlib.Path.mkdir", full)
+    with pytest.raises(DiskError, match="cannot be written: No space left"):
+        run_fake(pipelines, tmp_path / "run", monkeypatch)
+
+
+def test_a_failure_that_the_disk_does_not_take(stages, tmp_path, monkeypatch):
+    bad = stages[0]
+    refuse(monkeypatch, errno.ENOSPC, failure_file(tmp_path, bad).name)
+    with pytest.raises(DiskError, match="the disk is full"):
+        run(stages, tmp_path, Pool(plan={bad.name: [("failed", "boom")]}))
+
+
+def test_the_disk_is_full_in_the_middle_of_a_checkpoint(tmp_path, monkeypatch, weights):
+    """The second one: the first is gone on from, to the same weights."""
+    save, count = torch.save, 0
+
+    def full(content, path, *args, **kwargs):
+        nonlocal count
+        count += "optimizer" in str(path)
+        save(content, path, *args, **kwargs)
+        if count == 2:
+            with open(path, "r+b") as file:
+                file.truncate(1000)
+            raise NO_SPACE
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DiskError, match=r"the disk is full at .*: free some space"):
+        trained(tmp_path / "out", save_steps=1)
+    monkeypatch.undo()
+    assert not (tmp_path / "out").exists()
+    checkpoints = tmp_path / "out.partial" / "checkpoints"
+    assert execute._last_checkpoint(checkpoints) == str(checkpoints / "checkpoint-1")
+    steps = []
+    monkeypatch.setattr(
+        execute._Reporter, "on_step_begin", lambda *args, **_: steps.append(args[2].global_step)
+    )
+    assert_same(trained(tmp_path / "out", save_steps=1), weights)
+    assert steps == [1, 2, 3], "the first step was made again"
+
+
+@pytest.mark.parametrize("error", [UserError("no such model"), ValueError("boom")])
+def test_a_log_that_the_disk_does_not_take(stages, tmp_path, monkeypatch, error):
+    """What a stage prints is lost; how it ended is not."""
+    task = Task(stages[0], tmp_path / "out", log_file(tmp_path, stages[0]), Stack("organism"), None)
+    task.log.parent.mkdir()
+    task.log.symlink_to("/dev/full")
+
+    def failing(*_args):
+        raise error
+
+    monkeypatch.setattr(execute, "execute", failing)
+    event = run_task(task, lambda share, note: None, lambda: False)
+    assert event.kind == ("mistake" if isinstance(error, UserError) else "failed")
+    assert str(error) in event.text
+    monkeypatch.setattr(execute, "execute", lambda *_: print("a word", file=sys.stderr))
+    with suppress(OSError):  # in a stage this is caught by its own watch of the disk
+        assert run_task(task, lambda share, note: None, lambda: False).kind == "done"
+
+
+def test_the_command_line_tells_of_the_disk_wherever_it_was_met(monkeypatch, capsys):
+    def full():
+        raise NO_SPACE
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("holdfast: the disk is full at ")
+
+
+@contextmanager
+def small_disk(folder):
+    """A disk of 1 MB; gives None where this user may not mount one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    mounted = os.getuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_real_disk_that_is_full_and_then_read_only(tmp_path, pipelines, monkeypatch, weights):
+    with small_disk(tmp_path / "disk") as disk:
+        if disk is None:
+            print("no disk may be mounted here: only its errors are simulated")
+            return
+        root = disk / "run"
+        (disk / "ballast").write_bytes(bytes(2**20 - 24 * 4096))
+        with pytest.raises(DiskError, match="the disk is full"):
+            trained(root / "stages" / "out", save_steps=1)
+        with pytest.raises(DiskError, match="the disk is full"):
+            write_record(root, pipelines, {"title": "x" * 2**20})
+        (disk / "ballast").unlink()
+        write_record(root, pipelines, {"title": "whole"})
+        remount = ["mount", "-o", "remount,ro", str(disk)]
+        subprocess.run(remount, check=True)
+        for write_something in (
+            lambda: trained(root / "stages" / "out"),
+            lambda: run_fake(pipelines, root, monkeypatch),
+        ):
+            with pytest.raises(DiskError, match=r"cannot be written: (Read-only|the disk is)"):
+                write_something()
+        assert read_record(root)["title"] == "whole"
+        show_status(root, QUIET)
+        subprocess.run([part.replace(",ro", ",rw") for part in remount], check=True)
+        assert_same(trained(root / "stages" / "out"), weights)
+
+
+def test_a_checkpoint_that_is_cut_short_is_none(tmp_path):
+    for step in (1, 2):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"a": torch.zeros(10)}, folder / "adapter_model.safetensors")
+        torch.save({"a": torch.zeros(10)}, folder / "optimizer.pt")
+        torch.save({"a": 1}, folder / "rng_state.pth")
+        (folder / "trainer_state.json").write_text("{}")
+    last = tmp_path / "checkpoint-2"
+    assert execute._last_checkpoint(tmp_path) == str(last)
+    for path in list(last.iterdir()):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        assert execute._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1"), path.name
+        path.write_bytes(whole)
+    (tmp_path / "checkpoint-1" / "trainer_state.json").unlink()
+    (last / "trainer_state.json").write_text("")
+    assert execute._last_checkpoint(tmp_path) is None
+
+
+DAMAGED = [b"", b"{", b"[]", b"null", b'"text"', b"{}", b"\xff\xfe", b'{"schema_version": 1}']
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_damaged_records_are_made_anew_or_say_what_to_do(stages, pipelines, tmp_path, content):
+    root, bad = tmp_path, stages[0]
+    run(stages, root)
+    write_record(root, pipelines, {"title": "a study"}, Outcome())
+    again = "run the study again, which writes it anew and runs no finished stage"
+    # Without a stage's provenance its result is not known for one, and it is made again.
+    (stage_folder(root, bad) / "provenance.json").write_bytes(content)
+    with pytest.raises(UserError, match="choose another output folder, or remove it first"):
+        is_finished(stage_folder(root, bad), bad.identity)
+    _, watcher, pool = run(stages, root)
+    assert pool.seen == [bad.name]
+    assert "provenance.json is damaged or gone" in watcher.notes[0]
+    # A failure that cannot be read is tried again.
+    evaluation = next(stage for stage in stages if stage.kind == "evaluate")
+    folder = stage_folder(root, evaluation)
+    for path in folder.iterdir():
+        path.unlink()
+    failure_file(root, evaluation).parent.mkdir(exist_ok=True)
+    failure_file(root, evaluation).write_bytes(content)
+    folder.with_name(folder.name + ".partial").mkdir()
+    (folder.with_name(folder.name + ".partial") / "progress.json").write_bytes(content)
+    (root / "run.json").write_bytes(content)
+    show_status(root, QUIET)
+    show_logs(root, None, 10, QUIET)
+    assert _run(root) is None
+    outcome, _, pool = run(stages, root)
+    assert pool.seen == [evaluation.name]
+    assert not outcome.failures
+    # An evaluation's numbers.
+    for name in ("evaluation.json", "provenance.json"):
+        (folder / "evaluation.json").write_text('{"protocol": {}, "metrics": {}}')
+        (folder / name).write_bytes(content)
+        said = f"{name} is damaged: remove the folder {folder.name} and run the same command again"
+        with pytest.raises(UserError, match=said):
+            collect([p for p in pipelines if p.evaluation == evaluation], root)
+    # The records of the whole run.
+    (root / "results.json").write_bytes(content)
+    if content != b"{}":
+        with pytest.raises(UserError, match=r"results\.json .*; " + again):
+            read_run(root)
+    for path in (root / "studies").iterdir():
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="is damaged, so nobody knows what its study needs"):
+            collect_garbage(root, True, QUIET)
+    (root / "study.json").write_bytes(content)
+    for ask in (show_status, lambda root, console: show_logs(root, None, 9, console)):
+        with pytest.raises(UserError, match=again):
+            ask(root, QUIET)
+    write_record(root, pipelines, {"title": "a study"}, Outcome())
+    show_status(root, QUIET)
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch, weights):
+    real, chance = time.time, random.Random(0)
+    monkeypatch.setattr(time, "time", lambda: real() + chance.uniform(-1e6, 1e6))
+    began = time.perf_counter()
+    asked = iter([False, False, True, True, True])
+    stage = make_stage("align", SHORT)
+    with pytest.raises(Stopped):
+        execute.execute(stage, tmp_path / "out", Stack("organism"), stopping=lambda: next(asked))
+    assert_same(trained(tmp_path / "out"), weights)
+    about = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert 0 < about["seconds"] < time.perf_counter() - began
+
+
+@pytest.mark.parametrize("jump", [-86400.0, -2.0, 3600.0])
+def test_a_run_is_known_after_the_clock_was_set(tmp_path, monkeypatch, jump):
+    """What the system says of a process's beginning moves with the clock."""
+    me, before = psutil.Process(), psutil.Process().create_time()
+    with running._noted(tmp_path, Launch()):
+        module = sys.modules[type(me._proc).__module__]
+        if hasattr(module, "boot_time"):
+            boot = module.boot_time()
+            monkeypatch.setattr(module, "boot_time", lambda: boot + jump)
+            assert psutil.Process().create_time() == pytest.approx(before + jump, abs=0.5)
+        assert (_run(tmp_path) or {})["pid"] == os.getpid()
+        note = json.loads((tmp_path / "run.json").read_text())
+        write_json(tmp_path / "run.json", {**note, "began": note["began"] - 1})
+        assert _run(tmp_path) is None, "a process of the same number that began before"
+    assert (tmp_path / "run.json").exists(), "the note of another run"
+
+
+class Working(Pool):
+    """Does what a worker does about a stage, slowly, and notes who made what."""
+
+    def __init__(self, made):
+        super().__init__(size=2)
+        self.made, self.done = made, set()
+
+    def start(self, task):
+        self.tasks.append(task)
+
+    def events(self, timeout):
+        task = self.tasks.pop()
+        try:
+            with stage_lock(task.folder):
+                if not is_finished(task.folder, task.stage.identity):
+                    time.sleep(0.01)
+                    self.made.append(task.stage.name)
+                    write(task.folder, task.stage)
+        except BusyError:
+            return [Event(task.stage, "busy")]
+        return [Event(task.stage, "done")]
+
+
+def test_two_runs_at_once_share_the_work(stages, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_WAIT", 0.005)
+    run(stages, tmp_path)
+    damaged = stage_folder(tmp_path, stages[0])
+    (damaged / "adapter_model.safetensors").write_text("cut")  # both of them find it
+    for stage in stages[1:]:
+        for path in stage_folder(tmp_path, stage).iterdir():
+            path.unlink()
+    made, errors, outcomes = [], [], []
+
+    def one_run():
+        try:
+            missing, outcome = missing_stages(stages, tmp_path, Watcher())
+            schedule(missing, tmp_path, Watcher(), Working(made), outcome)
+            outcomes.append(outcome)
+            write_json(tmp_path / "results.json", {"records": list(range(20000))})
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one_run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sorted(made) == sorted(stage.name for stage in stages), "a stage was made twice"
+    assert [len(outcome.folders) for outcome in outcomes] == [len(stages)] * 3
+    assert damaged.with_name(f"{damaged.name}.broken-1").exists()
+    assert not damaged.with_name(f"{damaged.name}.broken-2").exists()
+    assert len(json.loads((tmp_path / "results.json").read_text())["records"]) == 20000
+    assert not list(tmp_path.rglob("*.new"))
+
+
+def test_a_damaged_result_that_another_run_mends_is_left_to_it(stages, tmp_path):
+    run(stages, tmp_path)
+    folder = stage_folder(tmp_path, stages[0])
+    (folder / "config.yaml").unlink()
+    with stage_lock(folder):
+        missing, _ = missing_stages(stages, tmp_path, Watcher())
+    assert missing == [stages[0]]
+    assert folder.exists()
+    assert not list(folder.parent.glob("*.broken-*"))
