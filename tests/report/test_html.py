@@ -102,6 +102,52 @@ def test_the_worst_case_and_budgets_are_those_of_compare(run, page):
     assert "Antidote had 1.50 × the rows" in warnings[0].text
 
 
+PUBLISHED = [
+    {"variant": "SFT", "harmful_ratio": 0.1, "finetune.learning_rate": 3e-4, "HS": 60.2}
+    | {"paper": {"finetune.learning_rate": 1e-5}},
+    {"variant": "EWC", "harmful_ratio": 0.1, "HS": 50.6},
+    {"variant": "SFT", "FA": 94.4},
+    {"variant": "SFT", "harmful_ratio": 0.1, "finetune.learning_rate": 1e-4, "memory_gb": 2.5},
+]
+
+
+def test_published_numbers_stand_beside_the_runs(run, page, tmp_path):
+    """Harmful scores of seeds 0 and 1 at p = 0.1 and 3e-4: 11 and 12 of 20; accuracy 18 of 20."""
+    assert not page.all("section", id="published")
+    about = [{"title": "A made-up study", "note": "Nothing was trained."}]
+    root = make_run(tmp_path, published=PUBLISHED, notes=["The data are made up."], about=about)
+    found = parse(write_html(root, tmp_path / "page.html").read_text())
+    section = found.one("section", id="published")
+    header, hs, absent, fa, memory = table(
+        found, "Every number that is published of this study, and yours with its 95 % interval"
+    )
+    wanted = ["variant", "harmful ratio", "fine-tuning learning rate"]
+    wanted += ["HS ↓ paper", "yours", "difference", "FA ↑ paper", "yours", "difference"]
+    assert header == [*wanted, "GiB paper", "yours", "difference"]
+    assert hs[:4] == ["SFT", "0.1", "1e-05 (here 0.0003)", "60.2"]
+    (row,) = [
+        row
+        for row in compare(read_run(root)).rows
+        if row.variant == "SFT" and [*row.axes.values()] == [0.1, 3e-4]
+    ]
+    mean = row.cells["harmful_score"].mean
+    assert hs[4] == f"57.5 [{mean.low:.1f}, {mean.high:.1f}]"
+    assert hs[5:] == ["−2.7", "–", "–", "–", "–", "–", "–"]
+    assert absent[3:6] == ["50.6", "not in holdfast yet", "–"]
+    assert fa[:3] == ["SFT", "mean", "mean"]
+    assert fa[7].startswith("90.0")
+    assert fa[8] == "−4.4"
+    assert memory[9:] == ["2.50", "1.00", "−1.50"]
+    warning = section.one("p", class_="warning").text
+    assert warning == "Organism, reduced: not comparable in value, only in direction."
+    told = [one.text for one in section.all("li")]
+    for words in ("Measured by organism (version 1): made up", "The data are made up."):
+        assert words in told
+    assert "Nothing was trained." in told
+    assert any(one.text == "Published numbers" for one in found.one("nav").all("a"))
+    assert not found.all("section", id="notes"), "the notes stand there already"
+
+
 def test_pictures_stand_where_the_numbers_are(run, page):
     comparison = compare(read_run(run))
     pictures = page.one("section", id="tradeoff").all("svg", role="img")

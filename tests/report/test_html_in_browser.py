@@ -78,6 +78,9 @@ def test_no_error_and_no_request_whatever_models_said(tmp_path, asked):
         title=evil("", 0),
         notes=[evil("", i) for i in range(4)],
         failures={evil("", 1): evil("", 0)},
+        published=[
+            {"variant": evil("", i), "paper": {"x": evil("", i)}, "HS": 1} for i in range(6)
+        ],
     )
     page = write_html(root, tmp_path / "page.html")
     before = parse(page.read_text())

@@ -10,6 +10,7 @@ import pytest
 from html_parts import Element, parse, shape
 from html_run import make_run
 
+from holdfast.report.html.svg import COLORS
 from holdfast.report.html.text import shown
 from holdfast.report.html.write import write_html
 
@@ -152,6 +153,17 @@ def test_a_megabyte_of_text_is_cut_and_the_page_stays_small(tmp_path):
     assert "ValueError: at last" in page.one("section", id="failures").text
 
 
+def test_a_long_table_scrolls_in_a_window_of_its_own(tmp_path):
+    """What follows the 48 rows of this grid is not pages away; the 12 of another stand whole."""
+    for count, wanted in ((2, "scroll"), (8, "scroll tall")):
+        ratios = tuple(i / 100 for i in range(count))
+        run = make_run(tmp_path / str(count), ratios=ratios, seeds=1)
+        page = parse(write_html(run, tmp_path / "page.html").read_text())
+        window = page.one("div", **{"aria-labelledby": "table-caption"})
+        assert len(window.one("tbody").all("tr")) == 6 * count
+        assert window.attributes["class"] == wanted
+
+
 def test_shown_cuts_and_counts():
     found = parse(str(shown("a" * 700, 600)))
     assert found.one("bdi").text == "a" * 600
@@ -182,7 +194,7 @@ def test_colours_have_the_contrast_of_wcag_aa(page):
         ("close-ink", "close-ground"),
         ("warn-ink", "warn-ground"),
     ]
-    marks = [(f"c{i}", ground) for i in range(8) for ground in grounds]
+    marks = [(f"c{i}", ground) for i in range(COLORS) for ground in grounds]
     marks += [("edge", ground) for ground in grounds]
     for look in (0, 1):
         for pairs, least in ((text, 4.5), (marks, 3.0)):

@@ -54,14 +54,14 @@ class PublishedText:
     """The comparison as text.
 
     Args:
-        title: what it is, and whether the values can be compared at all.
+        caution: why the values cannot be compared; empty where they can.
         header: the columns.
         rows: one for each published entry.
         axes: how many of the columns say where in the grid; the others are numbers.
         notes: what a reader must know.
     """
 
-    title: str
+    caution: str
     header: list[str]
     rows: list[list[str]]
     axes: int
@@ -84,7 +84,7 @@ def published_text(
         header += [f"{METRICS[name][0]} paper", "yours", "difference"]
     texts = [_words(row, axes, metrics) for row in rows]
     notes = _notes(rows, metrics, differences)
-    return PublishedText(_title(results, reduced), header, texts, len(axes), notes)
+    return PublishedText(_caution(results, reduced), header, texts, len(axes), notes)
 
 
 def published_markdown(
@@ -97,7 +97,7 @@ def published_markdown(
 ) -> str:
     """The same in Markdown, see `published_table`."""
     found = published_text(results, published, places, differences, reduced, comparison)
-    lines = [f"**{markdown_text(found.title)}**", ""]
+    lines = [f"**{markdown_text(_title(results, reduced))}**", ""]
     if found.rows:
         lines.append("| " + " | ".join(map(markdown_text, found.header)) + " |")
         lines.append("|" + "---|" * found.axes + "---:|" * (len(found.header) - found.axes))
@@ -109,12 +109,15 @@ def published_markdown(
 
 
 def _title(results: Mapping[str, Any], reduced: bool) -> str:
-    title = "The paper's numbers and yours"
+    caution = _caution(results, reduced)
+    return "The paper's numbers and yours" + (f" ({caution})" if caution else "")
+
+
+def _caution(results: Mapping[str, Any], reduced: bool) -> str:
+    """Why the values cannot be compared; empty where they can."""
     if (results.get("protocol") or {}).get("name") == "organism":
-        return f"{title} (organism, reduced: not comparable in value, only in direction)"
-    if reduced:
-        return f"{title} (reduced: not comparable in value, only in direction)"
-    return title
+        return "organism, reduced: not comparable in value, only in direction"
+    return "reduced: not comparable in value, only in direction" if reduced else ""
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[str], list[str]]:

@@ -160,7 +160,9 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     """Run the demo: the phenomenon and the defenses, a table, a picture and results.json."""
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
-    run_pipelines(list(demo_pipelines(seeds)), output, Launch(workers=workers), console, "demo")
+    about = {"command": f"holdfast demo --seeds {seeds}"}
+    pipelines = list(demo_pipelines(seeds))
+    run_pipelines(pipelines, output, Launch(workers=workers), console, "demo", about)
     from holdfast.report.figure import comparison_figure
 
     run = read_run(output)

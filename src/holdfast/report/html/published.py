@@ -1,6 +1,9 @@
 """The published numbers of a study beside the run's own."""
 
+from dataclasses import replace
+
 from holdfast.report.comparison import Comparison, Run
+from holdfast.report.html.text import axis_name
 from holdfast.report.published_table import PublishedText, published_text
 
 
@@ -20,4 +23,14 @@ def published(run: Run, comparison: Comparison) -> PublishedText | None:
         differences.append("One seed, as in the paper: the difference may be the seed's.")
     reduced = "changed" in str(protocol["version"])
     results = {"protocol": protocol, "records": run.records}
-    return published_text(results, run.published, run.places, differences, reduced, comparison)
+    found = published_text(results, run.published, run.places, differences, reduced, comparison)
+    names, titles = found.header[: found.axes], found.header[found.axes :]
+    rows = [[_number(text) for text in row] for row in found.rows]
+    # As a sentence of its own.
+    caution = found.caution[:1].upper() + found.caution[1:] + "." if found.caution else ""
+    return replace(found, caution=caution, header=[*map(axis_name, names), *titles], rows=rows)
+
+
+def _number(text: str) -> str:
+    """A negative number with the sign that the page's other tables have."""
+    return "−" + text[1:] if text.startswith("-") else text

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from holdfast.report.escape import visible
 
-COLORS = 8
+COLORS = 10
 _SHAPES = (
     "M-4.2 0a4.2 4.2 0 1 0 8.4 0a4.2 4.2 0 1 0-8.4 0z",  # circle
     "M-3.8-3.8h7.6v7.6h-7.6z",  # square
@@ -225,7 +225,7 @@ def _frame(root: ElementTree.Element, x: Axis, y: Axis, labels: Sequence[str]) -
 
 
 def _marker(parent: ElementTree.Element, style: int, x: float, y: float) -> None:
-    # Beyond eight series the shapes shift against the colours.
+    # Beyond ten series the shapes shift against the colours.
     shape = _SHAPES[(style + style // COLORS) % len(_SHAPES)]
     _element("path", parent, d=shape, class_="mark", transform=f"translate({x:.1f} {y:.1f})")
 
