@@ -16,7 +16,7 @@ from rich.console import Console
 
 from holdfast.errors import FailedStagesError, UserError
 from holdfast.report.comparison import compare, read_run
-from holdfast.report.document import document, markdown_document
+from holdfast.report.document import document, markdown_document, terminal_document
 from holdfast.studies.asked import Asked, told_apart
 from holdfast.studies.choosing import Score, choose, score_of
 from holdfast.studies.engine import Outcome, stage_folder
@@ -442,8 +442,12 @@ def test_the_ledger_shows_tries_and_warns_where_they_differ(tmp_path, engine):
     assert "| Vaccine | 0.1 | 20 | 10 | 10 | 100 | 3 |" in text
     assert "Chosen for Vaccine: align.rho = 10" in text.replace("\\", "")
     assert "| SFT | – | 85.0 | 98.0 | 99.0 | – |  |" in text
-    assert "| Vaccine | alignment rho = 10 | 21.0 | 96.5 | 99.0 | yes | chosen |" in text
+    assert "| Vaccine | alignment rho = 10 | 21.0 | 96.5 | 99.0 | yes | yes |" in text
     assert "| Vaccine | alignment rho = 22 | 35.0 | 97.0 | 99.0 | yes |  |" in text
+    terminal = Console(file=io.StringIO(), width=150)
+    with terminal.capture() as capture:
+        terminal.print(terminal_document(document(found, comparison)))
+    assert re.search(r"Vaccine +alignment rho = 10 +21\.0 +96\.5 +99\.0 +yes +yes", capture.get())
     # Nothing of the search is in the table of results.
     assert {seed for result in found.results for seed in [result.seed]} == {0, 1}
     results = json.loads((tmp_path / "run" / "results.json").read_text())

@@ -19,7 +19,11 @@ def search_sheet(run: Run) -> Sheet | None:
     if not run.search:
         return None
     columns = [Column("variant", False), Column("settings", False)]
-    columns += [*map(Column, _SCORES.values()), Column("admissible", False), Column("", False)]
+    columns += [
+        *map(Column, _SCORES.values()),
+        Column("admissible", False),
+        Column("chosen", False),
+    ]
     rows = []
     for search in run.search:
         base = search["baseline"]
@@ -28,7 +32,7 @@ def search_sheet(run: Run) -> Sheet | None:
             for one in found.get("tried", ()):
                 words = [f"{axis_name(k)} = {short(v)}" for k, v in one["settings"].items()]
                 state = "failed" if one.get("failed") else "yes" if one["admissible"] else "no"
-                chosen = "chosen" if one["settings"] == found["chosen"] else ""
+                chosen = "yes" if one["settings"] == found["chosen"] else ""
                 line = [Entry(variant), Entry(", ".join(words) or "as without a search")]
                 rows.append([*line, *_scores(one), Entry(state), Entry(chosen)])
     note = "Scores on the search's own seeds, which choosing makes too good: no results."
