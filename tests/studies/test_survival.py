@@ -307,6 +307,11 @@ def test_damaged_records_are_made_anew_or_say_what_to_do(stages, pipelines, tmp_
             ask(root, QUIET)
     write_record(root, pipelines, {"title": "a study"}, Outcome())
     show_status(root, QUIET)
+    (root / "study.json.1-2.new").write_bytes(content)  # of a run that was killed as it wrote
+    collect_garbage(root, True, QUIET)
+    assert not list(root.rglob("*.new"))
+    assert not list(root.glob("stages/*.broken-*"))
+    assert {one.name for one in stages} <= {path.name for path in (root / "stages").iterdir()}
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch, weights):
