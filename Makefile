@@ -3,6 +3,7 @@
 # Works with GNU make 3.81 (macOS).
 #
 #   make demo                      the phenomenon and the defenses, in results/demo
+#   make docs                      the documentation site, in site/
 #   make demo ARGS="--seeds 5"     ARGS goes to the command: holdfast demo, pytest
 #   make test PYTHON=python3.12    PYTHON is the interpreter that .venv is made from
 
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$python; break; }; done)
 
-.PHONY: demo test lint lint-ruff lint-format lint-types bench clean lock
+.PHONY: demo docs test lint lint-ruff lint-format lint-types bench clean lock
 
 demo: $(READY)
 	$(BIN)/holdfast demo --output results/demo $(ARGS)
@@ -25,6 +26,14 @@ demo: $(READY)
 # what takes long to make are in one group, for one worker.
 test: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -rs --durations 10 $(ARGS)
+
+# What builds the site is in no lock, for nothing else needs it; it is installed when it is missing.
+docs: $(READY)
+	@$(BIN)/python -c "import mkdocstrings, nbconvert, zensical" 2>/dev/null || { set -ex; \
+		if command -v uv >/dev/null 2>&1; then \
+			uv pip install --python $(BIN)/python --no-build-isolation -e '.[docs]'; \
+		else $(BIN)/python -m pip install --no-build-isolation -e '.[docs]'; fi; }
+	$(BIN)/python docs/site.py
 
 # Three targets, so that `make -k lint` shows what all of them find.
 lint: lint-ruff lint-format lint-types
@@ -39,7 +48,7 @@ bench: $(READY)
 	@set -e; for file in benchmarks/antidote.py benchmarks/step_cost.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) results/demo build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) results/demo build dist site .cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # .ready is touched last, so an installation that was interrupted is taken up again.

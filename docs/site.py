@@ -1,0 +1,80 @@
+"""Build the documentation site into site/: `make docs`.
+
+Home is README.md, with its links into docs/ made the site's own; the pages of docs/ come as they
+are, notebooks as Markdown, and the API pages from the docstrings of what `from holdfast import …`
+gives. Links to other files of the repository become their names. Nothing is asked of another host.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import holdfast
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "build" / "pages"
+# The API's pages: a title, and the names on it.
+API = {
+    "alignment": ("Alignment", ("SFT", "Vaccine", "TVaccine", "RandomPerturbation")),
+    "finetuning": ("Fine-tuning", ("Lisa",)),
+    "repair": ("Repair", ("antidote", "Antidote", "random_mask", "RandomMask")),
+    "errors": ("Errors", ("UserError",)),
+}
+
+
+def api_page(title: str, beginnings: tuple[str, ...]) -> str:
+    """A page of those public names that begin with one of the given words."""
+    names = [name for start in beginnings for name in holdfast.__all__ if name.startswith(start)]
+    return f"# {title}\n\n" + "\n".join(f"::: holdfast.{name}\n" for name in names)
+
+
+def page(path: Path) -> str:
+    """A page of docs/, or README.md as one beside them."""
+    text = path.read_text(encoding="utf-8")
+    if path.parent == ROOT:
+        text = text.replace("](docs/", "](")
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)([^)]+)\)", _link, text)
+
+
+def _link(found: re.Match[str]) -> str:
+    """A link that leads to a page of docs/, or the text of one that leads elsewhere."""
+    target = found[2].split("#")[0]
+    if target.startswith("..") or not (ROOT / "docs" / target).exists():
+        return found[1] if found[1].startswith("`") else f"`{found[1]}`"
+    return found[0].replace(".ipynb", ".md")
+
+
+def notebook(path: Path) -> None:
+    """Write a notebook as a page, with its pictures beside it."""
+    import nbformat
+    from nbconvert import MarkdownExporter
+
+    text, kept = MarkdownExporter().from_notebook_node(nbformat.read(path, as_version=4))
+    (PAGES / "notebooks").mkdir(exist_ok=True)
+    (PAGES / "notebooks" / f"{path.stem}.md").write_text(text, encoding="utf-8")
+    for name, content in kept["outputs"].items():
+        (PAGES / "notebooks" / name).write_bytes(content)
+
+
+def main() -> int:
+    """Gather the pages, and build them; a warning is an error."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    (PAGES / "api").mkdir(parents=True)
+    for path in (ROOT / "docs").iterdir():
+        if path.suffix == ".png":
+            shutil.copy(path, PAGES)
+        elif path.suffix == ".md":
+            (PAGES / path.name).write_text(page(path), encoding="utf-8")
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        notebook(path)
+    (PAGES / "index.md").write_text(page(ROOT / "README.md"), encoding="utf-8")
+    for name, (title, beginnings) in API.items():
+        (PAGES / "api" / f"{name}.md").write_text(api_page(title, beginnings), encoding="utf-8")
+    build = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    return subprocess.run(build, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

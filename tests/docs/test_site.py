@@ -1,0 +1,135 @@
+"""The site's pages, the pages on own methods and statistics, and the notebooks."""
+
+import ast
+import doctest
+import importlib.util
+import re
+from contextlib import nullcontext
+from pathlib import Path
+
+import nbformat
+import yaml
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell
+
+import holdfast as package
+from command import holdfast
+from holdfast.studies.worker import run_task
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
+
+
+def site():
+    spec = importlib.util.spec_from_file_location("site_builder", DOCS / "site.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def entries(nav):
+    for value in nav:
+        inner = next(iter(value.values()))
+        yield from entries(inner) if isinstance(inner, list) else [inner]
+
+
+def test_the_nav_names_every_page_and_nothing_else():
+    nav = list(entries(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+    pages = [path.name for path in DOCS.glob("*.md")]
+    pages += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
+    pages += [f"api/{name}.md" for name in site().API]
+    assert sorted(nav) == sorted([*pages, "index.md"])
+    assert len(NOTEBOOKS) == 2
+
+
+def test_every_public_name_is_on_one_page_of_the_api():
+    text = "".join(site().api_page(*page) for page in site().API.values())
+    assert sorted(re.findall(r"::: holdfast\.(\w+)", text)) == sorted(package.__all__)
+
+
+def test_links_of_the_home_page_stay_within_the_site():
+    text = site().page(ROOT / "README.md")
+    targets = [t.split("#")[0] for t in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text)]
+    assert "studies.md" in targets
+    assert "add-your-own-method.md" in targets
+    assert all((DOCS / target).is_file() for target in targets)
+    own = site().page(DOCS / "add-your-own-method.md")
+    assert "](notebooks/your-own-defense.md)" in own
+
+
+def test_the_examples_on_statistics_are_what_the_code_says():
+    found = doctest.testfile(str(DOCS / "read-the-statistics.md"), module_relative=False)
+    assert (found.failed, found.attempted) == (0, 12)
+
+
+def test_the_coverage_on_the_page_is_what_was_simulated():
+    text = (DOCS / "read-the-statistics.md").read_text()
+    simulated = (ROOT / "benchmarks" / "coverage.md").read_text()
+    known = dict(re.findall(r"- (\d+) seeds: (\d+) of 126 settings are within 93 to 97", simulated))
+    told = re.search(r"in (\d+) with 10 seeds, (\d+) with 5, (\d+) with 3, and (\d+) with 2", text)
+    assert told is not None
+    assert list(told.groups()) == [known[seeds] for seeds in ("10", "5", "3", "2")]
+
+
+class Here:
+    """Runs stages one by one in this process, which has all imports already."""
+
+    def __init__(self):
+        self.tasks = []
+
+    @property
+    def room(self):
+        return 1 - len(self.tasks)
+
+    def start(self, task):
+        self.tasks.append(task)
+
+    def events(self, timeout):
+        return [run_task(self.tasks.pop(), lambda share, note: None, lambda: False)]
+
+
+def blocks(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(r"```(bash|yaml|python)\n(.*?)```", text, re.S)
+
+
+def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch):
+    """Its files, its study and its repair, at the smallest size."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("holdfast.studies.pool.local_pool", lambda size: nullcontext(Here()))
+    commands = []
+    for language, text in blocks("add-your-own-method.md"):
+        if language == "bash":
+            commands += [line.split()[1:] for line in text.splitlines()]
+        else:
+            Path(text.split("\n")[0].removeprefix("# ")).write_text(text)
+    assert len(ast.parse(Path("safe_instr.py").read_text()).body) == 5
+    assert len(Path("safe_instr.py").read_text().splitlines()) < 40
+    study, tune, repair = commands
+    small = ["align.rows=10", "finetune.rows=10", "finetune.alignment_rows=10", "repair.rows=5",
+             "finetune.max_steps=2", "evaluate.limit=1", "seeds=[0]"]  # fmt: skip
+    ended = holdfast(*study, *small)
+    assert ended.code == 0, ended.err + ended.out
+    for name in ("SFT", "Vaccine", "Lisa", "Antidote", "SafeInstr", "SafeInstr strong"):
+        assert name in ended.out
+    ended = holdfast(*tune, "rows=10")
+    assert ended.code == 0, ended.err
+    ended = holdfast(*repair)
+    assert ended.code == 0, ended.err
+    assert Path("weaker/adapter_model.safetensors").is_file()
+
+
+def test_the_notebooks_run(tmp_path, monkeypatch):
+    """Both in one kernel, which forgets its names between them: the imports take longest."""
+    monkeypatch.setenv("HOLDFAST_SMALL", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    read = [nbformat.read(path, as_version=4) for path in NOTEBOOKS]
+    both, other = read
+    both.cells += [new_code_cell("%reset -f"), *other.cells]
+    NotebookClient(both, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    said = "".join(str(cell.get("outputs", "")) for cell in both.cells)
+    for name in ("Antidote", "Lisa", "a tenth harmful", "attacked, strength 0.1"):
+        assert f"{name}  " in said, name
