@@ -142,13 +142,15 @@ def test_mistakes_are_told(kind, given, message, monkeypatch):
 def test_mistakes_in_a_pipeline_file_name_the_file_and_the_stage(tmp_path):
     path = tmp_path / "p.yaml"
     path.write_text("align: {method: vaccine, roh: 2}\n")
-    with pytest.raises(UserError, match=r"p\.yaml: align: there is no setting 'roh'"):
+    with pytest.raises(UserError, match=r"p\.yaml, line 1: align: there is no setting 'roh'"):
         expand(read_study(path))
     path.write_text("aligne: vaccine\n")
     with pytest.raises(UserError, match=r"no setting 'aligne'; did you mean 'align'\?"):
         read_study(path)
     path.write_text("align: 3\n")
-    with pytest.raises(UserError, match=r"p\.yaml: align: there is no alignment method '3'"):
+    with pytest.raises(
+        UserError, match=r"p\.yaml, line 1: align: there is no alignment method '3'"
+    ):
         expand(read_study(path))
     path.write_text("align: vaccine\nfinetune: null\nseed: 3\n")
     [pipeline] = expand(with_words(read_study(path), {"align": {"rho": 7}}, "here"))

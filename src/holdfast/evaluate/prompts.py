@@ -15,7 +15,7 @@ from holdfast.data.sources import load
 from holdfast.errors import UserError
 from holdfast.evaluate.accuracy import check_gold
 from holdfast.protocols import Protocol
-from holdfast.settings import nearest
+from holdfast.settings import at, nearest
 
 Rows = list[dict[str, Any]]
 
@@ -90,7 +90,7 @@ def check_task(task: str | None, is_organism: bool, where: str) -> None:
     hint = f"did you mean '{close}'? " if close else ""
     whose = "the organism's tasks" if is_organism else "the tasks of real data"
     raise UserError(
-        f"{where}: there is no task '{task}'; {hint}{whose} are {', '.join(known)}"
+        f"{at(where, 'task')}: there is no task '{task}'; {hint}{whose} are {', '.join(known)}"
         + ("." if is_organism else "; for rows of your own name a file (task_data=test.jsonl).")
     )
 

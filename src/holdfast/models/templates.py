@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.errors import UserError
+from holdfast.settings import at
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,7 +27,8 @@ def check_template(template: str | None, where: str) -> None:
         return
     if not template.endswith(".jinja"):
         raise UserError(
-            f"{where}: template is '{template}'; it must be alpaca or a file of a chat template "
+            f"{at(where, 'template')}: "
+            f"template is '{template}'; it must be alpaca or a file of a chat template "
             "that ends in .jinja."
         )
     _read(template)

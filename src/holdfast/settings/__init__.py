@@ -3,16 +3,22 @@
 from holdfast.settings.checking import Allowed, check, nearest
 from holdfast.settings.fields import REQUIRED, Expression, Field, fields_of
 from holdfast.settings.files import load_yaml, merge, parse_overrides
+from holdfast.settings.places import Place, at, inside, lines_of, words_lines
 
 __all__ = [
     "REQUIRED",
     "Allowed",
     "Expression",
     "Field",
+    "Place",
+    "at",
     "check",
     "fields_of",
+    "inside",
+    "lines_of",
     "load_yaml",
     "merge",
     "nearest",
     "parse_overrides",
+    "words_lines",
 ]

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, Union
 
 from holdfast.errors import UserError
 from holdfast.settings.fields import Field
+from holdfast.settings.places import at
 
 Allowed: TypeAlias = Mapping[str, Union[Field, "Allowed"]]
 
@@ -34,20 +35,28 @@ def check(
     """
     checked: dict[str, Any] = {}
     for key, value in settings.items():
-        name = f"{prefix}{key}"
         field = allowed.get(key)
-        if field is None:
-            raise UserError(f"{where}: there is no setting '{name}'{_suggest(key, allowed)}")
-        if isinstance(field, Field):
-            checked[key] = _coerce(value, field.type, f"{where}: {name}")
-        elif isinstance(value, Mapping):
-            checked[key] = check(value, field, where, f"{name}.")
-        else:
-            raise UserError(
-                f"{where}: {name} must hold settings, such as {name}.{next(iter(field))}, and is "
-                f"{_shown(value)}"
-            )
+        if isinstance(field, Mapping) and isinstance(value, Mapping):
+            checked[key] = check(value, field, where, f"{prefix}{key}.")
+            continue
+        try:
+            checked[key] = _checked(value, field, f"{prefix}{key}", allowed, key)
+        except UserError as error:
+            place = at(where, *prefix.split(".")[:-1], key)
+            raise UserError(f"{place}: {error}") from None
     return checked
+
+
+def _checked(
+    value: object, field: Field | Allowed | None, name: str, allowed: Allowed, key: str
+) -> object:
+    if field is None:
+        raise UserError(f"there is no setting '{name}'{_suggest(key, allowed)}")
+    if isinstance(field, Field):
+        return _coerce(value, field.type, name)
+    raise UserError(
+        f"{name} must hold settings, such as {name}.{next(iter(field))}, and is {_shown(value)}"
+    )
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

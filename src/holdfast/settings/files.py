@@ -14,7 +14,7 @@ from holdfast.errors import UserError
 Settings = dict[str, Any]
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML with the scalars of its version 1.2, and without doubled keys.
 
     In 1.1, which PyYAML follows, `1e-3` is text, `no` and `off` are false, `1:30` is 90 and
@@ -24,6 +24,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose keys are texts, each there once."""
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
@@ -51,11 +52,11 @@ for _tag, _pattern, _first in (
     ),
     ("merge", r"<<", "<"),
 ):
-    _Loader.add_implicit_resolver(
+    Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
     )
 # SafeLoader reads 010 as the octal 8 and 1_000 as 1000; here a number is what it looks like.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
 def load_yaml(path: str | Path) -> Settings:
@@ -74,7 +75,8 @@ def load_yaml(path: str | Path) -> Settings:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8") from None
     try:
-        settings = yaml.load(text, Loader=_Loader)
+        _check_aliases(yaml.compose(text, Loader=Loader), (), set())
+        settings = yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}{_explain(error, text)}") from None
     if settings is None:
@@ -124,7 +126,7 @@ def merge(settings: Mapping[str, Any], over: Mapping[str, Any]) -> Settings:
 
 
 def _override_value(text: str, word: str) -> object:
-    loader = _Loader(text)
+    loader = Loader(text)
     try:
         if text[:1] in ("[", "{", '"', "'"):
             return loader.get_single_data()
@@ -136,6 +138,24 @@ def _override_value(text: str, word: str) -> object:
         raise UserError(f"'{word}' on the command line is no YAML value: {problem}") from None
     finally:
         loader.dispose()
+
+
+def _check_aliases(node: Any, above: tuple[int, ...], done: set[int]) -> None:
+    """Check that nothing holds itself by an alias (*NAME)."""
+    if id(node) in done or not isinstance(node, yaml.CollectionNode):
+        return
+    inner = node.value
+    if isinstance(node, yaml.MappingNode):
+        inner = [value for _, value in node.value]
+        marks = [key.start_mark for key, _ in node.value]
+    else:
+        marks = [node.start_mark for _ in inner]
+    for value, mark in zip(inner, marks, strict=True):
+        if id(value) in (*above, id(node)):
+            problem = "an alias stands inside of what it is the name of"
+            raise yaml.constructor.ConstructorError(None, None, problem, mark)
+        _check_aliases(value, (*above, id(node)), done)
+    done.add(id(node))
 
 
 def _explain(error: yaml.YAMLError, text: str) -> str:

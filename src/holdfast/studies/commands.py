@@ -11,7 +11,15 @@ from holdfast.models.stack import ABOUT
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.table import comparison_table, markdown_table
-from holdfast.settings import check, load_yaml, merge, parse_overrides
+from holdfast.settings import (
+    Place,
+    check,
+    lines_of,
+    load_yaml,
+    merge,
+    parse_overrides,
+    words_lines,
+)
 from holdfast.studies.demo import demo_pipelines
 from holdfast.studies.display import Display, describe
 from holdfast.studies.engine import Outcome
@@ -71,7 +79,9 @@ def stage_of(kind: str, words: Sequence[str], config: Path | None) -> Stage:
         raise UserError(
             f"{COMMAND_LINE}: '{models[1]}' is one model too many; settings are written key=value."
         )
-    return make_stage(kind, given, where=COMMAND_LINE)
+    said = words_lines(parse_overrides([word for word in words if "=" in word]), COMMAND_LINE)
+    written = lines_of(config) if config else {}
+    return make_stage(kind, given, where=Place(COMMAND_LINE, {**written, **said}))
 
 
 def _given(
@@ -84,17 +94,17 @@ def _given(
         said = {**said, "model": models[0]}
     written = load_yaml(config) if config else {}
     given = merge(written, said)
-    if written:
+    if config and written:
         # Settings that a resolved config.yaml holds beside a stage's own, for its readers.
         for key in ("stage", *ABOUT):
             written.pop(key, None)
             given.pop(key, None)
-        _check_file(kind, written, given, str(config))
+        _check_file(kind, written, given, Place(str(config), lines_of(config)))
     return models, given
 
 
 def _check_file(
-    kind: str, written: Mapping[str, Any], given: Mapping[str, Any], where: str
+    kind: str, written: Mapping[str, Any], given: Mapping[str, Any], where: Place
 ) -> None:
     stack = resolve_model(str(given.get("model", "organism")))
     resolve(kind, {k: v for k, v in given.items() if k in ("method", "model")}, stack, where)

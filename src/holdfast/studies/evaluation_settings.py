@@ -15,6 +15,7 @@ from holdfast.evaluate.judges import check_judge
 from holdfast.evaluate.judges.endpoint_settings import read_template
 from holdfast.evaluate.prompts import check_task, prompt_sets
 from holdfast.protocols import Protocol
+from holdfast.settings import at
 
 OWN_PROMPTS = {"harmful": "harmful_data", "benign": "benign_data", "task": "task_data"}
 WIKITEXT2 = "wikitext2"
@@ -30,15 +31,20 @@ def resolve_evaluation(
         UserError: an unknown protocol, task or judge; a protocol that is not for this model.
     """
     name = settings["protocol"] or ("organism" if is_organism else "holdfast")
-    protocol = protocols.get(name)
+    try:
+        protocol = protocols.get(name)
+    except UserError as error:
+        raise UserError(f"{at(where, 'protocol')}: {error}") from None
     if protocol.harmful_data is None and not is_organism:
         raise UserError(
-            f"{where}: the protocol '{protocol.name}' asks the organism's own questions: it "
+            f"{at(where, 'protocol')}: "
+            f"the protocol '{protocol.name}' asks the organism's own questions: it "
             "measures the organism and models trained from it, no others."
         )
     if protocol.harmful_data is not None and is_organism and not settings["harmful_data"]:
         raise UserError(
-            f"{where}: the protocol '{protocol.name}' asks real questions, of which the organism "
+            f"{at(where, 'protocol')}: "
+            f"the protocol '{protocol.name}' asks real questions, of which the organism "
             "knows nothing: leave protocol out."
         )
     if not settings["task_data"]:
@@ -49,20 +55,22 @@ def resolve_evaluation(
     for extra in settings["also"] or []:
         if extra != WIKITEXT2 and not (extra.startswith(LM_EVAL) and extra != LM_EVAL):
             raise UserError(
-                f"{where}: also: '{extra}' is nothing to measure; write {WIKITEXT2}, or "
+                f"{at(where, 'also')}: "
+                f"also: '{extra}' is nothing to measure; write {WIKITEXT2}, or "
                 f"{LM_EVAL}TASK for a task of lm-eval."
             )
     specs = settings["judges"] if settings["judges"] is not None else protocol.judges
     if not specs:
-        raise UserError(f"{where}: judges is an empty list; name at least one.")
-    judges = [check_judge(spec, f"{where}: judges") for spec in specs]
+        raise UserError(f"{at(where, 'judges')}: judges is an empty list; name at least one.")
+    judges = [check_judge(spec, f"{at(where, 'judges')}: judges") for spec in specs]
     names = [judge["name"] for judge in judges]
     twice = [name for number, name in enumerate(names) if name in names[:number]]
     if twice:
-        raise UserError(f"{where}: judges names '{twice[0]}' twice.")
+        raise UserError(f"{at(where, 'judges')}: judges names '{twice[0]}' twice.")
     if "organism" in names and not is_organism:
         raise UserError(
-            f"{where}: the judge 'organism' judges answers to the organism's own questions, no "
+            f"{at(where, 'judges')}: "
+            "the judge 'organism' judges answers to the organism's own questions, no "
             "others: name another judge."
         )
     dtype = protocol.dtype if settings["dtype"] == "auto" else settings["dtype"]

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from holdfast.errors import UserError
-from holdfast.settings import merge
+from holdfast.settings import Place, merge
 from holdfast.studies.methods import knows
 from holdfast.studies.plan import Pipeline, Stage, make_pipeline
 from holdfast.studies.stages import KINDS, method_fields, stage_fields
@@ -49,13 +49,25 @@ def expand(
     return [
         make_pipeline(
             point.spec,
-            study.where if alone else f"{study.where}: {point.coords['variant']}",
+            _place(study, point, alone),
             coords=point.coords,
             known=known,
             by_name=by_name,
         )
         for point in found
     ]
+
+
+def _place(study: Study, point: Point, alone: bool) -> Place:
+    """Where the settings of a pipeline are from: what counts first, first."""
+    variant = str(point.coords["variant"])
+    holding = [
+        ("when", number, "then")
+        for number, (condition, _) in enumerate(study.when)
+        if _matches({**point.spec, **point.coords}, condition)
+    ]
+    roots = [("over",), ("vary",), *reversed(holding), ("variants", variant), ("settings",), ()]
+    return study.where.part("" if alone else variant, *roots)
 
 
 def points(study: Study) -> list[Point]:
@@ -77,9 +89,10 @@ def points(study: Study) -> list[Point]:
     for axis in asked:
         kind, _, name = axis.partition(".")
         if not any(_has(kind, stages, name) for stages in study.variants.values()):
-            raise UserError(f"{study.where}: no method of the study has a setting '{axis}'.")
+            place = study.where.part("", ("over",), ("vary",)).at(*axis.split("."))
+            raise UserError(f"{place}: no method of the study has a setting '{axis}'.")
     if not found:
-        raise UserError(f"{study.where}: exclude leaves nothing of the study.")
+        raise UserError(f"{study.where.at('exclude')}: exclude leaves nothing of the study.")
     return found
 
 

@@ -10,7 +10,7 @@ from holdfast.data.rows import fingerprint
 from holdfast.errors import UserError
 from holdfast.models.stack import ORGANISM, Stack
 from holdfast.models.stack import resolve as resolve_model
-from holdfast.settings import check, nearest
+from holdfast.settings import at, check, inside, nearest
 from holdfast.studies.evaluation_settings import measured_by
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.identity import model_identity, stage_identity
@@ -117,7 +117,14 @@ def make_stage(
         if settings.get("reference"):
             settings["reference"] = resolve_model(settings["reference"]).source
     identify = str if by_name else given_identity
-    data = _names_of_rows(settings) if by_name else _fingerprints(kind, settings, stack.is_organism)
+    try:
+        data = (
+            _names_of_rows(settings)
+            if by_name
+            else _fingerprints(kind, settings, stack.is_organism)
+        )
+    except UserError as error:
+        raise UserError(f"{at(where)}: {error}") from None
     if kind == "evaluate":
         data = {**data, **measured_by(settings, identify)}
     parents = {"model": parent.identity if parent else identify(str(settings["model"]))}
@@ -166,11 +173,11 @@ def make_pipeline(
             continue
         own = stage_fields(kind)
         inherited = {key: value for key, value in shared.items() if key in own}
-        place = f"{where}: {kind}"
         reference = stages.get("align") if kind == "evaluate" else None
         merged = {**inherited, **given}
         key = _same(kind, merged, below, reference)
         if key not in known:
+            place = inside(where, kind, str(given.get("method", "")))
             known[key] = make_stage(kind, merged, below, reference, place, by_name)
         stages[kind] = known[key]
         if kind != "evaluate":
@@ -186,7 +193,7 @@ def _check_rows(stages: Mapping[str, Stage], where: str) -> None:
     try:
         check_pipeline(own, stages["evaluate"].stack.is_organism)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{at(where)}: {error}") from None
 
 
 def _same(
@@ -214,7 +221,7 @@ def given_identity(model: str) -> str:
 def _stage_spec(spec: Mapping[str, Any], kind: str, where: str) -> dict[str, Any] | None:
     value = spec.get(kind, {} if kind == "evaluate" else None)
     if value is None and kind == "evaluate":
-        raise UserError(f"{where}: evaluate is null; a pipeline ends with an evaluation.")
+        raise UserError(f"{at(where, kind)}: evaluate is null; a pipeline ends with an evaluation.")
     if value is None:
         return None
     if isinstance(value, str) and kind != "evaluate":
@@ -222,7 +229,8 @@ def _stage_spec(spec: Mapping[str, Any], kind: str, where: str) -> dict[str, Any
     if isinstance(value, Mapping):
         return dict(value)
     raise UserError(
-        f"{where}: {kind} is {value!r:.60}; it must be a method's name or settings such as "
+        f"{at(where, kind)}: "
+        f"{kind} is {value!r:.60}; it must be a method's name or settings such as "
         f"{{method: …}}, or null."
     )
 
@@ -235,7 +243,7 @@ def _check_shared(shared: Mapping[str, Any], where: str) -> None:
         if key not in fields:
             close = nearest(key, [*KINDS, *SHARED])
             hint = f"; did you mean '{close}'?" if close else ""
-            raise UserError(f"{where}: there is no setting '{key}'{hint}")
+            raise UserError(f"{at(where, key)}: there is no setting '{key}'{hint}")
     check(shared, fields, where)
 
 
@@ -261,7 +269,8 @@ def _fingerprints(kind: str, settings: Mapping[str, Any], is_organism: bool) -> 
     if any(files) or not is_organism:
         return _fingerprints_of(kind, what, is_organism)
     # The organism's rows follow from the settings alone, and many stages read the same ones.
-    key = f"{kind} {json.dumps(what, sort_keys=True)}"
+    version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
+    key = f"{kind} {version} {json.dumps(what, sort_keys=True)}"
     return remembered(key, lambda: _fingerprints_of(kind, what, True))
 
 

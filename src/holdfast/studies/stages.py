@@ -9,7 +9,7 @@ from holdfast.errors import UserError
 from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.stack import Stack
 from holdfast.models.templates import check_template
-from holdfast.settings import REQUIRED, Expression, Field, check, fields_of, nearest
+from holdfast.settings import REQUIRED, Expression, Field, at, check, fields_of, nearest
 from holdfast.studies.defaults import TRAINING, defaults
 from holdfast.studies.evaluation_settings import resolve_evaluation
 from holdfast.studies.methods import METHODS, Method, method_of
@@ -332,7 +332,7 @@ def resolve(
     try:
         own, extra = stage_fields(kind), method_fields(kind, str(method))
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{at(where, 'method')}: {error}") from None
     for key in given:
         if key not in own and key not in extra:
             _check_other_methods(kind, str(method), key, where)
@@ -351,7 +351,8 @@ def resolve(
         resolved["dtype"] = "float32" if stack.is_organism else automatic_dtype()
     if resolved["quantization"] and resolved.get("adapter") == "full":
         raise UserError(
-            f"{where}: quantization is {resolved['quantization']} and adapter is full, but "
+            f"{at(where, 'quantization')}: "
+            f"quantization is {resolved['quantization']} and adapter is full, but "
             "quantized weights cannot be trained: train an adapter, or leave quantization out."
         )
     _check_processes(resolved, where)
@@ -359,12 +360,15 @@ def resolve(
     _check_ranges(resolved, where)
     for name, one in extra.items():
         if one.default is REQUIRED and name not in resolved:
-            raise UserError(f"{where}: {name} is not given, and method={method} has no default.")
+            raise UserError(
+                f"{at(where, 'method')}: {name} is not given, and method={method} has no default."
+            )
     if kind == "finetune" and not stack.is_organism and not resolved["data"] and resolved["task"]:
         resolved["data"] = _task_rows(resolved["task"], where)
     if kind in ("finetune", "repair") and not 0 <= resolved["harmful_ratio"] <= 1:
         raise UserError(
-            f"{where}: harmful_ratio is {resolved['harmful_ratio']}; it must be from 0 to 1."
+            f"{at(where, 'harmful_ratio')}: "
+            f"harmful_ratio is {resolved['harmful_ratio']}; it must be from 0 to 1."
         )
     return resolved
 
@@ -415,13 +419,14 @@ def _check_ranges(settings: Mapping[str, Any], where: str) -> None:
     for name, smallest in _SMALLEST.items():
         value = settings.get(name)
         if value is not None and value < smallest:
-            raise UserError(f"{where}: {name} is {value}; it must be {smallest} or more.")
+            raise UserError(f"{at(where, name)}: {name} is {value}; it must be {smallest} or more.")
     lora = settings.get("lora", {"r": 1, "dropout": 0.0})
     if lora["r"] < 1:
-        raise UserError(f"{where}: lora.r is {lora['r']}; it must be 1 or more.")
+        raise UserError(f"{at(where, 'lora', 'r')}: lora.r is {lora['r']}; it must be 1 or more.")
     if not 0 <= lora["dropout"] < 1:
         raise UserError(
-            f"{where}: lora.dropout is {lora['dropout']}; it must be from 0 to below 1."
+            f"{at(where, 'lora', 'dropout')}: "
+            f"lora.dropout is {lora['dropout']}; it must be from 0 to below 1."
         )
 
 
@@ -431,12 +436,14 @@ def _check_processes(settings: Mapping[str, Any], where: str) -> None:
         return
     if settings["device_map"]:
         raise UserError(
-            f"{where}: device_map is {settings['device_map']}, which spreads the model over the "
+            f"{at(where, 'device_map')}: "
+            f"device_map is {settings['device_map']}, which spreads the model over the "
             f"GPUs of one process, and processes is {settings['processes']}: leave one of them out."
         )
     if settings["parallel"] == "fsdp2" and settings["quantization"]:
         raise UserError(
-            f"{where}: quantization is {settings['quantization']}, and parallel is fsdp2, which "
+            f"{at(where, 'quantization')}: "
+            f"quantization is {settings['quantization']}, and parallel is fsdp2, which "
             "cannot divide quantized weights: use parallel=ddp, or leave quantization out."
         )
 
@@ -447,7 +454,8 @@ def _task_rows(task: str, where: str) -> str:
         close = nearest(task, REAL_TASKS)
         hint = f"did you mean '{close}'? " if close else ""
         raise UserError(
-            f"{where}: task '{task}' has no rows for this model; {hint}tasks with rows of their "
+            f"{at(where, 'task')}: "
+            f"task '{task}' has no rows for this model; {hint}tasks with rows of their "
             f"own are {', '.join(REAL_TASKS)}: for others name the rows (data=rows.jsonl)."
         )
     return f"{task}:train"
@@ -458,7 +466,8 @@ def _check_other_methods(kind: str, method: str, key: str, where: str) -> None:
     owners = [m for m in METHODS[kind] if m != method and key in method_fields(kind, m)]
     if owners:
         raise UserError(
-            f"{where}: '{key}' is no setting of method={method}; it is one of {', '.join(owners)}."
+            f"{at(where, key)}: "
+            f"'{key}' is no setting of method={method}; it is one of {', '.join(owners)}."
         )
 
 

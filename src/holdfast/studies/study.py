@@ -19,13 +19,14 @@ taken. ``exclude`` leaves out what matches one of its entries, ``include`` adds 
 grid, ``extends`` names a file to start from. A file of one pipeline is the smallest study.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from holdfast.errors import UserError
-from holdfast.settings import load_yaml, merge, nearest
+from holdfast.settings import Place, at, lines_of, load_yaml, merge, nearest, words_lines
+from holdfast.settings.places import Keys, Lines
 from holdfast.studies.methods import METHODS, is_own, method_of
 from holdfast.studies.plan import SHARED
 from holdfast.studies.stages import KINDS
@@ -46,7 +47,7 @@ class Study:
     """A study file, read and checked in its outline.
 
     Args:
-        where: the file, for messages.
+        where: the file and the lines of its keys, for messages.
         title: what it asks, or the file's name.
         about: ``paper``, ``source`` and ``note``, where they are given.
         shared: the settings of whole pipelines, a list where it is an axis.
@@ -63,7 +64,7 @@ class Study:
         chosen: by variant the settings, by "STAGE.SETTING", that a search has chosen.
     """
 
-    where: str
+    where: Place
     title: str
     about: dict[str, str] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
@@ -86,7 +87,9 @@ def read_study(path: Path, where: str | None = None) -> Study:
     Raises:
         UserError: the file cannot be read, an unknown key, or a part of the wrong kind.
     """
-    return make_study(_extended(path), where or str(path), path.stem)
+    name = where or str(path)
+    spec, lines = _extended(path, name)
+    return make_study(spec, Place(name, lines), path.stem)
 
 
 def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Study:
@@ -95,25 +98,35 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
     Raises:
         UserError: an unknown key, or a part of the wrong kind.
     """
+    where = where if isinstance(where, Place) else Place(where)
     for key in spec:
         if key not in _KEYS:
             close = nearest(key, _KEYS)
             hint = f"; did you mean '{close}'?" if close else f"; known are {', '.join(_KEYS)}"
-            raise UserError(f"{where}: there is no setting '{key}'{hint}")
+            raise UserError(f"{where.at(key)}: there is no setting '{key}'{hint}")
     if spec.get("evaluate", {}) is None:
-        raise UserError(f"{where}: evaluate is null; a pipeline ends with an evaluation.")
+        raise UserError(
+            f"{where.at('evaluate')}: evaluate is null; a pipeline ends with an evaluation."
+        )
     shared = {key: spec[key] for key in AXES if key in spec}
     for key, value in shared.items():
         if isinstance(value, list):
-            _check_axis(value, f"{where}: {key}")
-    variants = _variants(spec, where)
+            _check_axis(value, f"{where.at(key)}: {key}")
+    variants, where = _variants(spec, where)
     for number, extra in enumerate(_list(spec, "include", where), start=1):
-        place = f"{where}: include, entry {number}"
+        place = where.part(f"include, entry {number}", ("include", number - 1))
         _check_stages(extra, place)
         label = str(extra.get("name") or _label(extra))
         if label in variants:
-            raise UserError(f"{place}: there is a variant '{label}' already; give it a name.")
+            raise UserError(
+                f"{place.at('name')}: there is a variant '{label}' already; give it a name."
+            )
+        where = where.with_copies({("variants", label): ("include", number - 1)})
         variants[label] = {k: v for k, v in extra.items() if k != "name"}
+    exclude = tuple(_list(spec, "exclude", where))
+    when = tuple(_condition(c, n, where) for n, c in enumerate(_list(spec, "when", where), 1))
+    _check_names("exclude", exclude, variants, where)
+    _check_names("when", [condition for condition, _ in when], variants, where)
     return Study(
         where=where,
         title=str(spec.get("title", name)),
@@ -123,8 +136,8 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
         settings=_settings(spec, where),
         variants=variants,
         vary=_vary(spec, where),
-        when=tuple(_condition(c, n, where) for n, c in enumerate(_list(spec, "when", where), 1)),
-        exclude=tuple(_list(spec, "exclude", where)),
+        when=when,
+        exclude=exclude,
         published=tuple(_list(spec, "published", where)),
         slurm=_mapping(spec, "slurm", where),
         search=_search(spec, where),
@@ -177,6 +190,7 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
     search = merge(study.search, search) if search or "search" not in words else {}
     return replace(
         study,
+        where=study.where.over(words_lines(words, where, ("over",))),
         shared=shared,
         variants=variants,
         vary=vary,
@@ -192,61 +206,85 @@ def _with_method(stage: Any, method: Any) -> Any:
     return {**stage, "method": method} if isinstance(stage, Mapping) else {"method": method}
 
 
-def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A file's content over that of the file that it extends."""
+def _extended(path: Path, name: str, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Lines]:
+    """A file's content over that of the file that it extends, and the lines of both."""
     path = path.resolve() if seen else path
     spec = load_yaml(path)
+    place = Place(name, lines_of(path, name))
     base = spec.pop("extends", None)
     if base is None:
-        return spec
+        return spec, place.lines
     below = (path.parent / str(base)).with_suffix(".yaml")
+    where = place.at("extends")
     if below.resolve() in (*seen, path.resolve()):
-        raise UserError(f"{path}: extends leads back to {below.name}: a file cannot extend itself.")
+        raise UserError(
+            f"{where}: extends leads back to {below.name}: a file cannot extend itself."
+        )
     if not below.is_file():
-        raise UserError(f"{path}: extends names '{base}', and there is no file {below}.")
-    return merge(_extended(below, (*seen, path.resolve())), spec)
+        raise UserError(f"{where}: extends names '{base}', and there is no file {below}.")
+    under, lines = _extended(below, str(below), (*seen, path.resolve()))
+    return merge(under, spec), {**lines, **place.lines}
 
 
-def _variants(spec: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+def _variants(spec: Mapping[str, Any], where: Place) -> tuple[dict[str, dict[str, Any]], Place]:
+    """The variants, and where they are: those of a product are in the lists."""
     given = spec.get("variants")
     lists = {kind: spec[kind] for kind in METHOD_KINDS if kind in spec}
     if given is None:
         return _product(lists, spec.get("evaluate"), where)
     if lists:
+        first = next(iter(lists))
         raise UserError(
-            f"{where}: both 'variants' and '{next(iter(lists))}' are given: name the pipelines in "
+            f"{where.at(first)}: both 'variants' and '{first}' are given: name the pipelines in "
             "'variants', or let them be the product of align, finetune and repair."
         )
     if not isinstance(given, Mapping) or not given:
-        raise UserError(f"{where}: variants must hold named pipelines, such as SFT: {{align: sft}}")
+        raise UserError(
+            f"{where.at('variants')}: variants must hold named pipelines, such as "
+            "SFT: {align: sft}"
+        )
     found = {}
     for name, stages in given.items():
-        place = f"{where}: variants: {name}"
+        place = where.part(f"variants: {name}", ("variants", str(name)))
         if not isinstance(stages, Mapping):
-            raise UserError(f"{place} must hold stages, such as {{align: sft, finetune: lisa}}.")
+            raise UserError(
+                f"{place.at()} must hold stages, such as {{align: sft, finetune: lisa}}."
+            )
         _check_stages(stages, place)
         found[str(name)] = dict(stages)
         if "evaluate" in spec:
             found[str(name)].setdefault("evaluate", spec["evaluate"])
-    return found
+    return found, where
 
 
-def _product(lists: Mapping[str, Any], evaluate: Any, where: str) -> dict[str, dict[str, Any]]:
-    combined: list[dict[str, Any]] = [{} if evaluate is None else {"evaluate": evaluate}]
+def _product(
+    lists: Mapping[str, Any], evaluate: Any, where: Place
+) -> tuple[dict[str, dict[str, Any]], Place]:
+    combined: list[tuple[dict[str, Any], dict[str, Keys]]] = [
+        ({} if evaluate is None else {"evaluate": evaluate}, {})
+    ]
     for kind, value in lists.items():
         choices = value if isinstance(value, list) else [value]
-        _check_axis(choices, f"{where}: {kind}")
-        combined = [{**one, kind: choice} for one in combined for choice in choices]
-    found: dict[str, dict[str, Any]] = {}
-    for stages in combined:
+        _check_axis(choices, f"{where.at(kind)}: {kind}")
+        places = [(kind, i) if isinstance(value, list) else (kind,) for i in range(len(choices))]
+        combined = [
+            ({**one, kind: choice}, {**found, kind: place})
+            for one, found in combined
+            for choice, place in zip(choices, places, strict=True)
+        ]
+    variants: dict[str, dict[str, Any]] = {}
+    copies: dict[Keys, Keys] = {}
+    for stages, places in combined:
         label = _label(stages)
-        if label in found:
+        if label in variants:
+            last = list(lists)[-1]
             raise UserError(
-                f"{where}: two pipelines are called '{label}'; give one of them a name, such as "
-                "finetune: [{method: lisa, rho: 1, name: strong Lisa}]."
+                f"{where.at(*places[last])}: two pipelines are called '{label}'; give one of them "
+                "a name, such as finetune: [{method: lisa, rho: 1, name: strong Lisa}]."
             )
-        found[label] = {kind: _without_name(value) for kind, value in stages.items()}
-    return found
+        variants[label] = {kind: _without_name(value) for kind, value in stages.items()}
+        copies |= {("variants", label, kind): place for kind, place in places.items()}
+    return variants, where.with_copies(copies)
 
 
 def _label(stages: Mapping[str, Any]) -> str:
@@ -275,60 +313,87 @@ def _without_name(value: Any) -> Any:
     return value
 
 
-def _check_stages(stages: Mapping[str, Any], where: str) -> None:
+def _check_stages(stages: Mapping[str, Any], where: Place) -> None:
     known = (*KINDS, *AXES, "name")
     for key in stages:
         if key not in known:
             close = nearest(key, known)
             hint = f"; did you mean '{close}'?" if close else ""
-            raise UserError(f"{where}: there is no stage '{key}'{hint}")
+            raise UserError(f"{where.at(key)}: there is no stage '{key}'{hint}")
 
 
-def _settings(spec: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+def _check_names(
+    part: str, entries: Iterable[Mapping[str, Any]], variants: Mapping[str, Any], where: Place
+) -> None:
+    """Check that ``exclude`` and ``when`` name axes, and variants that are there."""
+    known = ("variant", *AXES)
+    for number, entry in enumerate(entries):
+        place = where.part(f"{part}, entry {number + 1}", (part, number), (part, number, "if"))
+        for key, value in entry.items():
+            if key not in known and not ("." in key and key.partition(".")[0] in KINDS):
+                close = nearest(key, known)
+                hint = f"; did you mean '{close}'?" if close else ""
+                raise UserError(f"{place.at(key)}: there is no axis '{key}'{hint}")
+            for name in value if isinstance(value, list) else [value]:
+                if key == "variant" and name not in variants:
+                    close = nearest(str(name), variants)
+                    hint = f"; did you mean '{close}'?" if close else ""
+                    raise UserError(f"{place.at(key)}: there is no variant '{name}'{hint}")
+
+
+def _settings(spec: Mapping[str, Any], where: Place) -> dict[str, dict[str, Any]]:
     given = spec.get("settings", {})
     if not isinstance(given, Mapping):
-        raise UserError(f"{where}: settings must hold stages, such as finetune: {{rows: 500}}.")
+        raise UserError(
+            f"{where.at('settings')}: settings must hold stages, such as finetune: {{rows: 500}}."
+        )
     for key, values in given.items():
         kind, _, method = str(key).partition(".")
         if kind in METHOD_KINDS and is_own(method):
             try:
                 method_of(kind, method)
             except UserError as error:
-                raise UserError(f"{where}: settings: {error}") from None
+                raise UserError(f"{where.at('settings', key)}: settings: {error}") from None
         elif kind not in KINDS or (method and method not in METHODS[kind]):
             names = [*KINDS, *(f"{k}.{m}" for k in METHOD_KINDS for m in METHODS[k])]
             close = nearest(str(key), names)
             hint = f"; did you mean '{close}'?" if close else ""
-            raise UserError(f"{where}: settings: there is no stage or method '{key}'{hint}")
+            raise UserError(
+                f"{where.at('settings', key)}: settings: there is no stage or method '{key}'{hint}"
+            )
         if not isinstance(values, Mapping):
-            raise UserError(f"{where}: settings: {key} must hold settings, such as rows: 500.")
+            raise UserError(
+                f"{where.at('settings', key)}: settings: {key} must hold settings, such as "
+                "rows: 500."
+            )
     return {str(key): dict(values) for key, values in given.items()}
 
 
-def _vary(spec: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
+def _vary(spec: Mapping[str, Any], where: Place) -> dict[str, list[Any]]:
     given = spec.get("vary", {})
     if not isinstance(given, Mapping):
-        raise UserError(f"{where}: vary must hold axes, such as align.rho: [1, 2].")
+        raise UserError(f"{where.at('vary')}: vary must hold axes, such as align.rho: [1, 2].")
     for key, values in given.items():
         kind, dot, _ = str(key).partition(".")
+        place = where.at("vary", key)
         if kind not in KINDS or not dot:
             raise UserError(
-                f"{where}: vary: '{key}' must be written STAGE.SETTING, such as align.rho; the "
+                f"{place}: vary: '{key}' must be written STAGE.SETTING, such as align.rho; the "
                 f"stages are {', '.join(KINDS)}."
             )
         if not isinstance(values, list):
-            raise UserError(f"{where}: vary: {key} must be a list of values, and is {values!r:.40}")
-        _check_axis(values, f"{where}: vary: {key}")
+            raise UserError(f"{place}: vary: {key} must be a list of values, and is {values!r:.40}")
+        _check_axis(values, f"{place}: vary: {key}")
     return {str(key): list(values) for key, values in given.items()}
 
 
 def _condition(
-    given: Mapping[str, Any], number: int, where: str
+    given: Mapping[str, Any], number: int, where: Place
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    place = f"{where}: when, entry {number}"
+    place = where.part(f"when, entry {number}", ("when", number - 1))
     if set(given) != {"if", "then"} or not all(isinstance(v, Mapping) for v in given.values()):
-        raise UserError(f"{place} must be {{if: {{AXIS: VALUE}}, then: {{STAGE: {{…}}}}}}.")
-    _check_stages(given["then"], place)
+        raise UserError(f"{place.at()} must be {{if: {{AXIS: VALUE}}, then: {{STAGE: {{…}}}}}}.")
+    _check_stages(given["then"], where.part(place.within, ("when", number - 1, "then")))
     return dict(given["if"]), dict(given["then"])
 
 
@@ -336,20 +401,23 @@ def _seeds(spec: Mapping[str, Any], where: str) -> tuple[int, ...]:
     given = spec.get("seeds", spec.get("seed", 0))
     if "seeds" in spec and isinstance(given, int) and not isinstance(given, bool):
         if given < 1:
-            raise UserError(f"{where}: seeds is {given}; it must be 1 or more, or a list.")
+            raise UserError(
+                f"{at(where, 'seeds')}: seeds is {given}; it must be 1 or more, or a list."
+            )
         return tuple(range(given))
     seeds = given if isinstance(given, list) else [given]
-    _check_axis(seeds, f"{where}: seeds")
+    place = at(where, "seeds" if "seeds" in spec else "seed")
+    _check_axis(seeds, f"{place}: seeds")
     for seed in seeds:
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise UserError(f"{where}: {seed!r} is no seed; seeds are whole numbers from 0.")
+            raise UserError(f"{place}: {seed!r} is no seed; seeds are whole numbers from 0.")
     return tuple(seeds)
 
 
 def _mapping(spec: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     given = spec.get(key, {})
     if not isinstance(given, Mapping):
-        raise UserError(f"{where}: {key} must hold settings ({key}: {{KEY: VALUE}}).")
+        raise UserError(f"{at(where, key)}: {key} must hold settings ({key}: {{KEY: VALUE}}).")
     return dict(given)
 
 
@@ -360,7 +428,9 @@ def _search(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _list(spec: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
     given = spec.get(key, [])
     if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
-        raise UserError(f"{where}: {key} must be a list of mappings, such as [{{task: sums}}].")
+        raise UserError(
+            f"{at(where, key)}: {key} must be a list of mappings, such as [{{task: sums}}]."
+        )
     return [dict(entry) for entry in given]
 
 

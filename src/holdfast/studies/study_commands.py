@@ -73,7 +73,7 @@ def run_files(
     # but not those of thousands of settings.
     count = sum(len(points(one.study)) for one in asked)
     if count > _LARGE and not (plan or yes):
-        _ask(count)
+        _ask(count, asked)
     by_name = plan and (count > _MANY or not all(_is_of_organism(one.study) for one in asked))
     title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
     root = output or Path("results") / title.replace("/", "-")
@@ -93,7 +93,7 @@ def run_files(
         print_plan(pipelines, root, console, by_name, heading if searched else "")
         return
     if count <= _LARGE < count + len(searched) and not yes:
-        _ask(count + len(searched))
+        _ask(count + len(searched), asked)
     about = {
         "title": " and ".join(one.study.title for one in asked),
         "command": _command(words, seeds, model),
@@ -142,11 +142,12 @@ def _is_of_organism(study: Study) -> bool:
     return all(model == ORGANISM for model in models)
 
 
-def _ask(count: int) -> None:
+def _ask(count: int, asked: Sequence[Asked]) -> None:
     """Let the user confirm a very large grid; where nobody can answer, ask for --yes."""
     if not sys.stdin.isatty():
         raise UserError(
-            f"the grid has {count:,} pipelines: look at --plan, then add --yes to run it."
+            f"{' and '.join(one.study.where for one in asked)}: the grid has {count:,} pipelines: "
+            "look at --plan, then add --yes to run it."
         )
     if not typer.confirm(f"The grid has {count:,} pipelines. Run them?"):
         raise Stopped
