@@ -76,7 +76,7 @@ def running_job(env, other_than=(), seconds=120):
 
 
 def begin_now(env, job, seconds=60):
-    """Let a job that was queued again begin: Slurm would wait two minutes, for the node to clean up."""
+    """Let a job that was queued again begin, where Slurm would wait two minutes."""
     until = time.monotonic() + seconds
     command = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
     while subprocess.run(command, env=env, capture_output=True, check=False).returncode:

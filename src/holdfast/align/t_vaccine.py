@@ -224,11 +224,12 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
+            stepped: Any = self.optimizer
             state = {
                 "probabilities": self.probabilities,
                 "drawn": self.drawn,
                 "history": self.history,
-                "untouched": [n for n, w in self._weights() if w not in self.optimizer.state],
+                "untouched": [n for n, w in self._weights() if w not in stepped.state],
             }
             (Path(output_dir) / STATE_FILE).write_text(json.dumps(state))
 
