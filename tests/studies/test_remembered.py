@@ -35,7 +35,7 @@ def test_a_second_run_makes_no_rows_and_finds_the_same_stages(root, monkeypatch)
     before = identities()
     keep(root)
     made = forget(monkeypatch)
-    recall(root)
+    assert recall(root)
     assert identities() == before
     assert made == []
 

@@ -27,10 +27,12 @@ def remembered(key: str, make: Callable[[], dict[str, str]]) -> dict[str, str]:
     return _FOUND[key]
 
 
-def recall(root: Path) -> None:
-    """Take what an earlier run has kept in its folder."""
-    for key, found in _read(root).items():
+def recall(root: Path) -> bool:
+    """Take what an earlier run has kept in its folder; tells whether there is something."""
+    kept = _read(root)
+    for key, found in kept.items():
         _FOUND.setdefault(key, found)
+    return bool(kept)
 
 
 def keep(root: Path) -> None:

@@ -28,7 +28,7 @@ from holdfast.studies.slurm import SlurmSettings, slurm_settings
 from holdfast.studies.study import Study, read_study, with_words
 
 _LARGE = 1000  # pipelines that are run only after a question
-_MANY = 200  # pipelines whose rows are not made for a plan
+_MANY = 50  # pipelines whose rows are not made for a plan
 
 
 def run_files(
@@ -69,15 +69,16 @@ def run_files(
     if model is not None:
         said["model"] = model
     asked = told_apart([_asked(name, said) for name in names])
-    # Of real models a plan reads and downloads nothing; the organism's rows are made in a moment,
-    # but not those of thousands of settings.
     count = sum(len(points(one.study)) for one in asked)
     if count > _LARGE and not (plan or yes):
         _ask(count, asked)
-    by_name = plan and (count > _MANY or not all(_is_of_organism(one.study) for one in asked))
     title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
     root = output or Path("results") / title.replace("/", "-")
-    recall(root)
+    # Of real models a plan reads and downloads nothing; the organism's rows are made in a moment,
+    # but not those of thousands of settings, unless an earlier run has kept their fingerprints.
+    kept = recall(root)
+    large = count > _MANY and not kept
+    by_name = plan and (large or not all(_is_of_organism(one.study) for one in asked))
     known: dict[str, Stage] = {}
     tried = [tries_of(one.study, by_name, known) for one in asked]
     searches = [one for one in tried if one]
