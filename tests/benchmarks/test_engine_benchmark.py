@@ -7,7 +7,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import engine
-
 from holdfast.studies.grid import points
 from holdfast.studies.study import read_study
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -235,10 +236,16 @@ def _stage_spec(spec: Mapping[str, Any], kind: str, where: str) -> dict[str, Any
     )
 
 
-def _check_shared(shared: Mapping[str, Any], where: str) -> None:
+@cache
+def _shared_fields() -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for kind in KINDS:
         fields |= {k: f for k, f in stage_fields(kind).items() if k in SHARED}
+    return fields
+
+
+def _check_shared(shared: Mapping[str, Any], where: str) -> None:
+    fields = _shared_fields()
     for key in shared:
         if key not in fields:
             close = nearest(key, [*KINDS, *SHARED])
