@@ -261,7 +261,7 @@ def test_mistakes_are_one_sentence_before_anything_runs(here, kind, method, text
     ended = holdfast("run", "s.yaml", "--output", "run")
     assert (ended.code, ended.out) == (2, "")
     assert told in ended.err
-    assert ended.err.startswith("holdfast: s.yaml: ")
+    assert ended.err.startswith("holdfast: s.yaml, line ")
     assert ended.err.count("\n") == 1
     assert not Path("run").exists()
     words = [f"{key}={value}" for key, value in {"method": method, **extra}.items()]

@@ -124,8 +124,9 @@ def make_stage(
             if by_name
             else _fingerprints(kind, settings, stack.is_organism)
         )
-    except UserError as error:
-        raise UserError(f"{at(where)}: {error}") from None
+    except UserError as error:  # it names the rows' own file; of a study's file the line, too
+        place = at(where)
+        raise UserError(str(error) if place == where else f"{place}: {error}") from None
     if kind == "evaluate":
         data = {**data, **measured_by(settings, identify)}
     parents = {"model": parent.identity if parent else identify(str(settings["model"]))}
