@@ -5,6 +5,7 @@
 #   make demo                      the phenomenon and the defenses, in results/demo
 #   make docs                      the documentation site, in site/
 #   make demo ARGS="--seeds 5"     ARGS goes to the command: holdfast demo, pytest
+#   make test ARGS=--long          also the tests that take minutes each, as CI runs them
 #   make test PYTHON=python3.12    PYTHON is the interpreter that .venv is made from
 
 VENV := .venv

@@ -1,1 +1,18 @@
-"""Lets every test import `tiny_models`: pytest puts the folder of a conftest.py on the path."""
+"""Lets every test import `tiny_models`: pytest puts the folder of a conftest.py on the path.
+
+Tests that take minutes each are marked long and run with ``--long`` alone, as CI runs them.
+"""
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the tests that take minutes too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        skip = pytest.mark.skip(reason="takes minutes: make test ARGS=--long runs it, as CI does")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skip)

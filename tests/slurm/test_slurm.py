@@ -89,6 +89,7 @@ def queued(env):
     return jobs.stdout.strip()
 
 
+@pytest.mark.long
 def test_a_study_survives_scancel_and_requeue_with_the_metrics_of_one_process(cluster, tmp_path):
     study = tmp_path / "study.yaml"
     study.write_text(STUDY)
