@@ -5,7 +5,7 @@
 #   make demo                      the phenomenon and the defenses, in results/demo
 #   make docs                      the documentation site, in site/
 #   make demo ARGS="--seeds 5"     ARGS goes to the command: holdfast demo, pytest
-#   make test ARGS=--long          also the tests that take minutes each, as CI runs them
+#   make test ARGS=--long          also the tests that take long, as CI runs them
 #   make test PYTHON=python3.12    PYTHON is the interpreter that .venv is made from
 
 VENV := .venv
@@ -23,10 +23,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 demo: $(READY)
 	$(BIN)/holdfast demo --output results/demo $(ARGS)
 
-# One thread in each of the two workers: with more, two cores are oversubscribed. Tests that share
-# what takes long to make are in one group, for one worker.
+# One thread in each of the two workers: with more, two cores are oversubscribed. Tests of one
+# file share what takes long to make, so one worker runs them all.
 test: $(READY)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -rs --durations 10 $(ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations 10 $(ARGS)
 
 # What builds the site is in no lock, for nothing else needs it; it is installed when it is missing.
 docs: $(READY)

@@ -1,18 +1,19 @@
 """Lets every test import `tiny_models`: pytest puts the folder of a conftest.py on the path.
 
-Tests that take minutes each are marked long and run with ``--long`` alone, as CI runs them.
+Tests that take long, and whose parts are tested apart, are marked so and run with ``--long`` alone, as CI
+runs them.
 """
 
 import pytest
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="run the tests that take minutes too")
+    parser.addoption("--long", action="store_true", help="run the tests that take long too")
 
 
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--long"):
-        skip = pytest.mark.skip(reason="takes minutes: make test ARGS=--long runs it, as CI does")
+        skip = pytest.mark.skip(reason="takes long: make test ARGS=--long runs it, as CI does")
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(skip)

@@ -64,6 +64,7 @@ def test_time_is_ranked_where_no_harmful_score_is_reported():
     assert papers_on_organism.verdict([row("EWC", 1.0, None)]).startswith("Nothing to rank")
 
 
+@pytest.mark.long
 def test_a_tiny_run_writes_the_page(tmp_path, capsys):
     small = ["align.rows=20", "finetune.rows=20", "evaluate.limit=4"]
     where = ["--root", str(tmp_path / "run"), "--output", str(tmp_path / "page.md")]

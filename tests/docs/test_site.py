@@ -122,6 +122,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch):
     assert Path("weaker/adapter_model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_the_notebooks_run(tmp_path, monkeypatch):
     """Both in one kernel, which forgets its names between them: the imports take longest."""
     monkeypatch.setenv("HOLDFAST_SMALL", "1")

@@ -11,9 +11,11 @@ import pytest
 import torch
 from runs import MODES, RUNS, Run, train
 from safetensors.torch import load_file
+from stages import assert_same_result, several_settings
 from steps import relative_error
 
-pytestmark = pytest.mark.xdist_group("parallel")
+from holdfast.studies.estimate import training_steps
+from holdfast.studies.plan import make_stage
 
 # Of log lines: what depends on the machine, and the estimate of the work with its padding.
 UNEQUAL = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"}
@@ -77,3 +79,18 @@ def test_the_methods_differ_from_each_other(one):
             shared = piece(found, "last").keys() & piece(plain, "last").keys()
             a, b = ({name: of[name] for name in shared} for of in (found, plain))
             assert relative_error(a, b) > 1e-2, run.name
+
+
+def test_fsdp2_stopped_and_resumed_equals_one_process(several, stages):
+    assert_same_result(several / "stage", stages.one, 1e-3)
+    budget = json.loads((several / "stage" / "processes" / "budget.json").read_text())
+    expected = json.loads((stages.one / "provenance.json").read_text())["budget"]
+    # Shorter batches are padded less.
+    assert budget.pop("tokens") <= expected.pop("tokens")
+    assert budget == expected
+    assert training_steps(several_settings(stages) | _epochs(stages), 41) == budget["steps"]
+
+
+def _epochs(stages):
+    resolved = make_stage("finetune", several_settings(stages)).settings
+    return {name: resolved[name] for name in ("max_steps", "gradient_accumulation_steps")}

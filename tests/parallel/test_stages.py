@@ -6,57 +6,13 @@ import sys
 import time
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from stages import assert_same_result, several_settings
 
 from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.stack import resolve
 from holdfast.studies import launch, launched
-from holdfast.studies.estimate import training_steps
 from holdfast.studies.execute import Work, execute
 from holdfast.studies.plan import make_stage
-
-pytestmark = pytest.mark.xdist_group("parallel")
-
-
-def assert_same_result(folder, other, tolerance):
-    """The same files; adapters and logged losses that differ by rounding only."""
-    for place in ("stack/0", "stack/1", "."):  # the aligned model's adapter, its own, both as one
-        found, expected = (
-            load_file(at / place / "adapter_model.safetensors") for at in (folder, other)
-        )
-        assert found.keys() == expected.keys()
-        for key, weight in expected.items():
-            assert torch.linalg.norm(found[key] - weight) <= tolerance * torch.linalg.norm(weight)
-    for line, wanted in zip(_metrics(folder), _metrics(other), strict=True):
-        assert line.keys() == wanted.keys()
-        for key in line.keys() & {"step", "loss", "grad_norm", "squared_drift"}:
-            assert line[key] == pytest.approx(wanted[key], rel=1e-3)
-
-
-def _metrics(folder):
-    """The lines of a stage's metrics without those that end a run, also one that was stopped."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [line for line in map(json.loads, lines) if "train_loss" not in line]
-
-
-def several_settings(stages, **settings):
-    return {**stages.settings, "per_device_train_batch_size": 4, "processes": 2, **settings}
-
-
-def test_fsdp2_stopped_and_resumed_equals_one_process(several, stages):
-    assert_same_result(several / "stage", stages.one, 1e-3)
-    budget = json.loads((several / "stage" / "processes" / "budget.json").read_text())
-    expected = json.loads((stages.one / "provenance.json").read_text())["budget"]
-    # Shorter batches are padded less.
-    assert budget.pop("tokens") <= expected.pop("tokens")
-    assert budget == expected
-    assert training_steps(several_settings(stages) | _epochs(stages), 41) == budget["steps"]
-
-
-def _epochs(stages):
-    resolved = make_stage("finetune", several_settings(stages)).settings
-    return {name: resolved[name] for name in ("max_steps", "gradient_accumulation_steps")}
 
 
 def test_a_stage_that_is_launched_equals_one_process(tmp_path, stages, capfd):
@@ -81,6 +37,7 @@ def test_a_stage_that_is_launched_equals_one_process(tmp_path, stages, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_stopping_reaches_the_processes_and_leaves_a_checkpoint(tmp_path, stages):
     stage = make_stage("finetune", several_settings(stages, parallel="fsdp2"))
     with pytest.raises(Stopped):
