@@ -1,7 +1,7 @@
 """Lets every test import `tiny_models`: pytest puts the folder of a conftest.py on the path.
 
-Tests that take long, and whose parts are tested apart, are marked so and run with ``--long`` alone, as CI
-runs them.
+Tests that take long, and whose parts are tested apart, are marked so and run with ``--long``
+alone, as CI runs them.
 """
 
 import pytest

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
+import pytest
 import yaml
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
