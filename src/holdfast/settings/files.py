@@ -163,6 +163,10 @@ def _explain(error: yaml.YAMLError, text: str) -> str:
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "broken YAML"
     if mark is None:
         return f": {problem}"
-    if "\t" in text.splitlines()[mark.line : mark.line + 1][0][: mark.column + 1]:
+    lines = text.splitlines()
+    if mark.line >= len(lines):  # what is open at the end was opened before
+        mark = getattr(error, "context_mark", None) or mark
+        return f", line {min(mark.line + 1, len(lines))}: {problem}"
+    if "\t" in lines[mark.line][: mark.column + 1]:
         problem = "a tab stands in the indentation; YAML wants spaces"
     return f", line {mark.line + 1}: {problem}"
