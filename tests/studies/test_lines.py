@@ -129,3 +129,11 @@ def test_the_command_line_ends_with_2_and_one_sentence(tmp_path):
     ended = holdfast("align", "--config", file, "rows=-3", "--output", tmp_path / "run")
     assert ended.err.startswith("holdfast: the command line: rows is -3")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing yet\n", "{}\n"])
+def test_an_empty_file_is_told(tmp_path, text):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"study\.yaml is empty; a study names its methods"):
+        read_study(path)

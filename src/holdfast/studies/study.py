@@ -85,10 +85,15 @@ def read_study(path: Path, where: str | None = None) -> Study:
     """The study in a file.
 
     Raises:
-        UserError: the file cannot be read, an unknown key, or a part of the wrong kind.
+        UserError: the file cannot be read or is empty, an unknown key, or a part of the wrong kind.
     """
     name = where or str(path)
     spec, lines = _extended(path, name)
+    if not spec:
+        raise UserError(
+            f"{name} is empty; a study names its methods, such as align: sft and finetune: lisa, or "
+            "at least the model that it measures."
+        )
     return make_study(spec, Place(name, lines), path.stem)
 
 
