@@ -85,7 +85,7 @@ def read_study(path: Path, where: str | None = None) -> Study:
     """The study in a file.
 
     Raises:
-        UserError: the file cannot be read or is empty, an unknown key, or a part of the wrong kind.
+        UserError: the file cannot be read or is empty, an unknown key, a part of the wrong kind.
     """
     name = where or str(path)
     spec, lines = _extended(path, name)
