@@ -91,8 +91,8 @@ def read_study(path: Path, where: str | None = None) -> Study:
     spec, lines = _extended(path, name)
     if not spec:
         raise UserError(
-            f"{name} is empty; a study names its methods, such as align: sft and finetune: lisa, or "
-            "at least the model that it measures."
+            f"{name} is empty; a study names its methods, such as align: sft and finetune: lisa, "
+            "or at least the model that it measures."
         )
     return make_study(spec, Place(name, lines), path.stem)
 
