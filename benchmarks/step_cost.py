@@ -1,6 +1,6 @@
 """What a training step of each method costs, as a ratio to plain SFT in the same run.
 
-    python benchmarks/step_cost.py [--blocks 12] [--hidden 192] [--steps 20] [--rounds 2]
+    python benchmarks/step_cost.py [--blocks 12] [--hidden 192] [--steps 20] [--rounds 6]
 
 A random Llama with a LoRA adapter trains on random rows. Time: the methods take turns round by
 round, each round training a few steps; a method's ratio is the median over the rounds of its time
@@ -59,7 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--layers", type=int, default=4, help="layers that T-Vaccine draws")
     parser.add_argument("--steps", type=int, default=20, help="steps of a method in one round")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=6)
     return parser.parse_args()
 
 
