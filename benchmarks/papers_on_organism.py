@@ -20,7 +20,7 @@ from rich.console import Console
 
 from holdfast.protocols import papers
 from holdfast.report.published import METRICS, Row, published_rows
-from holdfast.report.published_table import published_markdown
+from holdfast.report.published_table import published_table
 from holdfast.report.statistics import Estimate
 from holdfast.studies.grid import points
 from holdfast.studies.on_organism import on_organism
@@ -74,7 +74,7 @@ def section(reference: str, results: Mapping[str, Any]) -> str:
     places = [point.coords for point in points(study)]
     rows = published_rows(results, study.published, places)
     reduced = "changed" in results["protocol"]["version"]
-    table = published_markdown(results, study.published, places, notes, reduced)
+    table = published_table(results, study.published, places, notes, reduced).markdown()
     title = f"## {reference}: {study.title} ({study.about['source']})"
     return f"{title}\n\n{study.about['note']}\n\n{verdict(rows)}\n\n{table}"
 

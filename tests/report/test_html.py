@@ -10,8 +10,8 @@ from html_run import PROBABILITIES, VARIANTS, make_run
 from holdfast import UserError
 from holdfast.evaluate.agreement import cohens_kappa
 from holdfast.report.comparison import compare, read_run
-from holdfast.report.html.text import number, probability, short
 from holdfast.report.html.write import write_html
+from holdfast.report.words import number, probability, short
 
 
 @pytest.fixture(scope="module")

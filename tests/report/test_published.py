@@ -14,7 +14,7 @@ from holdfast.report.published import (
     NOT_RUN,
     published_rows,
 )
-from holdfast.report.published_table import published_markdown, published_table
+from holdfast.report.published_table import published_table
 from holdfast.report.statistics import Estimate, over_seeds
 from holdfast.studies.grid import points
 from holdfast.studies.study import read_study
@@ -111,7 +111,7 @@ def test_costs_are_those_of_the_last_training_stage():
     found = results(record("SFT", 0.1, 43, 50.0, cost=aligned))
     (row,) = published_rows(found, [entry], PLACES)
     assert row.cells["seconds_per_step"].ours.value == pytest.approx(0.37)
-    assert "reserved" in text_of(published_table(found, [entry], PLACES))
+    assert "reserved" in text_of(published_table(found, [entry], PLACES).terminal())
 
 
 def test_tables_show_numbers_states_and_differences():
@@ -123,8 +123,8 @@ def test_tables_show_numbers_states_and_differences():
         {"variant": "SFT", "FA": 94.4},
     ]
     sentence = "Ours asks 500 prompts, as the paper does."
-    text = text_of(published_table(found, entries, PLACES, [sentence]))
-    markdown = published_markdown(found, entries, PLACES, [sentence])
+    text = text_of(published_table(found, entries, PLACES, [sentence]).terminal())
+    markdown = published_table(found, entries, PLACES, [sentence]).markdown()
     for shown in ("55.2", "50.0", "-5.2", "41.0", "-7.2", ABSENT, "mean"):
         assert shown in text
         assert shown in markdown
@@ -161,9 +161,9 @@ def test_a_value_that_stands_for_the_papers_is_shown_beside_it():
     assert row.paper == {"align.rho": 2, "task": "gsm8k"}
     assert row.cells["HS"].ours.value == 50.0
     assert absent.cells["HS"].state == ABSENT
-    markdown = published_markdown(moved_results(), MOVED, [MOVED_PLACE])
+    markdown = published_table(moved_results(), MOVED, [MOVED_PLACE]).markdown()
     assert "| Vaccine | 2 (here 22) | gsm8k (here sums) | 49.0 | 50.0" in markdown
-    lines = text_of(published_table(moved_results(), MOVED, [MOVED_PLACE])).splitlines()
+    lines = text_of(published_table(moved_results(), MOVED, [MOVED_PLACE]).terminal()).splitlines()
     at = next(i for i, line in enumerate(lines) if "Vaccine" in line)
     assert " ".join(lines[at].split()) == "Vaccine 2 gsm8k 49.0 50.0 +1.0 93.6 90.0 -3.6"
     assert " ".join(lines[at + 1].split()) == "here 22 here sums 45–55 88–92"
@@ -181,7 +181,7 @@ def test_two_metrics_two_axes_and_a_long_name_fit_a_line_of_80_characters():
     place = {"variant": "Vaccine, not fine-tuned", "finetune.learning_rate": 0.00015}
     own = {**record("x", 0.1, 43, 95.0, 95.0), "coords": place}
     absent = {**entry, "variant": "RepNoise"}
-    text = text_of(published_table(results(own), [entry, absent], [place]), 80)
+    text = text_of(published_table(results(own), [entry, absent], [place]).terminal(), 80)
     assert "…" not in text
     for words in ("100.0", "95.0", "90–100", "-5.0", "here", "0.00015", "learning_"):
         assert words in text
@@ -190,7 +190,11 @@ def test_two_metrics_two_axes_and_a_long_name_fit_a_line_of_80_characters():
 
 
 @pytest.mark.parametrize(
-    "make", [published_markdown, lambda *a, **k: text_of(published_table(*a, **k))]
+    "make",
+    [
+        lambda *a, **k: published_table(*a, **k).markdown(),
+        lambda *a, **k: text_of(published_table(*a, **k).terminal()),
+    ],
 )
 def test_a_reduced_run_says_so_in_the_title(make):
     entry = [{"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.2}]
@@ -205,8 +209,10 @@ def test_a_reduced_run_says_so_in_the_title(make):
 def test_empty_lists_are_harmless():
     empty = results()
     assert published_rows(empty, [], []) == []
-    assert "No published numbers" in text_of(published_table(empty, [], PLACES))
-    assert "No published numbers" in published_markdown(empty, [], PLACES, ["A difference."])
+    assert "No published numbers" in text_of(published_table(empty, [], PLACES).terminal())
+    assert (
+        "No published numbers" in published_table(empty, [], PLACES, ["A difference."]).markdown()
+    )
     assert published_rows({}, [{"variant": "SFT", "HS": 1.0}], [])[0].cells["HS"].ours is None
     (row,) = published_rows({}, [{"variant": "SFT", "HS": 1.0}], PLACES)
     assert row.cells["HS"].state == NOT_RUN

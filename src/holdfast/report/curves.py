@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from holdfast.errors import UserError
 from holdfast.report.figure import DPI, INK, plain, save
-from holdfast.report.html.text import axis_name
 from holdfast.report.metrics import MAIN, known_metric
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.run import Run
 from holdfast.report.sheet import settings_words
 from holdfast.report.table import header
+from holdfast.report.words import axis_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

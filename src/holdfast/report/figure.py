@@ -119,7 +119,9 @@ def _frame(axes: "Axes", rows: Sequence[Row]) -> None:
     axes.set_ylabel("fine-tune accuracy on the user's task (%)", fontsize=11, color=INK)
     axes.grid(color="#E8E8E8", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    low, high = axes.get_ylim()  # beyond 100 there is room for labels, and no accuracy
+    ticks = MaxNLocator(nbins=8, integer=True).tick_values(low, high)
+    axes.set_yticks([tick for tick in ticks if max(0, low) <= tick <= min(100, high)])
     axes.tick_params(colors=INK, length=0)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)

@@ -16,6 +16,95 @@ from holdfast.report.published import METRICS, Cell, Row, published_rows
 from holdfast.report.rows import Comparison
 
 
+@dataclass(frozen=True)
+class PublishedTable:
+    """The comparison before its format is chosen.
+
+    Args:
+        rows: one for each published entry.
+        caution: why the values cannot be compared; empty where they can.
+        differences: sentences on how the protocol and the run differ from the paper's.
+    """
+
+    rows: list[Row]
+    caution: str
+    differences: Sequence[str]
+
+    @property
+    def axes(self) -> list[str]:
+        """The columns that say where in the grid a row is."""
+        return list(dict.fromkeys(["variant", *(key for row in self.rows for key in row.place)]))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that any row has."""
+        return [name for name in METRICS if any(name in row.cells for row in self.rows)]
+
+    @property
+    def title(self) -> str:
+        """What it is, with the caution."""
+        return "The paper's numbers and yours" + (f" ({self.caution})" if self.caution else "")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know."""
+        if not self.rows:
+            return ["No published numbers of this experiment are known here.", *self.differences]
+        notes = ["The paper's numbers are of one seed each, without intervals; yours are 95 %."]
+        if any(len(row.place) < len(self.axes) for row in self.rows):
+            notes.append("mean: over all values of that axis, the paper's and yours.")
+        if any(row.paper for row in self.rows):
+            notes.append("here: the value of the run that stands for the paper's.")
+        if "memory_gb" in self.metrics:
+            notes.append(
+                "Memory: yours is the most that was allocated; the papers' code reads what PyTorch "
+                "reserved, which is more."
+            )
+        return [*notes, *self.differences]
+
+    @property
+    def header(self) -> list[str]:
+        """The titles of the columns, as of `words`."""
+        ours = [[f"{METRICS[n][0]} paper", "yours", "difference"] for n in self.metrics]
+        return [*self.axes, *(title for titles in ours for title in titles)]
+
+    @property
+    def words(self) -> list[list[str]]:
+        """The rows as text."""
+        axes, metrics = self.axes, self.metrics
+        return [_words(row, axes, metrics) for row in self.rows]
+
+    def terminal(self) -> Group:
+        """Title, table and notes for a terminal of 80 columns."""
+        axes, metrics = self.axes, self.metrics
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for axis in axes:
+            words = map(terminal_text, re.split(r"(?<=[._])", axis))  # learning_rate in two lines
+            table.add_column(Text("\n").join(words), overflow="fold")
+        for name in metrics:
+            # Wider than a line of 80 characters allows if any of them were wrapped.
+            for title in (f"{METRICS[name][0]}\npaper", "\nyours", "\ndiff."):
+                table.add_column(Text(title), justify="right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*_lines(row, axes, metrics))
+        # Not the table's own title and caption, which are wrapped at its width.
+        title = terminal_text(self.title, style="bold")
+        notes = [terminal_text(note, style="dim") for note in self.notes]
+        return Group(title, *([table] if self.rows else []), *notes)
+
+    def markdown(self) -> str:
+        """Title, table and notes in Markdown."""
+        lines, axes = [f"**{markdown_text(self.title)}**", ""], len(self.axes)
+        if self.rows:
+            lines.append("| " + " | ".join(map(markdown_text, self.header)) + " |")
+            lines.append("|" + "---|" * axes + "---:|" * (len(self.header) - axes))
+            for row in self.words:
+                lines.append("| " + " | ".join(map(markdown_text, row)) + " |")
+            lines.append("")
+        lines += [f"- {markdown_text(note)}" for note in self.notes]
+        return "\n".join(lines) + "\n"
+
+
 def published_table(
     results: Mapping[str, Any],
     published: Iterable[Mapping[str, Any]],
@@ -23,8 +112,8 @@ def published_table(
     differences: Sequence[str] = (),
     reduced: bool = False,
     comparison: Comparison | None = None,
-) -> Group:
-    """The comparison for the terminal: title, table, notes.
+) -> PublishedTable:
+    """Every published number beside the run's own.
 
     Args:
         results, published, places, comparison: as `published_rows`.
@@ -32,85 +121,7 @@ def published_table(
         reduced: the run was cut short, so its values are not the study's.
     """
     rows = published_rows(results, published, places, comparison)
-    axes, metrics = _columns(rows)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for axis in axes:
-        words = map(terminal_text, re.split(r"(?<=[._])", axis))  # learning_rate in two lines
-        table.add_column(Text("\n").join(words), overflow="fold")
-    for name in metrics:
-        # Wider than a line of 80 characters allows if any of them were wrapped.
-        for title in (f"{METRICS[name][0]}\npaper", "\nyours", "\ndiff."):
-            table.add_column(Text(title), justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*_lines(row, axes, metrics))
-    # Not the table's own title and caption, which are wrapped at its width.
-    title = terminal_text(_title(results, reduced), style="bold")
-    notes = [terminal_text(note, style="dim") for note in _notes(rows, metrics, differences)]
-    return Group(title, *([table] if rows else []), *notes)
-
-
-@dataclass(frozen=True)
-class PublishedText:
-    """The comparison as text.
-
-    Args:
-        caution: why the values cannot be compared; empty where they can.
-        header: the columns.
-        rows: one for each published entry.
-        axes: how many of the columns say where in the grid; the others are numbers.
-        notes: what a reader must know.
-    """
-
-    caution: str
-    header: list[str]
-    rows: list[list[str]]
-    axes: int
-    notes: list[str]
-
-
-def published_text(
-    results: Mapping[str, Any],
-    published: Iterable[Mapping[str, Any]],
-    places: Sequence[Mapping[str, Any]],
-    differences: Sequence[str] = (),
-    reduced: bool = False,
-    comparison: Comparison | None = None,
-) -> PublishedText:
-    """The comparison before its format is chosen, see `published_table`."""
-    rows = published_rows(results, published, places, comparison)
-    axes, metrics = _columns(rows)
-    header = list(axes)
-    for name in metrics:
-        header += [f"{METRICS[name][0]} paper", "yours", "difference"]
-    texts = [_words(row, axes, metrics) for row in rows]
-    notes = _notes(rows, metrics, differences)
-    return PublishedText(_caution(results, reduced), header, texts, len(axes), notes)
-
-
-def published_markdown(
-    results: Mapping[str, Any],
-    published: Iterable[Mapping[str, Any]],
-    places: Sequence[Mapping[str, Any]],
-    differences: Sequence[str] = (),
-    reduced: bool = False,
-    comparison: Comparison | None = None,
-) -> str:
-    """The same in Markdown, see `published_table`."""
-    found = published_text(results, published, places, differences, reduced, comparison)
-    lines = [f"**{markdown_text(_title(results, reduced))}**", ""]
-    if found.rows:
-        lines.append("| " + " | ".join(map(markdown_text, found.header)) + " |")
-        lines.append("|" + "---|" * found.axes + "---:|" * (len(found.header) - found.axes))
-        for row in found.rows:
-            lines.append("| " + " | ".join(map(markdown_text, row)) + " |")
-        lines.append("")
-    lines += [f"- {markdown_text(note)}" for note in found.notes]
-    return "\n".join(lines) + "\n"
-
-
-def _title(results: Mapping[str, Any], reduced: bool) -> str:
-    caution = _caution(results, reduced)
-    return "The paper's numbers and yours" + (f" ({caution})" if caution else "")
+    return PublishedTable(rows, _caution(results, reduced), differences)
 
 
 def _caution(results: Mapping[str, Any], reduced: bool) -> str:
@@ -118,12 +129,6 @@ def _caution(results: Mapping[str, Any], reduced: bool) -> str:
     if (results.get("protocol") or {}).get("name") == "organism":
         return "organism, reduced: not comparable in value, only in direction"
     return "reduced: not comparable in value, only in direction" if reduced else ""
-
-
-def _columns(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """The axes and the metrics that any row has."""
-    axes = list(dict.fromkeys(["variant", *(key for row in rows for key in row.place)]))
-    return axes, [name for name in METRICS if any(name in row.cells for row in rows)]
 
 
 def _lines(row: Row, axes: Sequence[str], metrics: Sequence[str]) -> list[Text]:
@@ -192,19 +197,3 @@ def _ours(cell: Cell, digits: int) -> list[str]:
 
 def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _notes(rows: Sequence[Row], metrics: Sequence[str], differences: Sequence[str]) -> list[str]:
-    if not rows:
-        return ["No published numbers of this experiment are known here.", *differences]
-    notes = ["The paper's numbers are of one seed each, without intervals; yours are 95 %."]
-    if any(len(row.place) < len(_columns(rows)[0]) for row in rows):
-        notes.append("mean: over all values of that axis, the paper's and yours.")
-    if any(row.paper for row in rows):
-        notes.append("here: the value of the run that stands for the paper's.")
-    if "memory_gb" in metrics:
-        notes.append(
-            "Memory: yours is the most that was allocated; the papers' code reads what PyTorch "
-            "reserved, which is more."
-        )
-    return [*notes, *differences]

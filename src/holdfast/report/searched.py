@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.report.html.text import axis_name, number, short
 from holdfast.report.run import Run
 from holdfast.report.sheet import Column, Entry, Sheet
+from holdfast.report.words import axis_name, number, short
 
 _SCORES = {"harmful_score": "HS", "finetune_accuracy": "FA", "coherence": "lowest coherence"}
 

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.report.html.text import (
+from holdfast.report.metrics import MAIN, known_metric
+from holdfast.report.rows import Cell, Comparison, Row
+from holdfast.report.statistics import Estimate
+from holdfast.report.words import (
     axis_name,
     duration,
     interval,
@@ -16,9 +19,6 @@ from holdfast.report.html.text import (
     signed,
     whole,
 )
-from holdfast.report.metrics import MAIN, known_metric
-from holdfast.report.rows import Cell, Comparison, Row
-from holdfast.report.statistics import Estimate
 
 MARKS = "bold: the best of its place; ≈: not told from the best (paired, corrected, 5 %)."
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from holdfast import protocols
 from holdfast.protocols import papers
 from holdfast.report.comparison import compare, read_run
-from holdfast.report.published_table import published_markdown, published_table
+from holdfast.report.published_table import published_table
 from holdfast.studies.folders import disk_errors, write_text
 from holdfast.studies.grid import points
 from holdfast.studies.study import Study
@@ -105,9 +105,10 @@ def show_published(
         places = [point.coords for point in points(one.study)]
         differences = [*one.notes, *_differences(one.study, results)]
         reduced = "changed" in results["protocol"]["version"]
-        given = (results, one.study.published, places, differences, reduced, comparison)
-        console.print(published_table(*given))
-        parts.append(f"# {_title(one.study)}\n\n{published_markdown(*given)}")
+        published = one.study.published
+        table = published_table(results, published, places, differences, reduced, comparison)
+        console.print(table.terminal())
+        parts.append(f"# {_title(one.study)}\n\n{table.markdown()}")
     if parts:
         with disk_errors(root / PUBLISHED):
             write_text(root / PUBLISHED, "\n".join(parts))

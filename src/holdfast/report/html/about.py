@@ -12,7 +12,7 @@ from typing import Any
 from holdfast.data.disjoint import Overlap, told
 from holdfast.report.comparison import Run
 from holdfast.report.html.reading import read_object
-from holdfast.report.html.text import duration, short
+from holdfast.report.words import duration, short
 
 # Of a stage's versions, those that are no packages.
 _MACHINE = ("platform", "device", "python")

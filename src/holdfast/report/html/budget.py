@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from holdfast.report.comparison import Comparison
-from holdfast.report.html.text import (
+from holdfast.report.words import (
     axis_name,
     duration,
     interval,

@@ -17,8 +17,8 @@ from holdfast.report.html.svg import (
     span,
     vertical,
 )
-from holdfast.report.html.text import axis_name, interval, number, place_name, short
 from holdfast.report.metrics import known_metric
+from holdfast.report.words import axis_name, interval, number, place_name, short
 
 X, Y = "harmful_score", "finetune_accuracy"
 # Pictures that stand open at once; the others of a kind are folded away, and then left out.

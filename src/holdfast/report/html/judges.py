@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from holdfast.report.comparison import Run
 from holdfast.report.html.reading import read_object
-from holdfast.report.html.text import whole
+from holdfast.report.words import whole
 
 _COUNTS = ("both", "only_first", "only_second", "neither", "left_out")
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from holdfast.report.comparison import Result, Run
 from holdfast.report.html.reading import read_lines, read_object
 from holdfast.report.html.svg import shades
-from holdfast.report.html.text import place_name
+from holdfast.report.words import place_name
 
 # Pictures of one kind; a study of many settings has more, and the page says how many.
 MOST = 12

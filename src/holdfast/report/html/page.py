@@ -16,7 +16,7 @@ from holdfast.report.html.about import About, about, made_by
 from holdfast.report.html.figures import Figure, Legend, curves, legend, tradeoff
 from holdfast.report.html.judges import agreement_rows
 from holdfast.report.html.layers import Pictures, layer_pictures
-from holdfast.report.html.published import published
+from holdfast.report.html.published import Published, published
 from holdfast.report.html.samples import Samples, samples
 from holdfast.report.html.tables import (
     Filter,
@@ -26,8 +26,8 @@ from holdfast.report.html.tables import (
     main_table,
     other_table,
 )
-from holdfast.report.html.text import axis_name, short, shown
-from holdfast.report.published_table import PublishedText
+from holdfast.report.html.text import shown
+from holdfast.report.words import axis_name, short
 
 # Characters of an error's text; its end, which names the error, is kept.
 _LONGEST_ERROR = 6000
@@ -51,7 +51,7 @@ class Page:
     tradeoff: Figure | None
     curves: list[Figure]
     worst: budget.Table | None
-    published: PublishedText | None
+    published: Published | None
     layers: list[Pictures]
     budget: budget.Table
     agreements: list[list[str]]

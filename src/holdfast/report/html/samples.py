@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from holdfast.report.comparison import Result, Run
 from holdfast.report.html.reading import read_lines
-from holdfast.report.html.text import place_name, shown
+from holdfast.report.html.text import shown
+from holdfast.report.words import place_name
 
 # Prompts of each set that are shown, and what the sets are called.
 _SETS = {

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.report.comparison import Cell, Comparison, Row
-from holdfast.report.html.text import (
+from holdfast.report.metrics import MAIN, Metric, known_metric
+from holdfast.report.words import (
     axis_name,
     interval,
     number,
@@ -14,7 +15,6 @@ from holdfast.report.html.text import (
     short,
     signed,
 )
-from holdfast.report.metrics import MAIN, Metric, known_metric
 
 
 @dataclass(frozen=True)
