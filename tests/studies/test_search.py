@@ -26,7 +26,7 @@ from holdfast.studies.run_commands import collect_garbage, show_status
 from holdfast.studies.running import Launch
 from holdfast.studies.search import tries_of
 from holdfast.studies.search_spaces import Range, Space, draw
-from holdfast.studies.study import make_study, with_words
+from holdfast.studies.study import make_study, read_study, with_words
 from holdfast.studies.study_commands import run_files
 
 SPEC = {
@@ -245,7 +245,7 @@ def test_studies_that_run_together_or_on_the_organism():
         ({"baseline": "Sft"}, "no variant 'Sft'; did you mean 'SFT'"),
         ({"spaces": {}}, "spaces is empty"),
         ({"spaces": {"Vacine": {"align.rho": [1]}}}, "'Vacine'; did you mean 'Vaccine'"),
-        ({"spaces": {"Vaccine": {}}}, "Vaccine must hold settings"),
+        ({"spaces": {"Vaccine": {}}}, "Vaccine: it must hold settings"),
         ({"spaces": {"Vaccine": {"align.roh": [1]}}}, "no setting 'roh'; did you mean 'rho'"),
         ({"spaces": {"Vaccine": {"rho": [1]}}}, "must be written STAGE.SETTING"),
         ({"spaces": {"Vaccine": {"repair.rho": [1]}}}, "the variant has no stage 'repair'"),
@@ -294,6 +294,38 @@ search:
   spaces:
     Vaccine: {align.rho: [5, 10, 40]}
 """
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("tries: 3", "trys: 3", "line 10: search: there is no setting 'trys'"),
+        ("tries: 3", "tries: 9", "line 14: search: spaces: Vaccine has 4 different settings"),
+        ("[100, 101]", "[0, 100]", "line 11: search: seed 0 is one of the study's"),
+        ("ratio: 0.1", "ratio: 0.3", "line 12: search: at: harmful_ratio is 0.3"),
+        ("Vaccine: {align.rho", "Vacine: {align.rho", "line 14: search: the study has no variant"),
+        ("align.rho:", "align.roh:", "line 14: search: spaces: Vaccine: align.roh: there is no"),
+        ("[5, 10, 40]", "{low: 3}", "line 14: search: spaces: Vaccine: align.rho must be"),
+        ("  tries: 3\n", "", "line 9: search: 'tries' is missing"),
+        ("SFT: {align: sft, finetune: sft}", "SFT: {align: sft}", "line 9: search: no variant is"),
+    ],
+)
+def test_mistakes_in_a_file_are_told_with_their_line(old, new, message, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(FILE.replace(old, new, 1))
+    with pytest.raises(UserError) as error:
+        tries_of(read_study(path, "study.yaml"))
+    assert str(error.value).startswith(f"study.yaml, {message}")
+
+
+def test_a_mistake_on_the_command_line_is_told_as_one(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(FILE)
+    said = with_words(read_study(path, "study.yaml"), {"search": {"tries": 0}}, "the command line")
+    with pytest.raises(UserError, match=r"^the command line: search: tries is 0"):
+        tries_of(said)
+
+
 # Of each ρ (and None for no Vaccine): HS, FA and coherence with an even and an odd seed.
 SCORES = {
     None: [(90, 98, 99), (80, 98, 99)],

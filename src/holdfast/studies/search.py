@@ -31,7 +31,7 @@ from itertools import chain
 from typing import Any
 
 from holdfast.errors import UserError
-from holdfast.settings import check, fields_of, nearest
+from holdfast.settings import Place, check, fields_of, nearest
 from holdfast.studies.grid import axes_of, point_at
 from holdfast.studies.plan import Pipeline, Stage, make_pipeline
 from holdfast.studies.search_spaces import draw, read_space
@@ -124,7 +124,7 @@ def tries_of(
     def made(variant: str, settings: dict[str, Any]) -> tuple[Pipeline, ...]:
         one = replace(study, chosen={variant: settings})
         points = [point_at(one, variant, search.at, seed) for seed in search.seeds]
-        where = f"{study.where}: search: {variant}"
+        where = _place(study).inside(variant, "spaces", variant)
         return tuple(
             make_pipeline(p.spec, where, coords=p.coords, known=known, by_name=by_name)
             for p in points
@@ -133,10 +133,12 @@ def tries_of(
     baseline = search.baseline or _plain_sft(study, plain)
     of: dict[str, list[Try]] = {}
     for variant, given in search.spaces.items():
-        place = f"{study.where}: search: spaces: {variant}"
+        place = _place(study).inside("spaces", "spaces").inside(variant, variant)
         stages = plain(variant)[0].stages
         if "finetune" not in stages:
-            raise UserError(f"{place}: the variant is not fine-tuned: it has no accuracy to keep.")
+            raise UserError(
+                f"{place.at()}: the variant is not fine-tuned: it has no accuracy to keep."
+            )
         settings = draw(read_space(given, stages, axes_of(study, variant), place), search.tries)
         of[variant] = [Try(one, made(variant, one)) for one in settings]
     others = tuple(v for v in study.variants if v not in of and v != baseline)
@@ -145,35 +147,40 @@ def tries_of(
 
 def _read(study: Study) -> Search | None:
     """A study's search, checked against the study."""
-    where = f"{study.where}: search"
+    where = _place(study)
     if not study.search:
         return None
     checked = check(study.search, fields_of(f"{__name__}:Search"), where)
     for key, example in (("tries", "5"), ("seeds", "[100, 101]"), ("spaces", "{VARIANT: {…}}")):
         if key not in checked:
-            raise UserError(f"{where}: '{key}' is missing, such as {key}: {example}.")
+            raise UserError(f"{where.at()}: '{key}' is missing, such as {key}: {example}.")
     search = Search(**checked)
     if search.tries < 1:
-        raise UserError(f"{where}: tries is {search.tries}; it must be 1 or more.")
+        raise UserError(f"{where.at('tries')}: tries is {search.tries}; it must be 1 or more.")
     if not search.seeds or min(search.seeds) < 0 or len({*search.seeds}) < len(search.seeds):
-        raise UserError(f"{where}: seeds must be different whole numbers from 0, at least one.")
+        raise UserError(
+            f"{where.at('seeds')}: seeds must be different whole numbers from 0, at least one."
+        )
     both = sorted({*search.seeds} & {*study.seeds})
     if both:
         raise UserError(
-            f"{where}: seed {both[0]} is one of the study's, too: a setting that is chosen on the "
-            "seeds of the table looks better than it is."
+            f"{where.at('seeds')}: seed {both[0]} is one of the study's, too: a setting that is "
+            "chosen on the seeds of the table looks better than it is."
         )
-    if search.max_accuracy_loss < 0 or not 0 <= search.min_coherence <= 100:
-        raise UserError(
-            f"{where}: max_accuracy_loss must be 0 or more, and min_coherence from 0 to 100."
-        )
+    if search.max_accuracy_loss < 0:
+        raise UserError(f"{where.at('max_accuracy_loss')}: max_accuracy_loss must be 0 or more.")
+    if not 0 <= search.min_coherence <= 100:
+        raise UserError(f"{where.at('min_coherence')}: min_coherence must be from 0 to 100.")
     if not search.spaces:
-        raise UserError(f"{where}: spaces is empty: name what to search, by variant.")
-    for variant in [*search.spaces, *([search.baseline] if search.baseline else [])]:
+        raise UserError(f"{where.at('spaces')}: spaces is empty: name what to search, by variant.")
+    named = [("spaces", str(variant)) for variant in search.spaces]
+    named += [("baseline", search.baseline)] if search.baseline else []
+    for key, variant in named:
         if variant not in study.variants:
-            close = nearest(str(variant), study.variants)
+            place = where.at(key, variant)
+            close = nearest(variant, study.variants)
             hint = f"did you mean '{close}'?" if close else f"it has {', '.join(study.variants)}."
-            raise UserError(f"{where}: the study has no variant '{variant}'; {hint}")
+            raise UserError(f"{place}: the study has no variant '{variant}'; {hint}")
     _check_place(study, search, where)
     # What the command line sets is not searched, as it is no axis of the study any more.
     said = {f"{kind}.{key}" for kind, own in study.over.items() for key in own}
@@ -187,7 +194,12 @@ def _read(study: Study) -> Search | None:
     return replace(search, spaces=kept) if kept else None
 
 
-def _check_place(study: Study, search: Search, where: str) -> None:
+def _place(study: Study) -> Place:
+    """Where a study's search is from: the command line, or its file."""
+    return study.where.part("search", ("over", "search"), ("search",))
+
+
+def _check_place(study: Study, search: Search, where: Place) -> None:
     """Check that the study has the place at which it searches."""
     axes: dict[str, list[Any]] = {
         k: [v] for k, v in study.shared.items() if not isinstance(v, list)
@@ -197,13 +209,13 @@ def _check_place(study: Study, search: Search, where: str) -> None:
             known = axes.setdefault(axis, [])
             known += [value for value in values if value not in known]
     for axis, value in search.at.items():
+        place = where.at("at", axis)
         if axis not in axes:
-            raise UserError(
-                f"{where}: at: the study has no axis '{axis}'; it has {', '.join(axes) or 'none'}."
-            )
+            known = ", ".join(axes) or "none"
+            raise UserError(f"{place}: at: the study has no axis '{axis}'; it has {known}.")
         if value not in axes[axis]:
             told = ", ".join(map(str, axes[axis]))
-            raise UserError(f"{where}: at: {axis} is {value}, and the study has {told}.")
+            raise UserError(f"{place}: at: {axis} is {value}, and the study has {told}.")
 
 
 def _plain_sft(study: Study, plain: Callable[[str], Sequence[Pipeline]]) -> str:
@@ -214,6 +226,6 @@ def _plain_sft(study: Study, plain: Callable[[str], Sequence[Pipeline]]) -> str:
         if methods == ["sft", "sft", None]:
             return variant
     raise UserError(
-        f"{study.where}: search: no variant is plain SFT (align: sft, finetune: sft), which "
+        f"{_place(study).at()}: no variant is plain SFT (align: sft, finetune: sft), which "
         "accuracy is compared with: add it, or name another one as baseline: VARIANT."
     )

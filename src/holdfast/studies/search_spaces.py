@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from holdfast.errors import UserError
-from holdfast.settings import check
+from holdfast.settings import Place, check
 from holdfast.studies.plan import SHARED, Stage
 from holdfast.studies.stages import method_fields, stage_fields
 from holdfast.studies.study import METHOD_KINDS
@@ -109,7 +109,7 @@ def _too_few(space: Space, count: int, tries: int) -> UserError:
 
 
 def read_space(
-    given: Any, stages: Mapping[str, Stage], axes: Mapping[str, Any], where: str
+    given: Any, stages: Mapping[str, Stage], axes: Mapping[str, Any], where: Place
 ) -> Space:
     """A variant's space, its values checked and their types put right.
 
@@ -123,11 +123,11 @@ def read_space(
         UserError: a setting that the variant does not have, or values that it cannot have.
     """
     if not isinstance(given, Mapping) or not given:
-        raise UserError(f"{where} must hold settings, such as {{align.rho: [1, 2]}}.")
+        raise UserError(f"{where.at()}: it must hold settings, such as {{align.rho: [1, 2]}}.")
     values: dict[str, list[Any] | Range] = {}
     first = {}
     for name, own in given.items():
-        place = f"{where}: {name}"
+        place = where.inside(str(name), str(name)).at()
         kind, _, key = str(name).partition(".")
         if kind not in METHOD_KINDS or not key:
             raise UserError(
@@ -154,7 +154,7 @@ def read_space(
         if (now := _inner(stages[kind].settings, key)) is not _LEFT:
             first[name] = now
     methods = {k: stages[k].settings["method"] for k in METHOD_KINDS if k in stages}
-    return Space(values, first, methods, where)
+    return Space(values, first, methods, where.at())
 
 
 def _range(given: Mapping[str, Any], stage: Stage, key: str, where: str) -> Range:
