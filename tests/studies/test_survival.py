@@ -119,12 +119,13 @@ def test_a_record_that_the_disk_does_not_take(pipelines, tmp_path, monkeypatch, 
     assert not list(root.rglob("*.new"))
 
 
-def test_a_folder_that_the_disk_does_not_take(pipelines, tmp_path, monkeypatch):
-    def full(self, *args, **kwargs):
-        raise NO_SPACE
+@pytest.mark.parametrize("number", DISK)
+def test_a_folder_that_the_disk_does_not_take(pipelines, tmp_path, monkeypatch, number):
+    def refused(self, *args, **kwargs):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("pathlib.Path.mkdir", full)
-    with pytest.raises(DiskError, match="cannot be written: No space left"):
+    monkeypatch.setattr("pathlib.Path.mkdir", refused)
+    with pytest.raises(DiskError, match=DISK[number]):
         run_fake(pipelines, tmp_path / "run", monkeypatch)
 
 

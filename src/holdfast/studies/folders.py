@@ -267,7 +267,8 @@ def claim_root(root: Path) -> None:
     try:
         (root / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DiskError(f"{root} cannot be written: {error.strerror}.") from error
+        told = disk_trouble(error, root) or f"{root} cannot be written: {error.strerror}."
+        raise DiskError(told) from error
 
 
 def write_config(folder: Path, settings: Mapping[str, Any], **about: Any) -> None:
