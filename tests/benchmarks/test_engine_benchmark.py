@@ -12,9 +12,9 @@ from holdfast.studies.study import read_study
 
 
 def test_the_grids_have_the_sizes_that_are_told(tmp_path):
-    for size in (10, 100, 1000):
-        assert engine.plan_seconds(size, tmp_path) > 0
-        assert len(points(read_study(tmp_path / f"grid-{size}.yaml"))) == size
+    for size, count in ((10, 10), (100, 100), (150, 100), (1000, 1000)):
+        assert engine.plan_seconds(size, tmp_path)[1] == count
+        assert len(points(read_study(tmp_path / f"grid-{size}.yaml"))) == count
     assert not (tmp_path / "none").exists()
 
 
@@ -22,8 +22,7 @@ def test_a_run_of_stand_ins_is_finished_and_stays_so(tmp_path):
     file = tmp_path / "study.yaml"
     file.write_text("align: sft\nfinetune: [sft, lisa]\nrepair: random_mask\nseeds: 2\n")
     root = tmp_path / "run"
-    taken, stages = engine.run_seconds([str(file)], root)
-    assert taken > 0
+    _, stages = engine.run_seconds([str(file)], root)
     assert stages == 2 * (1 + 2 * 3)
     records = json.loads((root / "results.json").read_text())["records"]
     assert len(records) == 4

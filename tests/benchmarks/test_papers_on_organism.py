@@ -31,9 +31,9 @@ def test_variants_are_ranked_by_their_means_over_common_places():
     ]
     # By hand: Lisa 42 / 60 and Vaccine 45 / 45; at p = 0.1 BSO 41 / 79, Vaccine 42 / 40.
     assert papers_on_organism.verdict(rows) == (
-        "**HS: of the pairs of variants that the paper ranks, 3 stand as in the paper "
+        "**HS: of the pairs of variants that the paper ranks, 3 as in the paper "
         "(Vaccine < SFT, Lisa < SFT, Lisa < BSO); 2 the other way round "
-        "(Lisa < Vaccine, BSO < Vaccine); 1 are too close to tell (BSO < SFT).**"
+        "(Lisa < Vaccine, BSO < Vaccine); 1 too close to tell (BSO < SFT).**"
     )
 
 
@@ -48,8 +48,8 @@ def test_values_of_an_axis_are_ranked_and_equals_say_nothing():
         for one, theirs in zip(rows, (0.01, 1, 10), strict=True)
     ]
     assert papers_on_organism.verdict(rows) == (
-        "**HS: of the pairs of values that the paper ranks, 0 stand as in the paper; 1 the other "
-        "way round (10 < 1); 1 are too close to tell (10 < 0.01).**"
+        "**HS: of the pairs of values that the paper ranks, 0 as in the paper; 1 the other "
+        "way round (10 < 1); 1 too close to tell (10 < 0.01).**"
     )
 
 
@@ -59,8 +59,8 @@ def test_time_is_ranked_where_no_harmful_score_is_reported():
         row("Vaccine", 0.73, 0.02, half=0.0, metric="seconds_per_step"),
     ]
     assert papers_on_organism.verdict(rows) == (
-        "**s a step: of the pairs of variants that the paper ranks, 1 stand as in the paper "
-        "(SFT < Vaccine); 0 the other way round; 0 are too close to tell.**"
+        "**s a step: of the pairs of variants that the paper ranks, 1 as in the paper "
+        "(SFT < Vaccine); 0 the other way round; 0 too close to tell.**"
     )
     assert papers_on_organism.verdict([]).startswith("Nothing to rank")
     assert papers_on_organism.verdict([row("EWC", 1.0, None)]).startswith("Nothing to rank")

@@ -73,6 +73,17 @@ def test_a_users_mistake_is_not_remembered(stages, tmp_path):
     assert outcome.failures == {}
 
 
+def test_what_diverged_is_not_tried_again_unless_asked(stages, tmp_path):
+    bad = of_kind(stages, "align")[0]
+    outcome, _, _ = run(stages, tmp_path, Pool(plan={bad.name: [("diverged", "loss is nan")]}))
+    assert outcome.mistakes == outcome.failures == {bad.identity: "loss is nan"}
+    outcome, watcher, pool = run(stages, tmp_path)
+    assert pool.seen == []
+    assert outcome.failures == {bad.identity: "loss is nan"}
+    assert (bad.name, "failed before") in watcher.ends
+    assert run(stages, tmp_path, retry_failed=True)[0].failures == {}
+
+
 def test_a_dead_process_is_tried_again_and_not_for_ever(stages, tmp_path):
     stage = of_kind(stages, "align")[0]
     died = ("died", "its process ended unexpectedly (exit code -9)")

@@ -17,6 +17,7 @@ from rich.console import Console
 from holdfast.errors import FailedStagesError, UserError
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.document import document, markdown_document, terminal_document
+from holdfast.report.html.write import write_html
 from holdfast.studies.asked import Asked, told_apart
 from holdfast.studies.choosing import Score, choose, score_of
 from holdfast.studies.engine import Outcome, stage_folder
@@ -480,6 +481,11 @@ def test_the_ledger_shows_tries_and_warns_where_they_differ(tmp_path, engine):
     with terminal.capture() as capture:
         terminal.print(terminal_document(document(found, comparison)))
     assert re.search(r"Vaccine +alignment rho = 10 +21\.0 +96\.5 +99\.0 +yes +yes", capture.get())
+    page = write_html(tmp_path / "run", tmp_path / "page.html").read_text()
+    tried = page[page.index('<section id="search">') :]
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in tried.split("</tr>")]
+    assert ["Vaccine", "alignment rho = 10", "21.0", "96.5", "99.0", "yes", "yes"] in cells
+    assert ["Vaccine", "alignment rho = 22", "35.0", "97.0", "99.0", "yes", ""] in cells
     # Nothing of the search is in the table of results.
     assert {seed for result in found.results for seed in [result.seed]} == {0, 1}
     results = json.loads((tmp_path / "run" / "results.json").read_text())

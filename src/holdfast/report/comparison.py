@@ -190,7 +190,7 @@ def _notes(rows: Sequence[Row], baseline: str, rare: bool) -> list[str]:
             notes.append("Where there is one seed they cover the prompts only.")
     if 2 in counts:
         notes.append("Two seeds are too few to say anything but a very large difference.")
-    if rare:
+    if rare and counts[-1] > 2:  # two seeds have a note of their own
         notes.append(
             f"Values with fewer than {_RARE} answers a seed on one side have intervals that are a "
             "little too wide: they cover 97 to 98 %."

@@ -76,8 +76,9 @@ class Event(NamedTuple):
     Args:
         stage: the stage.
         kind: "moved"; "done"; "busy" (another run is at work on it); "stopped"; "mistake" (a
-            sentence for the user); "disk" (it is full, or may not be written); "failed" (a
-            traceback); "died" (its process has ended without a word).
+            sentence for the user); "diverged" (the same, and another try would end there again);
+            "disk" (it is full, or may not be written); "failed" (a traceback); "died" (its process
+            has ended without a word).
         text: the note, the sentence or the traceback.
         share: of the work that is done, for "moved".
     """
@@ -258,8 +259,11 @@ class _Run:
                 self.ready.append(stage)
             else:
                 self.fail(stage, f"{event.text}, {_TRIES} times", "failed")
-        elif event.kind == "mistake":
-            # Not recorded: a user who has mended it wants it tried again.
+        elif event.kind in ("mistake", "diverged"):
+            # A mistake is not recorded: a user who has mended it wants it tried again. Who mends
+            # what diverged gives it other settings, and so makes another stage of it.
+            if event.kind == "diverged":
+                self.record_failure(stage, event.text)
             self.outcome.mistakes[stage.identity] = event.text
             self.fail(stage, event.text, "failed")
         elif event.kind == "failed":

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.errors import BusyError, DiskError, Stopped, UserError
+from holdfast.errors import BusyError, DiskError, DivergedError, Stopped, UserError
 from holdfast.studies.engine import Event, Task
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def run_task(task: Task, progress: Progress, stopping: Callable[[], bool]) -> Ev
             return Event(stage, "disk", str(error))
         except UserError as error:
             _log(f"{error}\n")
-            return Event(stage, "mistake", str(error))
+            kind = "diverged" if isinstance(error, DivergedError) else "mistake"
+            return Event(stage, kind, str(error))
         except Exception:
             _log(traceback.format_exc())
             return Event(stage, "failed", traceback.format_exc())

@@ -1,8 +1,9 @@
-"""The budget ledger and the worst case for the page."""
+"""The budget ledger, a search's tries and the worst case for the page."""
 
 from dataclasses import dataclass
 
-from holdfast.report.comparison import Comparison
+from holdfast.report.comparison import Comparison, Run
+from holdfast.report.searched import search_sheet
 from holdfast.report.words import (
     axis_name,
     duration,
@@ -21,6 +22,15 @@ class Table:
 
     header: list[str]
     rows: list[list[str]]
+
+
+def search_table(run: Run) -> tuple[Table, str] | None:
+    """Every try of the search with what it scored, and a sentence on it; None without a search."""
+    sheet = search_sheet(run)
+    if sheet is None:
+        return None
+    rows = [[entry.text for entry in row] for row in sheet.rows]
+    return Table([column.title for column in sheet.columns], rows), " ".join(sheet.notes)
 
 
 def ledger_table(comparison: Comparison) -> Table:

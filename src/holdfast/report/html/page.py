@@ -54,6 +54,7 @@ class Page:
     published: Published | None
     layers: list[Pictures]
     budget: budget.Table
+    search: tuple[budget.Table, str] | None
     agreements: list[list[str]]
     samples: Samples
     failures: list[tuple[str, Markup]]
@@ -88,6 +89,7 @@ class Page:
             "published": ("Published numbers", self.published),
             "layers": ("Layers", self.layers),
             "budget": ("Budget", True),
+            "search": ("Search", self.search),
             "judges": ("Judges", self.agreements),
             "samples": ("Samples", self.samples.groups),
             "failures": (self.failures_title, run.failures or run.skipped or run.unfinished),
@@ -122,6 +124,7 @@ def page_of(run: Run, baseline: str | None = None) -> Page:
         published=published(run, comparison),
         layers=layer_pictures(run, comparison.shared),
         budget=budget.ledger_table(comparison),
+        search=budget.search_table(run),
         agreements=agreement_rows(run),
         samples=samples(run, comparison.shared),
         failures=[(stage, _error(text)) for stage, text in run.failures.items()],
