@@ -221,6 +221,26 @@ def test_what_nobody_knows_is_said():
     assert organism.gpu_seconds == 0
 
 
+# Seconds that stages of the demo took on one core of an idle machine (medians of five seeds).
+MEASURED = {
+    ("align", "sft"): 8.6,
+    ("align", "vaccine"): 15.8,
+    ("align", "t_vaccine"): 15.9,
+    ("finetune", "sft"): 5.7,
+    ("finetune", "lisa"): 8.2,
+    ("repair", "antidote"): 0.9,
+    ("evaluate", None): 2.3,
+}
+
+
+@pytest.mark.parametrize(("stage", "seconds"), MEASURED.items())
+def test_the_organisms_time_is_right_to_a_factor_of_two(stage, seconds):
+    kind, method = stage
+    given = resolve(kind, {"method": method} if method else {}, Stack("organism"))
+    found = estimate_stage(kind, given, model_size("organism"), organism=True)
+    assert seconds / 2 < found.core_seconds < 2 * seconds
+
+
 @pytest.mark.parametrize("experiment", papers.papers(), ids=lambda e: e.reference)
 def test_every_papers_plan_is_estimated(experiment):
     pipelines = expand(read_study(papers.find(experiment.reference)), by_name=True)

@@ -557,6 +557,7 @@ def test_where_nothing_can_be_chosen_the_study_does_not_run(tmp_path, monkeypatc
 def test_a_plan_has_both_parts(tmp_path, engine):
     said = run(tmp_path, plan=True)
     assert engine.runs == []
+    assert "left" not in said
     search, rest = said.split("The study, with every variant's first try: the choice is not known")
     assert search.startswith("The search ")
     assert "alignment vaccine 6 0 1 200" in search
@@ -564,6 +565,10 @@ def test_a_plan_has_both_parts(tmp_path, engine):
     assert "alignment vaccine 2 0 2 200" in rest
     assert "12 pipelines of 36 stages" in rest
     assert "The search" not in run(tmp_path, words=["search=null"], plan=True)
+    run(tmp_path)
+    said = run(tmp_path, plan=True)
+    assert "alignment vaccine 6 6 1 200" in said
+    assert "minutes on one core, 0.0 of them left" in said
 
 
 class Here:

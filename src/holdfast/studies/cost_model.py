@@ -19,6 +19,9 @@ one forward of 6.7 billion parameters over 256 tokens an answer.
 **Lengths.** Rows are taken as `TOKENS` long with their padding, at most ``max_length``; the largest
 batch, which decides the memory, as `LONGEST` (at most ``max_length``).
 
+**Organism.** On one core, at `CORE_OPERATIONS` a second; a training takes `CORE_START` seconds more
+to read its rows, and to save. Both are of an AMD EPYC core of 2024.
+
 **GPU.** One A100 of 80 GB: 312e12 operations a second in 16 bits (half in 32) and 2.0e12 bytes. The
 share that training reaches of the former is `UTILISATION`, from the Vaccine paper's Table 5:
 Llama-2-7B, SFT, batch 5, 200 tokens, 0.37 s a step on an A100 (its 2.7B model: 0.14 s). What
@@ -54,6 +57,8 @@ LONGEST = 512
 TOKENS = {"beavertails": 200, "sst2": 90, "agnews": 130, "gsm8k": 220, "alpaca": 160}
 OTHER_TOKENS = 200
 ORGANISM_TOKENS = 32
+CORE_OPERATIONS = 40e9
+CORE_START = 3.0
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
 _QUANTIZED = {"4bit": 0.55, "8bit": 1.05}
 # Matrices whose input, or output, is the MLP's width, and the names that all-linear stands for.

@@ -13,6 +13,8 @@ from holdfast import protocols
 from holdfast.models.accelerator import has_accelerator
 from holdfast.studies.cost_model import (
     BANDWIDTH,
+    CORE_OPERATIONS,
+    CORE_START,
     DECODING,
     LONGEST,
     ORGANISM_TOKENS,
@@ -46,6 +48,7 @@ class Estimate:
         gpu_seconds: on the GPU that this module assumes; 0 for the organism, which needs none.
         peak_bytes: the most memory at once.
         unknown: why something is None, in a few words.
+        core_seconds: of the organism on one core; 0 for other models.
     """
 
     steps: int | None
@@ -53,6 +56,7 @@ class Estimate:
     gpu_seconds: float | None
     peak_bytes: int | None
     unknown: str = ""
+    core_seconds: float | None = 0.0
 
 
 def estimate_stage(
@@ -79,7 +83,7 @@ def estimate_stage(
     if kind == "evaluate":
         return _evaluation(settings, model, organism)
     if is_own(settings["method"]):
-        return Estimate(None, None, 0.0 if organism else None, None, OWN)
+        return Estimate(None, None, 0.0, None, OWN, None) if organism else _UNKNOWN
     count = settings.get("rows") or rows
     if kind == "repair":
         return _repair(settings, model, count or 0, organism)
@@ -89,11 +93,16 @@ def estimate_stage(
     tokens = _seen_rows(settings, count or 1, steps) * row_tokens(settings, organism)
     if model is None:
         return Estimate(steps, tokens, None, None, NO_SIZE)
-    a_second = operations_a_second(settings) * settings.get("processes", 1)
-    seconds = tokens * training_operations(settings, model, steps) / a_second
+    operations = tokens * training_operations(settings, model, steps)
+    peak = training_bytes(settings, model, organism)
     if organism:
-        seconds = 0.0
-    return Estimate(steps, tokens, seconds, training_bytes(settings, model, organism))
+        core = CORE_START + operations / CORE_OPERATIONS
+        return Estimate(steps, tokens, 0.0, peak, core_seconds=core)
+    a_second = operations_a_second(settings) * settings.get("processes", 1)
+    return Estimate(steps, tokens, operations / a_second, peak)
+
+
+_UNKNOWN = Estimate(None, None, None, None, OWN)
 
 
 def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:
@@ -152,11 +161,13 @@ def _repair(
     if model is None:
         return Estimate(0, tokens, None, None, NO_SIZE)
     n = model.parameters
-    seconds = 0.0 if organism else tokens * 2 * n / operations_a_second(settings)
     longest = min(settings.get("max_length") or LONGEST, LONGEST)
     # Without gradients one layer's activations live at a time.
     batch = settings.get("batch_size", 0) * longest * (16 * model.hidden + 6 * model.intermediate)
-    return Estimate(0, tokens, seconds, round(weight_bytes(settings, n) + RESERVE * batch))
+    peak = round(weight_bytes(settings, n) + RESERVE * batch)
+    if organism:
+        return Estimate(0, tokens, 0.0, peak, core_seconds=tokens * 2 * n / CORE_OPERATIONS)
+    return Estimate(0, tokens, tokens * 2 * n / operations_a_second(settings), peak)
 
 
 def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: bool) -> Estimate:
@@ -173,10 +184,11 @@ def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: 
     ]
     read = sum(n * long for n, long, _ in asked) + protocol.n_alignment * OTHER_TOKENS
     tokens = read + sum(n * new for n, _, new in asked)
-    if organism:
-        return Estimate(0, tokens, 0.0, 4 * model.parameters if model else None)
     if model is None:
         return Estimate(0, tokens, None, None, NO_SIZE)
+    if organism:
+        core = tokens * 2 * model.parameters / CORE_OPERATIONS
+        return Estimate(0, tokens, 0.0, 4 * model.parameters, core_seconds=core)
     size, n = protocol.batch_size, model.parameters
     one = max(2 * n / (BANDWIDTH * DECODING), 2 * n * size / operations_a_second(settings))
     seconds = read * 2 * n / operations_a_second(settings)

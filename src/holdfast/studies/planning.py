@@ -1,7 +1,7 @@
 """``holdfast run … --plan``: what would run, what is shared, and what it would cost."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from holdfast.report.escape import terminal_text
 from holdfast.studies.engine import stage_folder
-from holdfast.studies.estimate import estimate_plan
+from holdfast.studies.estimate import Estimate, estimate_plan
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.plan import Pipeline, Stage, all_stages
 
@@ -20,7 +20,9 @@ _WORDS = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 def print_plan(
     pipelines: Sequence[Pipeline], root: Path, console: Console, by_name: bool, heading: str = ""
 ) -> None:
-    """Show the stages of a run by kind and method: how many, steps, GPU hours, memory.
+    """Show the stages of a run by kind and method: how many, steps, time, memory.
+
+    The time is GPU hours, of the organism minutes on one core.
 
     Args:
         pipelines: the pipelines of the run.
@@ -31,9 +33,12 @@ def print_plan(
     """
     stages = all_stages(pipelines)
     plan = estimate_plan(stages)
+    there = set() if by_name else {one.identity for one in stages if _is_there(one, root)}
     used = Counter(s.identity for p in pipelines for s in p.stages.values())
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    titles = ["stage", "method", "stages", "pipelines each", "steps", "GPU hours", "GiB"]
+    organism = all(stage.stack.is_organism for stage in stages)
+    titles = ["stage", "method", "stages", "pipelines each", "steps"]
+    titles += ["minutes"] if organism else ["GPU hours", "GiB"]
     if not by_name:
         titles.insert(3, "there")
     for title in titles:
@@ -43,17 +48,22 @@ def print_plan(
         groups.setdefault((stage.kind, _method(stage)), []).append(stage)
     for (kind, method), own in groups.items():
         found = [plan.stages[stage.identity] for stage in own]
-        seconds = [one.gpu_seconds for one in found]
-        known = [one for one in seconds if one is not None]
+        times = (
+            [_told([one.core_seconds for one in found], 60)]
+            if organism
+            else [
+                _told([one.gpu_seconds for one in found], 3600),
+                _range([_gib(one.peak_bytes) for one in found]),
+            ]
+        )
         table.add_row(
             _WORDS.get(kind, "evaluation"),
             terminal_text(method),
             str(len(own)),
-            *([] if by_name else [str(_there(own, root))]),
+            *([] if by_name else [str(sum(one.identity in there for one in own))]),
             _range([used[stage.identity] for stage in own]),
             _range([one.steps for one in found]),
-            f"{sum(known) / 3600:.1f}" if len(known) == len(seconds) else "–",
-            _range([_gib(one.peak_bytes) for one in found]),
+            *times,
         )
     if heading:
         console.print(terminal_text(heading, style="bold"))
@@ -65,8 +75,14 @@ def print_plan(
         *plan.notes,
         f"It would be written to {root}.",
     ]
-    if all(stage.stack.is_organism for stage in stages):
-        lines.insert(1, "The organism needs no GPU: some seconds a stage, on one core each.")
+    if organism:
+        left = [one for identity, one in plan.stages.items() if identity not in there]
+        rest = f", {_minutes(left)} of them left" if there else ""
+        lines.insert(
+            1,
+            f"The organism needs no GPU: about {_minutes(plan.stages.values())} minutes on one core"
+            f"{rest}, within a factor of two; --workers N takes N cores.",
+        )
     else:
         hours = plan.gpu_seconds / 3600
         lines.insert(
@@ -78,8 +94,19 @@ def print_plan(
         console.print(line, highlight=False, markup=False)
 
 
-def _there(stages: Sequence[Stage], root: Path) -> int:
-    return sum(recorded_identity(stage_folder(root, s)) == s.identity for s in stages)
+def _is_there(stage: Stage, root: Path) -> bool:
+    return recorded_identity(stage_folder(root, stage)) == stage.identity
+
+
+def _minutes(estimates: Iterable[Estimate]) -> str:
+    minutes = sum(one.core_seconds or 0.0 for one in estimates) / 60
+    return f"{minutes:,.0f}" if minutes >= 10 else f"{minutes:.1f}"
+
+
+def _told(seconds: Sequence[float | None], unit: int) -> str:
+    """The sum in a unit; a dash where a part of it is not known."""
+    known = [one for one in seconds if one is not None]
+    return f"{sum(known) / unit:.1f}" if len(known) == len(seconds) else "–"
 
 
 def _method(stage: Stage) -> str:

@@ -16,6 +16,7 @@ from holdfast.protocols import papers
 from holdfast.settings import merge, parse_overrides
 from holdfast.studies.asked import Asked, introduce, show_published, told_apart
 from holdfast.studies.commands import COMMAND_LINE, run_pipelines
+from holdfast.studies.engine import STAGES
 from holdfast.studies.grid import expand, points
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.plan import Pipeline, Stage
@@ -75,9 +76,9 @@ def run_files(
     title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
     root = output or Path("results") / title.replace("/", "-")
     # Of real models a plan reads and downloads nothing; the organism's rows are made in a moment,
-    # but not those of thousands of settings, unless an earlier run has kept their fingerprints.
+    # but not those of thousands of settings, unless there is something of an earlier run to find.
     kept = recall(root)
-    large = count > _MANY and not kept
+    large = count > _MANY and not kept and not (root / STAGES).is_dir()
     by_name = plan and (large or not all(_is_of_organism(one.study) for one in asked))
     known: dict[str, Stage] = {}
     tried = [tries_of(one.study, by_name, known) for one in asked]

@@ -53,8 +53,8 @@ class Page:
     worst: budget.Table | None
     published: Published | None
     layers: list[Pictures]
-    budget: budget.Table
     search: tuple[budget.Table, str] | None
+    budget: budget.Table
     agreements: list[list[str]]
     samples: Samples
     failures: list[tuple[str, Markup]]
