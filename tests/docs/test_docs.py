@@ -18,6 +18,7 @@ import pytest
 from tiny_judges import write_judge
 from transformers import AutoModelForCausalLM
 
+from command import holdfast
 from holdfast import organism
 from hub_folders import write_model
 from stand_ins import prepare_data, write_copies, write_hub_cache
@@ -132,14 +133,14 @@ def test_every_command_of_the_pages_runs_and_does_what_is_promised(tmp_path):
 
 
 def test_the_error_on_the_page_is_the_error(tmp_path, monkeypatch):
-    from command import holdfast
-
     page = (DOCS / "bring-your-own-data.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     made = re.search(r"faq.csv <<'END'\n(.*?)END\n", page, re.S)
     Path("faq.csv").write_text(made[1])
     write_model(tmp_path / "base")
     ended = holdfast("finetune", "base", "data=faq.csv", "--output", "out")
+    assert ended.code == 2
+    assert ended.err.startswith("holdfast: faq.csv, row 1: ")
     assert ended.err in page
 
 
