@@ -24,9 +24,9 @@ from transformers import TrainerCallback  # noqa: E402
 import holdfast  # noqa: E402
 from holdfast.errors import Stopped  # noqa: E402
 from holdfast.parallel import whole  # noqa: E402
-from holdfast.studies import execute  # noqa: E402
 from holdfast.studies.launch import STOP  # noqa: E402
 from holdfast.studies.launched import Share  # noqa: E402
+from holdfast.studies.training import run_training  # noqa: E402
 from tiny_models import lora, tiny_model  # noqa: E402
 
 METHODS = {
@@ -190,7 +190,7 @@ def run_stage(place: Path) -> None:
         "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
     }
     try:
-        execute._train(Stopping(place))
+        run_training(Stopping(place))
     except Stopped:
         assert (place.parent / "checkpoints" / "checkpoint-4" / "trainer_state.json").exists()
     else:
@@ -199,7 +199,7 @@ def run_stage(place: Path) -> None:
     (place / STOP).unlink(missing_ok=True)
     torch.distributed.barrier()
     share = Share(place)
-    budget = execute._train(share)
+    budget = run_training(share)
     if share.is_main:
         (place / "budget.json").write_text(json.dumps(budget))
 

@@ -6,6 +6,10 @@ one is nearly zero such an error may show in a weight, and in all later gradient
 """
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +18,35 @@ from safetensors.torch import load_file
 from stages import assert_same_result, several_settings
 from steps import relative_error
 
+from holdfast.models.stack import resolve
 from holdfast.studies.estimate import training_steps
+from holdfast.studies.launch import write_job
 from holdfast.studies.plan import make_stage
+from holdfast.studies.work import Work
 
+PROGRAM = Path(__file__).with_name("runs.py")
 # Of log lines: what depends on the machine, and the estimate of the work with its padding.
 UNEQUAL = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"}
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory, stages):
+    """The folder with what two processes found; see `runs`."""
+    folder = tmp_path_factory.mktemp("several")
+    stage = make_stage("finetune", several_settings(stages, parallel="fsdp2"))
+    (folder / "stage").mkdir()
+    stack = resolve(stages.aligned)
+    write_job(Work(stage, folder / "stage", stack, None, lambda *_: None, lambda: False))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    done = subprocess.run(
+        [*command, str(PROGRAM), str(folder), "ddp", "fsdp2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +98,14 @@ def test_resumed_from_a_checkpoint_as_if_never_stopped(several, run, mode):
         assert torch.equal(found[f"resumed.final.{name}"], weight), name
 
 
-def test_the_methods_differ_from_each_other(one):
+@pytest.mark.parametrize("run", [r for r in RUNS if r.method != "sft"], ids=lambda run: run.name)
+def test_the_methods_differ_from_plain_training(one, run):
     """What the tests above compare is each method's own."""
-    plain, _ = one(RUNS[0])
-    for run in RUNS[1:]:
-        if run.adapter and run.accumulate == 1:
-            found, _ = one(run)
-            shared = piece(found, "last").keys() & piece(plain, "last").keys()
-            a, b = ({name: of[name] for name in shared} for of in (found, plain))
-            assert relative_error(a, b) > 1e-2, run.name
+    found, _ = one(run)
+    plain, _ = one(Run("sft", adapter=run.adapter, accumulate=run.accumulate))
+    shared = piece(found, "last").keys() & piece(plain, "last").keys()
+    a, b = ({name: of[name] for name in shared} for of in (found, plain))
+    assert relative_error(a, b) > 1e-2
 
 
 def test_fsdp2_stopped_and_resumed_equals_one_process(several, stages):

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from stages import assert_same_result, several_settings
@@ -11,8 +10,9 @@ from stages import assert_same_result, several_settings
 from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.stack import resolve
 from holdfast.studies import launch, launched
-from holdfast.studies.execute import Work, execute
+from holdfast.studies.execute import execute
 from holdfast.studies.plan import make_stage
+from holdfast.studies.work import Work
 
 
 def test_a_stage_that_is_launched_equals_one_process(tmp_path, stages, capfd):
@@ -101,17 +101,18 @@ def test_processes_end_with_the_one_that_started_them():
     program = (
         "import time\n"
         "from holdfast.studies.lifeline import end_with_input\n"
-        "end_with_input(); print('on', flush=True); time.sleep(60)"
+        "end_with_input(); print('on', flush=True); time.sleep(600)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"on\n"
-    time.sleep(0.2)
-    assert process.poll() is None
-    process.stdin.close()
-    assert process.wait(10) == 1
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"on\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.2)
+            process.stdin.close()
+            assert process.wait(60) == 1
+        finally:
+            process.kill()
 
 
 def test_mistaken_settings_are_told(stages):

@@ -243,7 +243,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path, monkeypa
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("holdfast.studies.execute.save_stack", full)
+    monkeypatch.setattr("holdfast.studies.training.save_stack", full)
     with pytest.raises(UserError, match=r"the disk is full at .*: free some space"):
         run_here("align", SHORT, tmp_path / "out")
     assert not (tmp_path / "out").exists()

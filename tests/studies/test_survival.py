@@ -22,7 +22,8 @@ from holdfast import cli
 from holdfast.errors import BusyError, DiskError, Stopped, UserError
 from holdfast.models.stack import Stack
 from holdfast.report.reading import read_run
-from holdfast.studies import commands, engine, execute, running
+from holdfast.studies import commands, engine, execute, running, training
+from holdfast.studies.checkpoints import last_checkpoint
 from holdfast.studies.engine import (
     Event,
     Outcome,
@@ -156,10 +157,10 @@ def test_the_disk_is_full_in_the_middle_of_a_checkpoint(tmp_path, monkeypatch, w
     monkeypatch.undo()
     assert not (tmp_path / "out").exists()
     checkpoints = tmp_path / "out.partial" / "checkpoints"
-    assert execute._last_checkpoint(checkpoints) == str(checkpoints / "checkpoint-1")
+    assert last_checkpoint(checkpoints) == str(checkpoints / "checkpoint-1")
     steps = []
     monkeypatch.setattr(
-        execute._Reporter, "on_step_begin", lambda *args, **_: steps.append(args[2].global_step)
+        training._Reporter, "on_step_begin", lambda *args, **_: steps.append(args[2].global_step)
     )
     assert_same(trained(tmp_path / "out", save_steps=1), weights)
     assert steps == [1, 2, 3], "the first step was made again"
@@ -252,15 +253,15 @@ def test_a_checkpoint_that_is_cut_short_is_none(tmp_path):
         torch.save({"a": 1}, folder / "rng_state.pth")
         (folder / "trainer_state.json").write_text("{}")
     last = tmp_path / "checkpoint-2"
-    assert execute._last_checkpoint(tmp_path) == str(last)
+    assert last_checkpoint(tmp_path) == str(last)
     for path in list(last.iterdir()):
         whole = path.read_bytes()
         path.write_bytes(whole[:-1])
-        assert execute._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1"), path.name
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1"), path.name
         path.write_bytes(whole)
     (tmp_path / "checkpoint-1" / "trainer_state.json").unlink()
     (last / "trainer_state.json").write_text("")
-    assert execute._last_checkpoint(tmp_path) is None
+    assert last_checkpoint(tmp_path) is None
 
 
 DAMAGED = [b"", b"{", b"[]", b"null", b'"text"', b"{}", b"\xff\xfe", b'{"schema_version": 1}']

@@ -37,7 +37,7 @@ from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.folders import ANSWERS, TASK_ANSWERS, write_json, write_text
 
 if TYPE_CHECKING:
-    from holdfast.studies.execute import Work
+    from holdfast.studies.work import Work
 
 # Of a stage's bar, what the answers take; the judges have the rest.
 _ANSWERED = 0.8

@@ -19,7 +19,7 @@ from holdfast.studies.folders import ALIGNMENT, write_json
 
 if TYPE_CHECKING:
     from holdfast.studies.evaluation import EvaluatedModel
-    from holdfast.studies.execute import Work
+    from holdfast.studies.work import Work
 
 
 def alignment_measure(

@@ -13,7 +13,7 @@ from holdfast.studies.folders import ALSO, write_json
 
 if TYPE_CHECKING:
     from holdfast.studies.evaluation import EvaluatedModel
-    from holdfast.studies.execute import Work
+    from holdfast.studies.work import Work
 
 Measured = dict[str, Mapping[str, float | None]]
 

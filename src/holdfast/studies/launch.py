@@ -25,7 +25,7 @@ from holdfast.models.stack import Stack
 from holdfast.studies.folders import write_json, write_text
 
 if TYPE_CHECKING:
-    from holdfast.studies.execute import Work
+    from holdfast.studies.work import Work
 
 JOB, STOP, PROGRESS, RESULT, ERROR = "job.json", "stop", "progress.json", "result.json", "error-"
 _FOLDER, _OUTPUT, _ACCELERATE = "processes", "output.log", "accelerate.yaml"

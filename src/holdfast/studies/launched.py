@@ -16,14 +16,16 @@ from accelerate.state import PartialState
 from accelerate.utils import gather, reduce
 
 from holdfast.errors import Stopped, UserError
-from holdfast.studies import execute
 from holdfast.studies.folders import write_json
 from holdfast.studies.launch import ERROR, JOB, PROGRESS, RESULT, STOP, stack_from_json
 from holdfast.studies.lifeline import end_with_input
+from holdfast.studies.machine import one_thread, peak_memory, quiet_libraries
 from holdfast.studies.methods import import_from
+from holdfast.studies.training import run_training
+from holdfast.studies.work import Work
 
 
-class Share(execute.Work):
+class Share(Work):
     """One process's share of a stage's training.
 
     What the processes decide, they decide together: each of them asks in every step, and what one
@@ -71,11 +73,11 @@ def main(place: Path) -> None:
     """Train, and write down how it ended."""
     end_with_input()
     share = Share(place)
-    execute._quiet()
+    quiet_libraries()
     try:
-        with execute._one_thread(share.model.is_organism):
-            budget = execute._train(share)
-        peak = share.largest(execute._peak_memory())
+        with one_thread(share.model.is_organism):
+            budget = run_training(share)
+        peak = share.largest(peak_memory())
         _write_result(share, stopped=False, budget=budget, peak_memory_bytes=peak)
     except Stopped:
         _write_result(share, stopped=True)

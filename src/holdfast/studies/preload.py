@@ -21,7 +21,8 @@ import holdfast.finetune.lisa
 import holdfast.repair.antidote
 import holdfast.repair.random_mask
 import holdfast.studies.evaluation
-import holdfast.studies.execute  # noqa: F401
+import holdfast.studies.execute
+import holdfast.studies.repairing  # noqa: F401
 
 # What the imports made stays: no worker need look through it, or copy its memory by doing so.
 gc.collect()

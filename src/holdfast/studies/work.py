@@ -1,0 +1,75 @@
+"""A stage under way: what it works on, where it writes, whom it tells."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from holdfast.data.rows import fingerprint
+from holdfast.errors import Stopped
+from holdfast.models.stack import Stack
+from holdfast.studies.folders import PROGRESS, write_json
+from holdfast.studies.plan import Stage, given_identity
+from holdfast.studies.seen import check_against, overlaps_of
+from holdfast.studies.stage_data import stage_rows
+
+# Seconds between two lines for `holdfast status`.
+_TOLD_EVERY = 2.0
+
+# Called with the share done (0…1) and a word on where the stage stands.
+Progress = Callable[[float, str], None]
+
+
+class Work:
+    """One stage under way: what it is, where it writes, whom it tells.
+
+    A stage that trains in several processes is one in each of them as well, which shares the work
+    with the others; see `holdfast.studies.launched`.
+    """
+
+    alone = True  # not one of several processes
+    is_main = True  # the one of them that writes
+    peak_memory = 0  # bytes, of the largest of other processes
+
+    def __init__(
+        self,
+        stage: Stage,
+        folder: Path,
+        model: Stack,
+        reference: Stack | None,
+        progress: Progress,
+        stopping: Callable[[], bool],
+    ):
+        self.kind, self.settings = stage.kind, stage.settings
+        self.folder, self.model, self.reference = folder, model, reference
+        self.model_identity = _identity(stage.parent, stage.settings["model"])
+        self.reference_identity = _identity(stage.reference, stage.settings.get("reference"))
+        self.stopping, self._progress = stopping, progress
+        self._told = time.monotonic()
+        self.rows = stage_rows(stage.kind, stage.settings, model.is_organism)
+        self.data = {
+            role: {"rows": len(rows), "fingerprint": fingerprint(rows)}
+            for role, rows in self.rows.items()
+        }
+        self.seen, shared = check_against(self.kind, self.settings, self.rows, model)
+        lineage = [(one.kind, one.settings) for one in stage.lineage()]
+        self.overlaps = [*shared, *overlaps_of(lineage, model.is_organism)]
+
+    def progress(self, share: float, note: str) -> None:
+        """Tell the progress; a stage that has no checkpoints stops here if it is to stop."""
+        self._progress(share, note)
+        if time.monotonic() - self._told >= _TOLD_EVERY:
+            self._told = time.monotonic()
+            write_json(self.folder / PROGRESS, {"share": share, "note": note})
+        if self.kind in ("repair", "evaluate") and self.stopping():
+            raise Stopped
+
+    def agreed(self, *wishes: bool) -> Sequence[bool]:
+        """Which of the wishes any of the processes has: all must go the same way."""
+        return wishes
+
+
+def _identity(made: Stage | None, named: str | None) -> str | None:
+    """The identity of a model that a stage starts from or is compared with."""
+    if made is not None:
+        return made.identity
+    return given_identity(named) if named else None
