@@ -110,6 +110,7 @@ def test_a_demo_in_small_writes_table_picture_and_results(tmp_path, monkeypatch)
     text = (tmp_path / "shown").read_text()
     assert "Antidote" in text
     assert "One seed" in text
+    assert f"holdfast report {tmp_path / 'demo'} --format html" in text
     results = json.loads((tmp_path / "demo" / "results.json").read_text())
     assert [r["repair"] for r in results["records"]] == [None, "antidote"]
     assert (tmp_path / "demo" / "comparison.png").read_bytes().startswith(b"\x89PNG")

@@ -170,7 +170,8 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     """Run the demo: the phenomenon and the defenses, a table, a picture and results.json."""
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
-    about = {"command": f"holdfast demo --seeds {seeds}"}
+    title = "Harmful fine-tuning, and the defenses against it, on the model organism"
+    about = {"title": title, "command": f"holdfast demo --seeds {seeds}"}
     pipelines = list(demo_pipelines(seeds))
     run_pipelines(pipelines, output, Launch(workers=workers), console, "demo", about)
     from holdfast.report.figure import comparison_figure
@@ -180,7 +181,11 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     with disk_errors(output / "comparison.png"):
         comparison_figure(run, comparison, output / "comparison.png")
         write_text(output / "table.md", markdown_table(run, comparison))
-    console.print(f"picture: {output / 'comparison.png'}", highlight=False, markup=False)
+    for line in (
+        f"picture: {output / 'comparison.png'}",
+        f"a page of it all: holdfast report {output} --format html",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def run_pipelines(
