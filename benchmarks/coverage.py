@@ -9,6 +9,9 @@ every seed, or the same for all; then a part of what decides an answer belongs t
 mean rate, over seeds and prompts that were not drawn. A hierarchical bootstrap (seeds, then prompts
 within them or for all of them; percentiles) and Student's interval over the seeds stand beside the
 report's intervals. A percentage p from R replicates is known to ± 196·√(p(1 − p)/R) points.
+
+The worst case is simulated likewise: one variant under several attacks that ask the same prompts;
+the truth is the largest of their rates.
 """
 
 import argparse
@@ -25,12 +28,11 @@ from statistics import NormalDist
 import numpy as np
 
 from holdfast.report.intervals import difference_interval, mean_interval
-from holdfast.report.statistics import t_interval, wilson
+from holdfast.report.statistics import Estimate, t_interval, wilson
+from holdfast.report.worst import worst_cases
 
 GENERATOR = np.random.default_rng(0)
-BOOTSTRAP = (
-    300  # replicates of the bootstrap; its coverage is measured on a twentieth of the studies
-)
+BOOTSTRAP = 300  # its replicates; its coverage is measured on a twentieth of the studies
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,48 @@ def coverage(setting: Setting, replicates: int, seed: int = 0) -> tuple[float, f
     return float(report), float(plain), float(bootstrap)
 
 
+@dataclass(frozen=True)
+class Attacks:
+    """A variant under several attacks.
+
+    Args:
+        seeds: How many; 200 prompts, which all seeds and attacks share.
+        rates: The true mean rate under each attack.
+        spread: The standard deviation of the seeds' rates.
+    """
+
+    seeds: int
+    rates: tuple[float, ...]
+    spread: float
+
+
+# As many attacks of one rate, one that stands out, and rare answers.
+_RATES = ((0.5,) * 4, (0.5,) * 8, (0.2, 0.3, 0.4, 0.5), (0.45, 0.48, 0.5, 0.5), (0.05,) * 4)
+ATTACKS = [Attacks(s, rates, spread) for s in (3, 5) for rates in _RATES for spread in (0.0, 0.02)]
+
+
+def worst_coverage(attacks: Attacks, replicates: int, seed: int = 0) -> float:
+    """The share of simulated studies, in percent, whose interval holds the largest rate."""
+    global GENERATOR
+    GENERATOR = np.random.default_rng(seed)
+    count, hits = attacks.seeds, 0
+    places = [("variant", {"harmful_ratio": k}, count) for k, _ in enumerate(attacks.rates)]
+    study = Setting(count, 200, 0.5, None, attacks.spread, 0.4)
+    for _ in range(replicates):
+        hardness = GENERATOR.standard_normal((1, study.prompts))
+        under = [draw(study, r, GENERATOR.random(count), hardness) for r in attacks.rates]
+        shares = [[wilson(int(row.sum()), len(row)) for row in y] for y in under]
+
+        def interval(
+            i: int, level: float, shares: list = shares, under: list = under
+        ) -> Estimate | None:
+            return mean_interval(shares[i], list(under[i]), True, percent=True, level=level)
+
+        found = worst_cases(places, interval)[0].estimate
+        hits += found.low - 1e-9 <= 100 * max(attacks.rates) <= found.high + 1e-9
+    return 100 * hits / replicates
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workers", type=int, default=2)
@@ -215,8 +259,11 @@ def main() -> None:
     ]
     outside, asked = [], list(settings())
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
-        found = pool.map(coverage, asked, repeat(options.replicates))
+        # Every setting has random numbers of its own, so that their counts are independent.
+        found = pool.map(coverage, asked, repeat(options.replicates), range(len(asked)))
         lines += _rows(asked, found, outside)
+        held = pool.map(worst_coverage, ATTACKS, repeat(options.replicates), range(len(ATTACKS)))
+        lines += _worst_rows(held)
     error = 196 * math.sqrt(0.95 * 0.05 / options.replicates)
     all_of, outside_of = (Counter(one.seeds for one in some) for some in (asked, outside))
     summary = [
@@ -255,6 +302,15 @@ def _rows(
         line = "| " + " | ".join(cells) + " |"
         print(line, flush=True)
         yield line
+
+
+def _worst_rows(held: Iterable[float]) -> Iterator[str]:
+    """The table of the worst case."""
+    yield from ("", "## The worst case", "", "| seeds | rates | spread | report |")
+    yield "|---:|---|---:|---:|"
+    for attacks, share in zip(ATTACKS, held, strict=True):
+        rates = ", ".join(f"{100 * rate:g}" for rate in attacks.rates)
+        yield f"| {attacks.seeds} | {rates} | {100 * attacks.spread:g} | {share:.1f} |"
 
 
 if __name__ == "__main__":
