@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from holdfast.cli import app
 
 RUN = [sys.executable, "-m", "holdfast.cli"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
@@ -61,6 +64,14 @@ def test_help_shows_every_setting_with_its_default():
     for word in ("harmful_ratio", "lora.r", "alignment_steps", "proximal_warmup", "learning_rate"):
         assert word in found.stdout
     assert "user's rows" in found.stdout
+
+
+def test_every_command_is_there():
+    """One was lost once, between two edits."""
+    assert sorted(get_command(app).commands) == [
+        "align", "cancel", "data", "demo", "evaluate", "finetune", "gc", "list", "logs",
+        "organism", "push", "repair", "report", "run", "status",
+    ]  # fmt: skip
 
 
 def test_list_names_everything():
