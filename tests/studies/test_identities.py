@@ -11,93 +11,86 @@ from holdfast.studies.grid import expand
 from holdfast.studies.study import make_study
 
 FOLDED = {"lora": {"r": 4, "target_modules": ["v_proj", "q_proj"]}, "rows": 31, "max_steps": 2}
-SPECS = [
-    {"align": "sft"},
-    {"align": "vaccine", "finetune": "sft", "seed": 3},
-    {"align": "t_vaccine", "finetune": "lisa", "repair": "antidote", "task": "topic"},
-    {"align": "random_perturbation", "finetune": "sft", "repair": "random_mask"},
-    {"align": {"method": "vaccine", "rho": "1e1", "every": 4}, "finetune": None},
-    {"finetune": {"method": "lisa", "rho": 0, "alignment_rows": 40}, "harmful_ratio": 0.25},
-    {"finetune": {"method": "sft", **FOLDED}, "harmful_ratio": 0, "task": "sentiment"},
-    {"align": "sft", "finetune": {"method": "sft", "adapter": "single", "sample_seed": 9}},
-    {"finetune": {"method": "sft", "adapter": "full", "weight_decay": 0.1, "data_seed": 5}},
-    {"finetune": "sft", "repair": {"method": "antidote", "source": "user", "rows": 40}},
-    {"finetune": "sft", "repair": {"method": "antidote", "score": "magnitude", "seed": 7}},
-    {"evaluate": {"limit": 30, "judges": ["organism", "keywords"], "task": None}},
-    {"align": {"method": "sft", "template": "alpaca", "processes": 2, "logging_steps": 3}},
-    {
-        "model": "owner/model@main",
-        "dtype": "bfloat16",
-        "task": "gsm8k",
-        "align": {"method": "vaccine", "data": "beavertails:safe", "rows": 2000},
-        "finetune": {"method": "lisa", "harmful_data": "beavertails:harmful", "rows": 1000},
-        "repair": {"method": "antidote", "data": "beavertails:realignment", "rows": 2000},
-        "evaluate": {"protocol": "vaccine-2024"},
-    },
-]
-NAMES = [
+# A pipeline, and its stages' names.
+STAGES = [
     (
-        "align-sft-105493ab731d",
-        "evaluate-sums-5b12fb2026ff",
+        {"align": "sft"},
+        ("align-sft-105493ab731d", "evaluate-sums-5b12fb2026ff"),
     ),
     (
-        "align-vaccine-cdd341ab87d9",
-        "finetune-sft-d2ba84729cc2",
-        "evaluate-sums-212c39b7f6f8",
+        {"align": "vaccine", "finetune": "sft", "seed": 3},
+        ("align-vaccine-cdd341ab87d9", "finetune-sft-d2ba84729cc2", "evaluate-sums-212c39b7f6f8"),
     ),
     (
-        "align-t_vaccine-c65ebf31fc42",
-        "finetune-lisa-7847e10f7d31",
-        "repair-antidote-5a14c93d42dd",
-        "evaluate-topic-8650244111ec",
+        {"align": "t_vaccine", "finetune": "lisa", "repair": "antidote", "task": "topic"},
+        (
+            "align-t_vaccine-c65ebf31fc42",
+            "finetune-lisa-7847e10f7d31",
+            "repair-antidote-5a14c93d42dd",
+            "evaluate-topic-8650244111ec",
+        ),
     ),
     (
-        "align-random_perturbation-d31fe41e09ee",
-        "finetune-sft-4551d7c24245",
-        "repair-random_mask-6aa1ca557257",
-        "evaluate-sums-f16915058169",
+        {"align": "random_perturbation", "finetune": "sft", "repair": "random_mask"},
+        (
+            "align-random_perturbation-d31fe41e09ee",
+            "finetune-sft-4551d7c24245",
+            "repair-random_mask-6aa1ca557257",
+            "evaluate-sums-f16915058169",
+        ),
     ),
     (
-        "align-vaccine-301eaaff61df",
-        "evaluate-sums-17b9a634a446",
+        {"align": {"method": "vaccine", "rho": "1e1", "every": 4}, "finetune": None},
+        ("align-vaccine-301eaaff61df", "evaluate-sums-17b9a634a446"),
     ),
     (
-        "finetune-lisa-3c0e06030cb4",
-        "evaluate-sums-f388c4d29fad",
+        {"finetune": {"method": "lisa", "rho": 0, "alignment_rows": 40}, "harmful_ratio": 0.25},
+        ("finetune-lisa-3c0e06030cb4", "evaluate-sums-f388c4d29fad"),
     ),
     (
-        "finetune-sft-36c9de114b22",
-        "evaluate-sentiment-2567bcd7d721",
+        {"finetune": {"method": "sft", **FOLDED}, "harmful_ratio": 0, "task": "sentiment"},
+        ("finetune-sft-36c9de114b22", "evaluate-sentiment-2567bcd7d721"),
     ),
     (
-        "align-sft-105493ab731d",
-        "finetune-sft-8e37e9cf9730",
-        "evaluate-sums-df19d0d3fc51",
+        {"align": "sft", "finetune": {"method": "sft", "adapter": "single", "sample_seed": 9}},
+        ("align-sft-105493ab731d", "finetune-sft-8e37e9cf9730", "evaluate-sums-df19d0d3fc51"),
     ),
     (
-        "finetune-sft-405e0facfa62",
-        "evaluate-sums-a7cc1aa7cce3",
+        {"finetune": {"method": "sft", "adapter": "full", "weight_decay": 0.1, "data_seed": 5}},
+        ("finetune-sft-405e0facfa62", "evaluate-sums-a7cc1aa7cce3"),
     ),
     (
-        "finetune-sft-77dbeba6cc76",
-        "repair-antidote-4b650aaaf658",
-        "evaluate-sums-d614a7057272",
+        {"finetune": "sft", "repair": {"method": "antidote", "source": "user", "rows": 40}},
+        ("finetune-sft-77dbeba6cc76", "repair-antidote-4b650aaaf658", "evaluate-sums-d614a7057272"),
     ),
     (
-        "finetune-sft-77dbeba6cc76",
-        "repair-antidote-f573cecd110a",
-        "evaluate-sums-25b7c79c3579",
-    ),
-    ("evaluate-ee5eb1d7056e",),
-    (
-        "align-sft-55040734e3b6",
-        "evaluate-sums-49f78eefa655",
+        {"finetune": "sft", "repair": {"method": "antidote", "score": "magnitude", "seed": 7}},
+        ("finetune-sft-77dbeba6cc76", "repair-antidote-f573cecd110a", "evaluate-sums-25b7c79c3579"),
     ),
     (
-        "align-vaccine-fe6a461a02ac",
-        "finetune-lisa-eab46a4d3d02",
-        "repair-antidote-5e17b647408a",
-        "evaluate-gsm8k-b9bf6312da87",
+        {"evaluate": {"limit": 30, "judges": ["organism", "keywords"], "task": None}},
+        ("evaluate-ee5eb1d7056e",),
+    ),
+    (
+        {"align": {"method": "sft", "template": "alpaca", "processes": 2, "logging_steps": 3}},
+        ("align-sft-55040734e3b6", "evaluate-sums-49f78eefa655"),
+    ),
+    (
+        {
+            "model": "owner/model@main",
+            "dtype": "bfloat16",
+            "task": "gsm8k",
+            "align": {"method": "vaccine", "data": "beavertails:safe", "rows": 2000},
+            "finetune": {"method": "lisa", "harmful_data": "beavertails:harmful", "rows": 1000},
+            "repair": {"method": "antidote", "data": "beavertails:realignment", "rows": 2000},
+            "evaluate": {"protocol": "vaccine-2024"},
+        },
+        (
+            "align-vaccine-fe6a461a02ac",
+            "finetune-lisa-eab46a4d3d02",
+            "repair-antidote-5e17b647408a",
+            "evaluate-gsm8k-b9bf6312da87",
+        ),
     ),
 ]
 
@@ -109,6 +102,6 @@ def names(spec):
     return tuple(stage.name for stage in pipeline.stages.values())
 
 
-@pytest.mark.parametrize(("spec", "expected"), list(zip(SPECS, NAMES, strict=True)))
+@pytest.mark.parametrize(("spec", "expected"), STAGES)
 def test_a_stage_keeps_its_name(spec, expected):
     assert names(spec) == expected
