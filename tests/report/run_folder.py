@@ -87,6 +87,16 @@ def write_run(
     return results
 
 
+def add_run(root: Path, *args: Any, **kwargs: Any) -> None:
+    """Write a run (`write_run`) beside the one that is there, as if one study had both."""
+    before = json.loads((root / "study.json").read_text())
+    write_run(root, *args, **kwargs)
+    study = json.loads((root / "study.json").read_text())
+    study["pipelines"] = before["pipelines"] + study["pipelines"]
+    study["stages"] = before["stages"] | study["stages"]
+    write_json(root / "study.json", study)
+
+
 def _stages(variant: str, place: Mapping[str, Any], seed: int) -> dict[str, str]:
     mark = "-".join(str(value) for value in place.values())
     kinds = ["align", "finetune", *(["repair"] if METHODS[variant][2] else []), "evaluate"]

@@ -1,6 +1,5 @@
 """read_run and compare on made-up folders of runs: what is read, paired, marked and told."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from demo_results import demo_results
-from run_folder import write_json, write_run
+from run_folder import add_run, write_json, write_run
 
 from holdfast.errors import UserError
 from holdfast.report.budgets import Budget, budget_notes
@@ -124,13 +123,8 @@ def test_the_best_of_a_place_and_what_is_not_told_from_it(tmp_path: Path):
 
 def test_an_axis_of_one_variant_belongs_to_the_same_place(tmp_path: Path):
     write_run(tmp_path, rate, variants=["SFT"], axes=[{"harmful_ratio": 0.1}])
-    study = json.loads((tmp_path / "study.json").read_text())
     axes = [{"harmful_ratio": 0.1, "align.rho": rho} for rho in (1, 2)]
-    write_run(tmp_path, rate, variants=["Vaccine"], axes=axes)
-    other = json.loads((tmp_path / "study.json").read_text())
-    study["pipelines"] += other["pipelines"]
-    study["stages"] |= other["stages"]
-    write_json(tmp_path / "study.json", study)
+    add_run(tmp_path, rate, variants=["Vaccine"], axes=axes)
     found = compare(read_run(tmp_path))
     assert (found.axes, found.shared) == (["harmful_ratio", "align.rho"], ["harmful_ratio"])
     assert [row.cells["harmful_score"].difference is not None for row in found.rows] == [
@@ -206,10 +200,15 @@ def test_a_run_under_way_is_read_as_far_as_it_is(tmp_path: Path):
     assert compare(run).rows[0].seeds == (0, 1)
 
 
+def neither_record(root: Path) -> None:
+    (root / "study.json").unlink()
+    (root / "results.json").unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: (root / "study.json").unlink(), "no folder of a run"),
+        (neither_record, "no folder of a run"),
         (lambda root: (root / "results.json").write_text("{"), r"results.json is broken"),
         (lambda root: write_json(root / "results.json", {"schema_version": 9}), "schema_version 9"),
         (lambda root: (root / "study.json").write_text("[]"), r"study.json is broken"),
@@ -230,8 +229,6 @@ def test_a_run_under_way_is_read_as_far_as_it_is(tmp_path: Path):
 )
 def test_a_broken_folder_is_named(tmp_path: Path, spoil, message: str):
     write_run(tmp_path, rate)
-    if "no folder" in message:
-        (tmp_path / "results.json").unlink()
     spoil(tmp_path)
     with pytest.raises(UserError, match=message):
         read_run(tmp_path)

@@ -14,21 +14,6 @@ from holdfast.report.html.write import write_html
 from holdfast.report.words import number, probability, short
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def text(run, tmp_path_factory):
-    return write_html(run, tmp_path_factory.mktemp("page") / "report.html").read_text()
-
-
-@pytest.fixture(scope="module")
-def page(text):
-    return parse(text)
-
-
 def table(page: Element, caption: str) -> list[list[str]]:
     """The cells' text of the table with this caption, its header first."""
     (found,) = [t for t in page.all("table") if t.one("caption").text == caption]

@@ -15,21 +15,6 @@ from holdfast.report.html.text import shown
 from holdfast.report.html.write import write_html
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def text(run, tmp_path_factory):
-    return write_html(run, tmp_path_factory.mktemp("page") / "report.html").read_text()
-
-
-@pytest.fixture(scope="module")
-def page(text):
-    return parse(text)
-
-
 def test_structure_serves_readers_who_do_not_see_it(page):
     html = page.one("html")
     assert html.attributes["lang"] == "en"

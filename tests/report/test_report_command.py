@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 from rich.console import Console
-from run_folder import write_run
+from run_folder import add_run, write_run
 
 from holdfast.errors import UserError
 from holdfast.report.comparison import compare, read_run
@@ -220,13 +219,8 @@ def test_curves_are_over_each_axis_at_each_place_of_the_others(root: Path, tmp_p
 
 def test_a_variant_without_the_axis_is_a_level(tmp_path: Path):
     write_run(tmp_path, lambda *_: {"harmful_score": 0.5}, variants=["SFT"], axes=[{}])
-    study = json.loads((tmp_path / "study.json").read_text())
     axes = [{"align.rho": rho} for rho in (4, 1, 2)]
-    write_run(tmp_path, lambda *_: {"harmful_score": 0.2}, variants=["Vaccine"], axes=axes)
-    other = json.loads((tmp_path / "study.json").read_text())
-    study["pipelines"] += other["pipelines"]
-    study["stages"] |= other["stages"]
-    (tmp_path / "study.json").write_text(json.dumps(study))
+    add_run(tmp_path, lambda *_: {"harmful_score": 0.2}, variants=["Vaccine"], axes=axes)
     (one,) = curves(compare(read_run(tmp_path)))
     assert [row.axes["align.rho"] for row in one.lines["Vaccine"]] == [1, 2, 4]
     assert list(one.levels) == ["SFT"]
