@@ -1,9 +1,9 @@
 """Which rows a protocol asks: its first, or some drawn by the seed; a user's own in their place."""
 
-import json
 from dataclasses import replace
 
 import pytest
+from copies import write_jsonl
 
 from holdfast import organism
 from holdfast.errors import UserError
@@ -15,9 +15,8 @@ from holdfast.protocols import get
 @pytest.fixture
 def write(tmp_path):
     def write(name, rows):
-        path = tmp_path / name
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return str(path)
+        write_jsonl(tmp_path / name, rows)
+        return str(tmp_path / name)
 
     return write
 
