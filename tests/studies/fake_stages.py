@@ -53,7 +53,7 @@ class Pool:
         return [Event(task.stage, "moved", "half", 0.5), Event(task.stage, kind, text)]
 
 
-def write(folder, stage):
+def write(folder, stage, budget=None):
     """A finished stage, as far as the engine looks at it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_model.safetensors").write_text("weights")
@@ -61,7 +61,7 @@ def write(folder, stage):
     (folder / "config.yaml").write_text("base: organism\n")
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     provenance = {"identity": stage.identity, "files": sizes}
-    provenance |= {"seconds": 1.0, "peak_memory_bytes": 1, "budget": {}}
+    provenance |= {"seconds": 1.0, "peak_memory_bytes": 1, "budget": budget or {}}
     (folder / "provenance.json").write_text(json.dumps(provenance))
 
 

@@ -265,64 +265,105 @@ def test_a_checkpoint_that_is_cut_short_is_none(tmp_path):
 
 
 DAMAGED = [b"", b"{", b"[]", b"null", b'"text"', b"{}", b"\xff\xfe", b'{"schema_version": 1}']
+AGAIN = "run the study again, which writes it anew and runs no finished stage"
+damaged = pytest.mark.parametrize("content", DAMAGED)
 
 
-@pytest.mark.parametrize("content", DAMAGED)
-def test_damaged_records_are_made_anew_or_say_what_to_do(stages, pipelines, tmp_path, content):
-    root, bad = tmp_path, stages[0]
-    run(stages, root)
-    write_record(root, pipelines, {"title": "a study"}, Outcome())
-    again = "run the study again, which writes it anew and runs no finished stage"
-    # Without a stage's provenance its result is not known for one, and it is made again.
-    (stage_folder(root, bad) / "provenance.json").write_bytes(content)
+@pytest.fixture
+def finished(stages, pipelines, tmp_path):
+    """A run's folder with all stages and records."""
+    run(stages, tmp_path)
+    write_record(tmp_path, pipelines, {"title": "a study"}, Outcome())
+    return tmp_path
+
+
+@pytest.fixture
+def evaluation(stages):
+    return next(stage for stage in stages if stage.kind == "evaluate")
+
+
+@damaged
+def test_a_stage_whose_provenance_is_damaged_is_made_again(stages, finished, content):
+    """Without it nobody knows the result for one."""
+    bad = stages[0]
+    (stage_folder(finished, bad) / "provenance.json").write_bytes(content)
     with pytest.raises(UserError, match="choose another output folder, or remove it first"):
-        is_finished(stage_folder(root, bad), bad.identity)
-    _, watcher, pool = run(stages, root)
+        is_finished(stage_folder(finished, bad), bad.identity)
+    _, watcher, pool = run(stages, finished)
     assert pool.seen == [bad.name]
     assert "provenance.json is damaged or gone" in watcher.notes[0]
-    # A failure that cannot be read is tried again.
-    evaluation = next(stage for stage in stages if stage.kind == "evaluate")
-    folder = stage_folder(root, evaluation)
+    assert list(finished.glob("stages/*.broken-*"))
+    collect_garbage(finished, True, QUIET)
+    assert not list(finished.glob("stages/*.broken-*"))
+    assert {one.name for one in stages} <= {path.name for path in (finished / "stages").iterdir()}
+
+
+@pytest.mark.parametrize("note", ["failure", "progress", "run"])
+@damaged
+def test_a_damaged_note_of_a_run_is_as_none(stages, finished, evaluation, content, note):
+    folder = stage_folder(finished, evaluation)
     for path in folder.iterdir():
         path.unlink()
-    failure_file(root, evaluation).parent.mkdir(exist_ok=True)
-    failure_file(root, evaluation).write_bytes(content)
-    folder.with_name(folder.name + ".partial").mkdir()
-    (folder.with_name(folder.name + ".partial") / "progress.json").write_bytes(content)
-    (root / "run.json").write_bytes(content)
-    show_status(root, QUIET)
-    show_logs(root, None, 10, QUIET)
-    assert _run(root) is None
-    outcome, _, pool = run(stages, root)
+    path = {
+        "failure": failure_file(finished, evaluation),
+        "progress": folder.with_name(folder.name + ".partial") / "progress.json",
+        "run": finished / "run.json",
+    }[note]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    show_status(finished, QUIET)
+    show_logs(finished, None, 10, QUIET)
+    assert _run(finished) is None
+    outcome, _, pool = run(stages, finished)
     assert pool.seen == [evaluation.name]
     assert not outcome.failures
-    # An evaluation's numbers.
-    for name in ("evaluation.json", "provenance.json"):
-        (folder / "evaluation.json").write_text('{"protocol": {}, "metrics": {}}')
-        (folder / name).write_bytes(content)
-        said = f"{name} is damaged: remove the folder {folder.name} and run the same command again"
-        with pytest.raises(UserError, match=said):
-            collect([p for p in pipelines if p.evaluation == evaluation], root)
-    # The records of the whole run.
-    (root / "results.json").write_bytes(content)
-    if content != b"{}":
-        with pytest.raises(UserError, match=r"results\.json .*; " + again):
-            read_run(root)
-    for path in (root / "studies").iterdir():
-        path.write_bytes(content)
-        with pytest.raises(UserError, match="is damaged, so nobody knows what its study needs"):
-            collect_garbage(root, True, QUIET)
-    (root / "study.json").write_bytes(content)
-    for ask in (show_status, lambda root, console: show_logs(root, None, 9, console)):
-        with pytest.raises(UserError, match=again):
-            ask(root, QUIET)
-    write_record(root, pipelines, {"title": "a study"}, Outcome())
-    show_status(root, QUIET)
-    (root / "study.json.1-2.new").write_bytes(content)  # of a run that was killed as it wrote
-    collect_garbage(root, True, QUIET)
-    assert not list(root.rglob("*.new"))
-    assert not list(root.glob("stages/*.broken-*"))
-    assert {one.name for one in stages} <= {path.name for path in (root / "stages").iterdir()}
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "provenance.json"])
+@damaged
+def test_a_damaged_evaluation_is_named(pipelines, finished, evaluation, content, name):
+    folder = stage_folder(finished, evaluation)
+    (folder / "evaluation.json").write_text('{"protocol": {}, "metrics": {}}')
+    (folder / name).write_bytes(content)
+    said = f"{name} is damaged: remove the folder {folder.name} and run the same command again"
+    with pytest.raises(UserError, match=said):
+        collect([p for p in pipelines if p.evaluation == evaluation], finished)
+
+
+# An empty object is as no file: a run that is under way has none yet.
+@pytest.mark.parametrize("content", [one for one in DAMAGED if one != b"{}"])
+def test_damaged_results_say_what_to_do(finished, content):
+    (finished / "results.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"results\.json .*; " + AGAIN):
+        read_run(finished)
+
+
+@damaged
+def test_nothing_is_removed_while_a_studys_needs_are_not_known(finished, content):
+    [path] = (finished / "studies").iterdir()
+    path.write_bytes(content)
+    before = sorted(finished.rglob("*"))
+    with pytest.raises(UserError, match="is damaged, so nobody knows what its study needs"):
+        collect_garbage(finished, True, QUIET)
+    assert sorted(finished.rglob("*")) == before
+
+
+@damaged
+def test_a_damaged_study_says_what_to_do_and_is_made_anew(pipelines, finished, content):
+    (finished / "study.json").write_bytes(content)
+    with pytest.raises(UserError, match=AGAIN):
+        show_status(finished, QUIET)
+    with pytest.raises(UserError, match=AGAIN):
+        show_logs(finished, None, 9, QUIET)
+    write_record(finished, pipelines, {"title": "a study"}, Outcome())
+    show_status(finished, QUIET)
+
+
+@damaged
+def test_what_a_killed_run_was_writing_is_removed(finished, content):
+    (finished / "study.json.1-2.new").write_bytes(content)
+    collect_garbage(finished, True, QUIET)
+    assert not list(finished.rglob("*.new"))
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch, weights):
@@ -356,11 +397,14 @@ def test_a_run_is_known_after_the_clock_was_set(tmp_path, monkeypatch, jump):
 
 
 class Working(Pool):
-    """Does what a worker does about a stage, slowly, and notes who made what."""
+    """Does what a worker does about a stage and notes who made what.
 
-    def __init__(self, made):
+    Who makes the first one is at work until another run has been refused it.
+    """
+
+    def __init__(self, made, refused):
         super().__init__(size=2)
-        self.made, self.done = made, set()
+        self.made, self.refused, self.done = made, refused, set()
 
     def start(self, task):
         self.tasks.append(task)
@@ -370,28 +414,33 @@ class Working(Pool):
         try:
             with stage_lock(task.folder):
                 if not is_finished(task.folder, task.stage.identity):
-                    time.sleep(0.01)
+                    if not self.made:
+                        self.refused.wait(60)
                     self.made.append(task.stage.name)
                     write(task.folder, task.stage)
         except BusyError:
+            self.refused.set()
             return [Event(task.stage, "busy")]
         return [Event(task.stage, "done")]
 
 
-def test_two_runs_at_once_share_the_work(stages, tmp_path, monkeypatch):
+def test_three_runs_at_once_share_the_work(stages, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_WAIT", 0.005)
     run(stages, tmp_path)
     damaged = stage_folder(tmp_path, stages[0])
-    (damaged / "adapter_model.safetensors").write_text("cut")  # both of them find it
+    (damaged / "adapter_model.safetensors").write_text("cut")  # all of them find it
     for stage in stages[1:]:
         for path in stage_folder(tmp_path, stage).iterdir():
             path.unlink()
     made, errors, outcomes = [], [], []
+    refused, together = threading.Event(), threading.Barrier(3, timeout=60)
 
     def one_run():
         try:
+            together.wait()
             missing, outcome = missing_stages(stages, tmp_path, Watcher())
-            schedule(missing, tmp_path, Watcher(), Working(made), outcome)
+            together.wait()
+            schedule(missing, tmp_path, Watcher(), Working(made, refused), outcome)
             outcomes.append(outcome)
             write_json(tmp_path / "results.json", {"records": list(range(20000))})
         except BaseException as error:
@@ -403,6 +452,7 @@ def test_two_runs_at_once_share_the_work(stages, tmp_path, monkeypatch):
     for thread in threads:
         thread.join()
     assert errors == []
+    assert refused.is_set(), "no two were at work on one stage at once"
     assert sorted(made) == sorted(stage.name for stage in stages), "a stage was made twice"
     assert [len(outcome.folders) for outcome in outcomes] == [len(stages)] * 3
     assert damaged.with_name(f"{damaged.name}.broken-1").exists()
