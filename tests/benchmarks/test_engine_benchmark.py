@@ -1,10 +1,6 @@
 """The engine's benchmark at tiny size: it plans what it says, and its stand-ins are a whole run."""
 
 import json
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import engine
 from holdfast.studies.grid import points

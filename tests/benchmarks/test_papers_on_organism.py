@@ -1,11 +1,6 @@
 """The page of the papers' experiments on the organism: what it says of an order, and a tiny run."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import papers_on_organism
 from holdfast.report.published import Cell, Row

@@ -1,6 +1,6 @@
 """How often the report's 95 % intervals hold the truth, in simulations where it is known.
 
-    python benchmarks/coverage.py [--replicates 2000] [--workers 2] [--output FILE.md]
+    python benchmarks/interval_coverage.py [--replicates 2000] [--workers 2] [--output FILE.md]
 
 A study is simulated: every seed has a rate of its own, drawn from a Beta distribution with the true
 mean and a between-seed spread; it answers prompts harmfully with that rate. Prompts are new for
@@ -248,11 +248,11 @@ def main() -> None:
     lines = [
         "# Coverage of the 95 % intervals",
         "",
-        f"Written by `python benchmarks/coverage.py --replicates {options.replicates}`: the share",
-        "of simulated studies, in percent, whose interval holds the truth. What is simulated says",
-        "the head of that file. Spread: between seeds, in points; for a difference as a part of",
-        "the room that a rate has. Student: over the seeds' values alone. Bootstrap: seeds, then",
-        "prompts, percentiles, on a twentieth of the studies.",
+        f"Written by `python benchmarks/interval_coverage.py --replicates {options.replicates}`:",
+        "the share of simulated studies, in percent, whose interval holds the truth. What is",
+        "simulated says the head of that file. Spread: between seeds, in points; for a difference",
+        "as a part of the room that a rate has. Student: over the seeds' values alone. Bootstrap:",
+        "seeds, then prompts, percentiles, on a twentieth of the studies.",
         "",
         "| seeds | prompts | shared | rate | minus | spread | report | Student | bootstrap |",
         "|---:|---:|---|---:|---:|---:|---:|---:|---:|",
