@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from holdfast.errors import UserError
 from holdfast.report.figure import DPI, INK, plain, save
+from holdfast.report.marks import line_name, mark
 from holdfast.report.metrics import MAIN, known_metric
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.run import Run
@@ -21,9 +22,6 @@ from holdfast.report.words import axis_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette; the marker changes with the colour.
-_COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
-_MARKERS = "osD^vPX*"
 _METRICS = MAIN[:2]
 _LOG_FROM = 20  # an axis whose largest value is so many times its smallest is logarithmic
 
@@ -66,8 +64,7 @@ def _curves(axis: str, rest: Mapping[str, Any], rows: Sequence[Row], shared: lis
     lines: dict[str, list[Row]] = {}
     levels: dict[str, Row] = {}
     for row in rows:
-        own = {a: value for a, value in row.axes.items() if a not in shared and a != axis}
-        name = f"{row.variant} ({settings_words(own)})" if own else row.variant
+        name = line_name(row, shared, but=axis)
         if _is_number(row.axes.get(axis)):
             lines.setdefault(name, []).append(row)
         elif axis not in shared and axis not in row.axes:
@@ -138,18 +135,15 @@ def _line(
 ) -> None:
     if not rows:
         return
-    color = _COLORS[number % len(_COLORS)]
+    look = mark(number)
     x = [row.axes[axis] for row in rows]
     means = [row.cells[metric].mean for row in rows]
     low, high = [mean.low for mean in means], [mean.high for mean in means]
-    axes.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0)
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.13, linewidth=0)
     axes.plot(
         x,
         [mean.value for mean in means],
-        color=color,
-        marker=_MARKERS[number % len(_MARKERS)],
-        # More lines than colours are told apart by their dashes.
-        linestyle=("-", "--", ":")[number // len(_COLORS) % 3],
+        **look,
         markersize=6,
         linewidth=1.6,
         label=plain(name),
@@ -158,7 +152,7 @@ def _line(
 
 def _level(axes: "Axes", name: str, row: Row, metric: str, number: int) -> None:
     """A variant without the axis, as a level line."""
-    color, mean = _COLORS[number % len(_COLORS)], row.cells[metric].mean
+    color, mean = mark(number)["color"], row.cells[metric].mean
     axes.axhspan(mean.low, mean.high, color=color, alpha=0.08, linewidth=0)
     axes.axhline(mean.value, color=color, linestyle="--", linewidth=1.3, label=plain(name))
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from holdfast.errors import UserError
 from holdfast.report.escape import visible
 from holdfast.report.labels import Box, anchor, place
+from holdfast.report.panels import panels_figure
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.run import Run
 from holdfast.report.sheet import settings_words
@@ -33,12 +34,14 @@ _STYLES = {
     "control": ("#808080", "v", 8.5),
 }
 INK = "#333333"
+_MOST_LABELS = 24  # more points with their names are a thicket
 
 
 def comparison_figure(run: Run, comparison: Comparison, path: Path) -> None:
     """Draw every row as a point with its 95 % intervals both ways, and write a PNG.
 
-    The picture is written beside `path` and renamed into it, so it is whole or not there.
+    Many rows are a grid of small pictures, one for each place of the study. The picture is written
+    beside `path` and renamed into it, so it is whole or not there.
 
     Args:
         run: the run, for its protocol.
@@ -51,6 +54,10 @@ def comparison_figure(run: Run, comparison: Comparison, path: Path) -> None:
     rows = [r for r in comparison.rows if {"harmful_score", "finetune_accuracy"} <= {*r.cells}]
     if not rows:
         raise UserError("no record has both 'harmful_score' and 'finetune_accuracy' to draw")
+    told = header(run.protocol)
+    if len(rows) > _MOST_LABELS:
+        save(panels_figure(rows, comparison.shared, told, DPI), path)
+        return
     figure = Figure(figsize=(9, 6), dpi=DPI, facecolor="white", layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = cast("Axes", figure.subplots())
@@ -65,8 +72,7 @@ def comparison_figure(run: Run, comparison: Comparison, path: Path) -> None:
         color=INK,
         pad=24,
     )
-    told = plain(header(run.protocol))
-    axes.text(0, 1.015, told, transform=axes.transAxes, fontsize=9, color="#666666")
+    axes.text(0, 1.015, plain(told), transform=axes.transAxes, fontsize=9, color="#666666")
     notes = comparison.notes[:1]
     if comparison.budget_notes:
         notes.append("Budgets differ: see the table.")

@@ -1,0 +1,37 @@
+"""The colours and shapes that tell variants apart in pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from holdfast.report.rows import Row
+from holdfast.report.sheet import settings_words
+
+# Okabe and Ito's palette, without its yellow; the shape changes with the colour.
+_COLORS = (
+    "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080",
+    "#882255",
+)  # fmt: skip
+_SHAPES = "osD^vPX*p"
+_DASHES = ("-", "--", ":")
+
+
+def mark(number: int) -> dict[str, Any]:
+    """The look of a variant by its place in the table; beyond nine, dashes tell them apart."""
+    turn = number // len(_COLORS)
+    return {
+        "color": _COLORS[number % len(_COLORS)],
+        "marker": _SHAPES[number % len(_SHAPES)],
+        "linestyle": _DASHES[turn % len(_DASHES)],
+    }
+
+
+def line_name(row: Row, shared: Sequence[str], but: str = "") -> str:
+    """A row's variant, with the settings that only it has: what is one line, or one kind of point.
+
+    Args:
+        row: the row.
+        shared: the axes that all variants have.
+        but: an axis that does not count, for it is what the line runs over.
+    """
+    own = {a: value for a, value in row.axes.items() if a not in shared and a != but}
+    return f"{row.variant} ({settings_words(own)})" if own else row.variant
