@@ -1,4 +1,8 @@
-"""Every command of the pages runs, in the pages' order, with tiny stand-ins for what is large.
+"""Every command of the README and of four pages runs, in order, with stand-ins for what is large.
+
+Those of add-your-own-method run in test_site.py, of models in tests/models. No test runs those of
+several-gpus and slurm, which need GPUs and a cluster, nor `make` of the README; the names in its
+Python are looked up in tests/test_cli.py.
 
 Models of the Hub are in a local cache, laid out as the Hub's client lays it out: a tiny random
 Llama under the name of the real one, tiny judges under theirs. Data sets are copies with made-up
@@ -21,15 +25,24 @@ from transformers import AutoModelForCausalLM
 from command import holdfast
 from holdfast import organism
 from hub_folders import write_model
+from pages import DOCS, ROOT, blocks, page
 from stand_ins import prepare_data, write_copies, write_hub_cache
 from tiny_models import lora
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["reproduce-the-papers", "defend-a-fine-tuning-service", "judges", "bring-your-own-data"]
+# With the least number of commands, which a page that is cut short would not have.
+PAGES = {
+    "README": 2,
+    "reproduce-the-papers": 3,
+    "defend-a-fine-tuning-service": 3,
+    "judges": 3,
+    "bring-your-own-data": 3,
+}
 CHAT = "meta-llama/Llama-2-7b-chat-hf"
 SHORT = ["max_steps=2", "per_device_train_batch_size=4"]
 # The first entry whose text a command begins with; the more particular ones first.
 MORE = [
+    ("holdfast run vaccine.yaml",
+     ["align.max_steps=1", "finetune.max_steps=1", "evaluate.limit=2"]),
     ("holdfast run paper/vaccine/table5 --model organism",
      ["align.max_steps=2", "align.rows=20", "evaluate.limit=2"]),
     ("holdfast run paper/vaccine/table5 model=",
@@ -43,9 +56,11 @@ MORE = [
 ]  # fmt: skip
 
 
-def blocks(page: str) -> list[list[str]]:
-    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    return [list(found) for found in re.findall(r"```(bash|yaml|python)\n(.*?)```", text, re.S)]
+def run_here(name: str) -> list[list[str]]:
+    """The blocks of a page that these tests run."""
+    if name != "README":
+        return blocks(name)
+    return [[kind, text] for kind, text in blocks(name) if kind == "bash" and "make " not in text]
 
 
 def write_rows(path: Path, rows) -> None:
@@ -72,16 +87,17 @@ def run_pages(root: Path) -> dict[str, list[tuple[str, int, str]]]:
     adapter = lora(AutoModelForCausalLM.from_pretrained(models["chat"]), init_lora_weights=False)
     adapter.peft_config["default"].base_model_name_or_path = CHAT
     plan = {}
-    for page in PAGES:
-        folder = root / page
+    for name in PAGES:
+        folder = root / name
         folder.mkdir()
-        adapter.save_pretrained(str(folder / ("tuned" if page == "judges" else "my-adapter")))
+        adapter.save_pretrained(str(folder / ("tuned" if name == "judges" else "my-adapter")))
         shutil.copytree(root / "data", folder / "data")
         write_rows(folder / "my-rows.jsonl", organism.rows("user_task", 12, 0, "sums"))
         write_rows(folder / "my-test.jsonl", organism.rows("test_task", 6, 0, "sums"))
         write_rows(folder / "my-prompts.jsonl", organism.rows("test_restricted", 6, 0))
         write_rows(folder / "my-benign.jsonl", organism.rows("test_benign", 6, 0))
-        plan[page] = {"folder": str(folder), "blocks": blocks(page), "more": MORE}
+        write_rows(folder / "harmful-rows.jsonl", organism.rows("realignment", 12, 0))
+        plan[name] = {"folder": str(folder), "blocks": run_here(name), "more": MORE}
     (root / "plan.json").write_text(json.dumps(plan))
     tests = Path(__file__).parents[1]
     paths = [tests, tests / "data", tests / "evaluate" / "judges"]
@@ -110,11 +126,11 @@ def run_pages(root: Path) -> dict[str, list[tuple[str, int, str]]]:
 def test_every_command_of_the_pages_runs_and_does_what_is_promised(tmp_path):
     """One test, for the imports take longer than the commands."""
     root, outputs = tmp_path, run_pages(tmp_path)
-    for page in PAGES:
-        assert not [(command, out) for command, code, out in outputs[page] if code], page
-        ran = sum(command.startswith("holdfast ") for command, _, _ in outputs[page])
-        there = [text.count("holdfast ") for language, text in blocks(page) if language == "bash"]
-        assert ran == sum(there) > 2, page
+    for name, least in PAGES.items():
+        assert not [(command, out) for command, code, out in outputs[name] if code], name
+        ran = sum(command.startswith("holdfast ") for command, _, _ in outputs[name])
+        there = [text.count("holdfast ") for language, text in blocks(name) if language == "bash"]
+        assert ran == sum(there) >= least, name
 
     small = root / "reproduce-the-papers" / "results" / "small"
     assert {"results.json", "published.md", "study.json", "stages"} <= {
@@ -133,18 +149,18 @@ def test_every_command_of_the_pages_runs_and_does_what_is_promised(tmp_path):
 
 
 def test_the_error_on_the_page_is_the_error(tmp_path, monkeypatch):
-    page = (DOCS / "bring-your-own-data.md").read_text(encoding="utf-8")
+    text = page("bring-your-own-data")
     monkeypatch.chdir(tmp_path)
-    made = re.search(r"faq.csv <<'END'\n(.*?)END\n", page, re.S)
+    made = re.search(r"faq.csv <<'END'\n(.*?)END\n", text, re.S)
     Path("faq.csv").write_text(made[1])
     write_model(tmp_path / "base")
     ended = holdfast("finetune", "base", "data=faq.csv", "--output", "out")
     assert ended.code == 2
     assert ended.err.startswith("holdfast: faq.csv, row 1: ")
-    assert ended.err in page
+    assert ended.err in text
 
 
-@pytest.mark.parametrize("page", [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"])
-def test_links_between_pages_lead_somewhere(page):
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
-    assert all((page.parent / target).exists() for target in targets)
+@pytest.mark.parametrize("path", [*sorted(DOCS.glob("*.md")), ROOT / "README.md"])
+def test_links_between_pages_lead_somewhere(path):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
+    assert all((path.parent / target).exists() for target in targets)

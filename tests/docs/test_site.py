@@ -1,6 +1,5 @@
 """The site's pages, the pages on own methods and statistics, and the notebooks."""
 
-import ast
 import doctest
 import importlib.util
 import re
@@ -16,9 +15,8 @@ from nbformat.v4 import new_code_cell
 import holdfast as package
 from command import holdfast
 from holdfast.studies.worker import run_task
+from pages import DOCS, ROOT, blocks, page
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 
 
@@ -67,7 +65,7 @@ def test_the_examples_on_statistics_are_what_the_code_says():
 
 
 def test_the_coverage_on_the_page_is_what_was_simulated():
-    text = (DOCS / "read-the-statistics.md").read_text()
+    text = page("read-the-statistics")
     simulated = (ROOT / "benchmarks" / "coverage.md").read_text()
     known = dict(re.findall(r"- (\d+) seeds: (\d+) of 126 settings are within 93 to 97", simulated))
     told = re.search(r"in (\d+) with 10 seeds, (\d+) with 5, (\d+) with 3, and (\d+) with 2", text)
@@ -92,23 +90,19 @@ class Here:
         return [run_task(self.tasks.pop(), lambda share, note: None, lambda: False)]
 
 
-def blocks(page):
-    text = (DOCS / page).read_text(encoding="utf-8")
-    return re.findall(r"```(bash|yaml|python)\n(.*?)```", text, re.S)
-
-
 def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch):
     """Its files, its study and its repair, at the smallest size."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("holdfast.studies.pool.local_pool", lambda size: nullcontext(Here()))
     commands = []
-    for language, text in blocks("add-your-own-method.md"):
+    for language, text in blocks("add-your-own-method"):
         if language == "bash":
             commands += [line.split()[1:] for line in text.splitlines()]
         else:
             Path(text.split("\n")[0].removeprefix("# ")).write_text(text)
-    assert len(ast.parse(Path("safe_instr.py").read_text()).body) == 5
-    assert len(Path("safe_instr.py").read_text().splitlines()) < 40
+    told = re.search(r"a defense in (\d+) lines", page("add-your-own-method"))
+    assert told is not None
+    assert int(told[1]) == len(Path("safe_instr.py").read_text().splitlines()) < 40
     study, tune, repair = commands
     small = ["align.rows=10", "finetune.rows=10", "finetune.alignment_rows=10", "repair.rows=5",
              "finetune.max_steps=2", "evaluate.limit=1", "seeds=[0]"]  # fmt: skip

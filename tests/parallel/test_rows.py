@@ -1,7 +1,5 @@
 """How rows are shared out among processes, without starting any."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from torch.utils.data import BatchSampler, ConcatDataset, SequentialSampler
@@ -10,6 +8,7 @@ from holdfast.parallel import ShardedBatches, WithBlanks, part
 from holdfast.studies.grid import expand
 from holdfast.studies.study import make_study
 from holdfast.training import EpochSampler
+from pages import blocks
 
 
 def test_parts_are_consecutive_and_of_equal_length():
@@ -57,8 +56,7 @@ def test_a_blank_row_carries_no_loss():
 
 
 def test_the_study_of_the_page():
-    page = (Path(__file__).parents[2] / "docs" / "several-gpus.md").read_text(encoding="utf-8")
-    spec = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    spec = yaml.safe_load(next(text for kind, text in blocks("several-gpus") if kind == "yaml"))
     for pipeline in expand(make_study(spec, "the page"), by_name=True):
         align, finetune = (pipeline.stages[kind].settings for kind in ("align", "finetune"))
         assert (align["processes"], align["parallel"]) == (4, "fsdp2")
