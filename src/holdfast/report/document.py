@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from rich.console import Group
 
@@ -90,7 +91,8 @@ def markdown_document(report: Document, pictures: Sequence[str] = ()) -> str:
     first, *others = report.sheets
     lines += ["## Results", "", markdown_sheet(first)]
     for picture in pictures:
-        lines += [f"![{markdown_text(picture)}](<{picture}>)", ""]
+        words = PurePosixPath(picture).stem.replace("-", ", ").replace("_", " ")
+        lines += [f"![{markdown_text(words)}](<{picture}>)", ""]
     for sheet in others:
         untitled = Sheet("", sheet.columns, sheet.rows, sheet.notes)
         lines += [f"## {markdown_text(sheet.title)}", markdown_sheet(untitled).replace("\n", "", 1)]
