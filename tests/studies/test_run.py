@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -347,22 +348,36 @@ def test_a_failed_stage_stops_what_needs_it_and_nothing_else(tmp_path):
     assert good.evaluation.identity in outcome.folders
 
 
+@contextmanager
+def started(command, sigint, **options):
+    """A process that has Ctrl-C ignored or not, whatever this one has; killed if it lives on."""
+    before = signal.signal(signal.SIGINT, sigint)
+    try:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, text=True, env=environment, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(tmp_path):
     command = [
         sys.executable, "-m", "holdfast.cli", "align", "rows=300", "num_train_epochs=30",
         "--output", str(tmp_path / "out"),
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # As these tests may themselves run in the background, where a shell has Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    signal.signal(signal.SIGINT, before)
-    metrics = tmp_path / "out.partial" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not metrics.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    with started(command, signal.SIG_DFL, stderr=subprocess.PIPE) as process:
+        metrics = tmp_path / "out.partial" / "metrics.jsonl"
+        deadline = time.monotonic() + 120
+        while not metrics.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "holdfast: stopped; the same command goes on from here.\n"
     assert list((tmp_path / "out.partial" / "checkpoints").glob("checkpoint-*"))
@@ -374,25 +389,18 @@ def test_cancel_ends_a_run_that_has_ctrl_c_ignored(tmp_path):
     study, root = tmp_path / "study.yaml", tmp_path / "run"
     study.write_text("align: sft\nsettings: {align: {rows: 1000, num_train_epochs: 30}}\n")
     command = [sys.executable, "-m", "holdfast.cli"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process = subprocess.Popen(
-        [*command, "run", str(study), "--output", str(root)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    )
-    signal.signal(signal.SIGINT, before)
-    deadline = time.monotonic() + 120
-    while not list(root.glob("stages/align-*.partial/metrics.jsonl")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    words = [*command, "cancel", str(root)]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert "stopped; the same `holdfast run` goes on from here." in done.stdout
-    text, _ = process.communicate(timeout=60)
+    words = [*command, "run", str(study), "--output", str(root)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with started(words, signal.SIG_IGN, **pipes) as process:
+        deadline = time.monotonic() + 120
+        while not list(root.glob("stages/align-*.partial/metrics.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        words = [*command, "cancel", str(root)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "stopped; the same `holdfast run` goes on from here." in done.stdout
+        text, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "goes on from here" in text
     assert list(root.glob("stages/align-*.partial/checkpoints/checkpoint-*"))
