@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from holdfast.errors import UserError
-from holdfast.report.figure import DPI, INK, plain, save
-from holdfast.report.marks import line_name, mark
+from holdfast.report.figure import DPI, save
+from holdfast.report.marks import INK, line_name, mark, plain
 from holdfast.report.metrics import MAIN, known_metric
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.run import Run

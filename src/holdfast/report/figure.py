@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from holdfast.errors import UserError
-from holdfast.report.escape import visible
 from holdfast.report.labels import Box, anchor, place
+from holdfast.report.marks import INK, plain
 from holdfast.report.panels import panels_figure
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.run import Run
@@ -33,7 +33,6 @@ _STYLES = {
     "defenses in several stages": ("#CC79A7", "D", 8),
     "control": ("#808080", "v", 8.5),
 }
-INK = "#333333"
 _MOST_LABELS = 24  # more points with their names are a thicket
 
 
@@ -252,8 +251,3 @@ def _ink(row: Row) -> str:
     color: str = _STYLES[stage(row)][0]
     darker: dict[str, str] = {"#CC79A7": "#A04A7B", "#808080": "#5A5A5A", "#009E73": "#007A55"}
     return darker.get(color, color)
-
-
-def plain(text: str) -> str:
-    """Text that matplotlib takes literally: a $ would begin a formula."""
-    return visible(text).replace("$", r"\$")

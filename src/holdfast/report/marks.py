@@ -1,11 +1,13 @@
-"""The colours and shapes that tell variants apart in pictures."""
+"""What pictures have in common: the colours and shapes of variants, and their text."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from holdfast.report.escape import visible
 from holdfast.report.rows import Row
 from holdfast.report.sheet import settings_words
 
+INK = "#333333"
 # Okabe and Ito's palette, without its yellow; the shape changes with the colour.
 _COLORS = (
     "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080",
@@ -23,6 +25,11 @@ def mark(number: int) -> dict[str, Any]:
         "marker": _SHAPES[number % len(_SHAPES)],
         "linestyle": _DASHES[turn % len(_DASHES)],
     }
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib takes literally: a $ would begin a formula."""
+    return visible(text).replace("$", r"\$")
 
 
 def line_name(row: Row, shared: Sequence[str], but: str = "") -> str:

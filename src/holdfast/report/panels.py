@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from holdfast.report.marks import line_name, mark
+from holdfast.report.marks import INK, line_name, mark, plain
 from holdfast.report.rows import Row
 from holdfast.report.words import place_name
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_COLUMNS = 6
 _MOST_PANELS = 48
-_INK, _GREY = "#333333", "#666666"
+_GREY = "#666666"
 
 
 def panels_figure(rows: Sequence[Row], shared: Sequence[str], title: str, dpi: int) -> Figure:
@@ -42,15 +42,15 @@ def panels_figure(rows: Sequence[Row], shared: Sequence[str], title: str, dpi: i
             here = {**place, **({across: value} if across else {})}
             own = [row for row in rows if all(row.axes.get(a) == v for a, v in here.items())]
             _panel(axes, own, names, shared)
-        line[0].set_ylabel(_wrapped(place) + "FA (%)", fontsize=8.5, color=_INK)
+        line[0].set_ylabel(_wrapped(place) + "FA (%)", fontsize=8.5, color=INK)
     for axes, value in zip(cast("Any", grid)[0], columns, strict=True):
         if across:
-            axes.set_title(_literal(place_name({across: value})), fontsize=9.5, color=_INK)
+            axes.set_title(plain(place_name({across: value})), fontsize=9.5, color=INK)
     for axes in cast("Any", grid)[-1]:
-        axes.set_xlabel("HS (%)", fontsize=8.5, color=_INK)
+        axes.set_xlabel("HS (%)", fontsize=8.5, color=INK)
     left_out = (len(places) - len(shown)) * len(columns)
     more = f" · {left_out} more places are not drawn" if left_out else ""
-    figure.suptitle(_literal(title + more), fontsize=9, color=_GREY, x=0.01, ha="left")
+    figure.suptitle(plain(title + more), fontsize=9, color=_GREY, x=0.01, ha="left")
     found = [cast("Any", axes.get_legend_handles_labels()) for axes in figure.axes]
     handles = {name: h for hs, ns in found for h, name in zip(hs, ns, strict=True)}
     figure.legend(
@@ -98,22 +98,18 @@ def _panel(axes: "Axes", rows: Sequence[Row], names: Sequence[str], shared: Sequ
             color=look["color"],
             markerfacecolor=fill,
             markersize=5.5,
-            label=_literal(name),
+            label=plain(name),
             linestyle="none",
         )
     axes.set_xlim(-6, 106)
     axes.set_xticks([0, 50, 100])
     axes.grid(color="#E8E8E8", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_INK, length=0, labelsize=8.5)
+    axes.tick_params(colors=INK, length=0, labelsize=8.5)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
 
 
 def _wrapped(place: Mapping[str, Any]) -> str:
     """A place in words, an axis a line."""
-    return "".join(_literal(place_name({axis: value})) + "\n" for axis, value in place.items())
-
-
-def _literal(text: str) -> str:
-    return text.replace("$", r"\$")
+    return "".join(plain(place_name({axis: value})) + "\n" for axis, value in place.items())
