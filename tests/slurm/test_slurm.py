@@ -84,6 +84,16 @@ def begin_now(env, job, seconds=60):
         time.sleep(1)
 
 
+def wait_for_steps(root, seconds=120):
+    """Return when a stage has written down training steps since this was called."""
+    began = time.time()
+    while not any(
+        path.stat().st_mtime > began for path in root.glob("stages/*.partial/metrics.jsonl")
+    ):
+        assert time.time() < began + seconds, "no stage trains"
+        time.sleep(0.1)
+
+
 def queued(env):
     jobs = subprocess.run(["squeue", "--noheader"], env=env, capture_output=True, text=True)
     return jobs.stdout.strip()
@@ -92,14 +102,15 @@ def queued(env):
 @pytest.mark.long
 def test_a_study_survives_scancel_and_requeue_with_the_metrics_of_one_process(cluster, tmp_path):
     study = tmp_path / "study.yaml"
-    study.write_text(STUDY)
+    # So long that a job is still at work when its first steps are seen.
+    study.write_text(STUDY.replace("rows: 40", "rows: 1000"))
     root = tmp_path / "slurm"
     process = holdfast("run", study, "--output", root, "--launcher", "slurm", env=cluster)
     first = running_job(cluster)
-    time.sleep(3)
+    wait_for_steps(root)
     subprocess.run(["scancel", first], env=cluster, check=True)
     second = running_job(cluster, other_than=[first])
-    time.sleep(3)
+    wait_for_steps(root)
     subprocess.run(["scontrol", "requeue", second], env=cluster, check=True)
     begin_now(cluster, second)
     text = said(process)
@@ -136,7 +147,7 @@ def test_cancel_ends_the_run_and_its_jobs(cluster, tmp_path):
 
 def test_slurm_that_takes_no_jobs_is_told(cluster, tmp_path):
     study = tmp_path / "study.yaml"
-    study.write_text(STUDY + "")
+    study.write_text(STUDY)
     words = ["run", study, "--output", tmp_path / "run", "--launcher", "slurm"]
     text = said(holdfast(*words, "slurm.partition=nowhere", env=cluster), code=2)
     assert "Slurm takes no jobs" in text
