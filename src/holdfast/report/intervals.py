@@ -53,7 +53,7 @@ def moments(outcomes: Sequence[np.ndarray], same_prompts: bool) -> Moments:
     chance, which happens often with few seeds (coverage down to 91 %); c is chosen by simulation.
 
     Entries that are NaN (a judge that could not tell) are left out: their seed's mean takes their
-    place, and V grows by what is missing.
+    place, and V grows by what is missing. A prompt that has no other entries counts as not asked.
     """
     seeds, means = len(outcomes), [known_mean(values) for values in outcomes]
     mean, spread = fmean(means), float(np.var(means, ddof=1)) / seeds
@@ -62,6 +62,9 @@ def moments(outcomes: Sequence[np.ndarray], same_prompts: bool) -> Moments:
         return Moments(mean, spread, seeds - 1, prompts, seeds, False)
     y = np.stack(outcomes)
     unknown = np.isnan(y)
+    nowhere = unknown.all(axis=0)
+    if nowhere.any() and not nowhere.all():
+        return moments(list(y[:, ~nowhere]), same_prompts)
     known = 1 - float(unknown.mean())
     y = np.where(unknown, np.array(means)[:, None], y)
     of_prompts = y.mean(axis=0)
