@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from holdfast.errors import UserError
 from holdfast.report.labels import Box, anchor, place
-from holdfast.report.marks import INK, plain
+from holdfast.report.marks import INK, intervals, plain
 from holdfast.report.panels import panels_figure
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.run import Run
@@ -144,18 +144,7 @@ def _frame(axes: "Axes", rows: Sequence[Row]) -> None:
 def _point(axes: "Axes", row: Row) -> None:
     x, y = row.cells["harmful_score"].mean, row.cells["finetune_accuracy"].mean
     color, marker, size = _STYLES[stage(row)]
-    axes.errorbar(
-        x.value,
-        y.value,
-        xerr=[[x.value - x.low], [x.high - x.value]],
-        yerr=[[y.value - y.low], [y.high - y.value]],
-        fmt="none",
-        ecolor=color,
-        elinewidth=1.4,
-        alpha=0.45,
-        capsize=0,
-        zorder=2,
-    )
+    intervals(axes, x, y, color, 1.4)
     # The baseline without an attack is hollow: it is the goal, not a defense.
     fill = "white" if row.axes.get("harmful_ratio") == 0 else color
     axes.plot(

@@ -1,11 +1,15 @@
 """What pictures have in common: the colours and shapes of variants, and their text."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.report.escape import visible
 from holdfast.report.rows import Row
 from holdfast.report.sheet import settings_words
+from holdfast.report.statistics import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK = "#333333"
 # Okabe and Ito's palette, without its yellow; the shape changes with the colour.
@@ -25,6 +29,22 @@ def mark(number: int) -> dict[str, Any]:
         "marker": _SHAPES[number % len(_SHAPES)],
         "linestyle": _DASHES[turn % len(_DASHES)],
     }
+
+
+def intervals(axes: "Axes", x: Estimate, y: Estimate, color: str, width: float) -> None:
+    """Draw a point's intervals both ways, below the point itself."""
+    axes.errorbar(
+        x.value,
+        y.value,
+        xerr=[[x.value - x.low], [x.high - x.value]],
+        yerr=[[y.value - y.low], [y.high - y.value]],
+        fmt="none",
+        ecolor=color,
+        elinewidth=width,
+        alpha=0.45,
+        capsize=0,
+        zorder=2,
+    )
 
 
 def plain(text: str) -> str:

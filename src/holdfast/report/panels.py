@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from holdfast.report.marks import INK, line_name, mark, plain
+from holdfast.report.marks import INK, intervals, line_name, mark, plain
 from holdfast.report.rows import Row
 from holdfast.report.words import place_name
 
@@ -79,16 +79,7 @@ def _panel(axes: "Axes", rows: Sequence[Row], names: Sequence[str], shared: Sequ
         x, y = row.cells["harmful_score"].mean, row.cells["finetune_accuracy"].mean
         name = line_name(row, shared)
         look = mark(names.index(name))
-        axes.errorbar(
-            x.value,
-            y.value,
-            xerr=[[x.value - x.low], [x.high - x.value]],
-            yerr=[[y.value - y.low], [y.high - y.value]],
-            fmt="none",
-            ecolor=look["color"],
-            elinewidth=1,
-            alpha=0.4,
-        )
+        intervals(axes, x, y, look["color"], 1)
         # Nothing beyond the nine looks has dashes to show: such points are hollow.
         fill = look["color"] if look["linestyle"] == "-" else "white"
         axes.plot(
