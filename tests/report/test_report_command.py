@@ -230,11 +230,17 @@ def test_a_variant_without_the_axis_is_a_level(tmp_path: Path):
     ("kind", "options", "message"),
     [
         ("htlm", {}, "no format 'htlm'; did you mean 'html'"),
-        ("csv", {"metrics": ["HS"]}, "no metric 'HS'; it has harmful_score"),
-        ("csv", {"baseline": "SFTT"}, "no variant 'SFTT'"),
+        ("csv", {"metrics": ["harm"]}, "no metric 'harm'; it has harmful_score"),
+        ("csv", {"metrics": ["harmful_scor"]}, "did you mean 'harmful_score'. it has"),
+        (
+            "csv",
+            {"baseline": "SFTT"},
+            "no variant 'SFTT' to be the baseline; did you mean 'SFT'. it has",
+        ),
         ("html", {"metrics": ["harmful_score"]}, "leave out --metric"),
         ("csv", {"output": Path("/")}, "is a folder; --output must name a file"),
         ("csv", {"output": Path("/no/such/folder/x.csv")}, "x.csv cannot be written: No such file"),
+        ("terminal", {"figures": Path(__file__)}, "is a file; --figures must name a folder"),
         ("terminal", {"figures": Path("/proc/no")}, "/proc/no cannot be written"),
     ],
 )
@@ -253,7 +259,8 @@ def test_the_command_line_ends_with_2_on_a_mistake(root: Path, tmp_path: Path):
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("holdfast: ")
     assert wrong.stderr.count("\n") == 1
-    right = call(str(root), "--format", "csv", "--metric", "harmful_score")
+    right = call(str(root), "--format", "csv", "--metric", "hs")  # as its column is called
     assert right.returncode == 0
+    assert ",harmful_score," in right.stdout
     assert right.stdout.startswith("variant,")
     assert len(right.stdout.splitlines()) == 13

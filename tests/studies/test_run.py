@@ -384,6 +384,28 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_is_cancelled_while_its_processes_start(tmp_path):
+    """They import for some seconds, and say nothing of what they were started for."""
+    study, root = tmp_path / "study.yaml", tmp_path / "run"
+    study.write_text("align: [sft, vaccine]\nfinetune: null\n")
+    command = [sys.executable, "-m", "holdfast.cli"]
+    words = [*command, "run", str(study), "--output", str(root), "--workers", "2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with started(words, signal.SIG_DFL, **pipes) as process:
+        deadline = time.monotonic() + 120
+        while not (root / "run.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        words = [*command, "cancel", str(root)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        text, _ = process.communicate(timeout=60)  # to the end of all that write there
+    assert process.returncode == 130
+    assert text.splitlines()[-1].endswith("goes on from here.")
+    assert "Traceback" not in text
+    assert not (root / "run.json").exists()
+
+
 def test_cancel_ends_a_run_that_has_ctrl_c_ignored(tmp_path):
     """As nohup has it; and nobody asks how the run has ended before cancel does."""
     study, root = tmp_path / "study.yaml", tmp_path / "run"

@@ -163,6 +163,7 @@ def test_a_file_may_extend_another(tmp_path):
         ({"harmful_ratio": []}, "harmful_ratio is an empty list"),
         ({"harmful_ratio": [0.1, 0.1]}, "holds a value twice"),
         ({"seeds": 0}, "seeds is 0"),
+        ({"seeds": 10**9}, r"seeds is 1000000000; it is how many, at most 10,000"),
         ({"seeds": [-1]}, "-1 is no seed"),
         ({"seeds": [True]}, "True is no seed"),
         ({"align": "sft", "variants": {"a": {"align": "sft"}}}, "both 'variants' and 'align'"),

@@ -12,6 +12,7 @@ from holdfast.report.metrics import known_metric
 from holdfast.report.rows import Cell, Comparison, Row
 from holdfast.report.run import Result
 from holdfast.report.statistics import Difference, holm
+from holdfast.settings import nearest
 
 ALPHA = 0.05
 
@@ -26,8 +27,10 @@ def baselines(rows: Sequence[Row], baseline: str | Mapping[str, Any] | None) -> 
         fixed = {key: value for key, value in given.items() if key != "variant"}
         known = list(dict.fromkeys(row.variant for row in rows))
         if given.get("variant") not in known:
+            close = nearest(str(given.get("variant")), known)
+            hint = f"did you mean '{close}'? " if close else ""
             raise UserError(
-                f"the run has no variant '{given.get('variant')}' to be the baseline; it has "
+                f"the run has no variant '{given.get('variant')}' to be the baseline; {hint}it has "
                 f"{', '.join(known)}."
             )
         candidates = [

@@ -62,7 +62,10 @@ def read_run(root: Path) -> Run:
         records, unfinished, found = _of_study(root, study, records)
         protocol = found or protocol
     if not records:
-        raise UserError(f"{root} has no finished pipeline yet; run the study to its end first.")
+        raise UserError(
+            f"{root} has no finished pipeline yet, and a report needs one: "
+            f"`holdfast status {root}` shows what is done."
+        )
     return run_of(
         {"schema_version": SCHEMA_VERSION, "protocol": protocol, "records": records},
         root,

@@ -1,11 +1,11 @@
 """Sheets for the terminal and in Markdown, and the table that closes a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,49 +16,95 @@ from holdfast.report.sheet import Entry, Sheet, results_sheet
 
 
 class TerminalSheet:
-    """A sheet for rich: values with what is beside them below; what has no room is left out."""
+    """A sheet for rich: values with what is beside them below.
+
+    Columns that have no room are left out, and named below the table; no value is ever cut. Where
+    not even the columns that stay have room, every row is a paragraph.
+    """
 
     def __init__(self, sheet: Sheet):
         self.sheet = sheet
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The widest table that fits, with title and notes."""
-        spare = max(column.spare for column in self.sheet.columns)
-        table = self._table(spare)
-        free = options.update(max_width=10_000)  # or the measure would be cut to the width
-        while spare and Measurement.get(console, free, table).minimum > options.max_width:
-            spare -= 1
-            table = self._table(spare)
-        notes = [terminal_text(note, style="dim") for note in self.sheet.notes]
-        yield Group(terminal_text(self.sheet.title, style="bold"), table, *notes)
+        columns, notes = self.sheet.columns, [*self.sheet.notes]
+        spares = range(max(column.spare for column in columns), -1, -1)
+        for spare in spares:
+            kept = [i for i, column in enumerate(columns) if column.spare <= spare]
+            body = self._table(kept, options.max_width)
+            if body is not None:
+                break
+        else:
+            kept, body = [*range(len(columns))], self._paragraphs()
+        gone = [column.title for i, column in enumerate(columns) if i not in kept]
+        if gone:
+            notes.append(
+                f"Left out, as the terminal has {options.max_width} columns: {', '.join(gone)}."
+            )
+        told = [terminal_text(note, style="dim") for note in notes]
+        yield Group(terminal_text(self.sheet.title, style="bold"), body, *told)
 
-    def _table(self, spare: int) -> Table:
-        """The table without the columns that are spared first."""
-        columns = self.sheet.columns
-        kept = [i for i, column in enumerate(columns) if column.spare <= spare]
+    def _table(self, kept: Sequence[int], room: int) -> Table | None:
+        """The table of some columns; None where there is no room for them."""
+        shapes = [self._widths(i) for i in kept]
+        free = room - sum(least for least, _ in shapes) - _EDGES - (len(kept) - 1)
+        if free < 0:
+            return None
         table = Table(box=SIMPLE_HEAD, padding=0)
-        for i in kept:
-            column, values = columns[i], [row[i] for row in self.sheet.rows]
-            title = column.title.replace("over-", "over-\n")
-            # Values are not broken; names and titles are, between words.
-            width = max((len(line) for e in values for line in (e.text, e.below)), default=1)
-            words = max((len(w) for e in values for w in e.text.split()), default=1)
-            named = max(len(word) for word in title.split())
+        for i, (least, most) in zip(kept, shapes, strict=True):
+            column = self.sheet.columns[i]
+            more = min(free, most - least)
+            free -= more
             table.add_column(
-                Text("\n").join(map(terminal_text, title.split("\n"))),
+                Text("\n").join(map(terminal_text, _title(column.title).split("\n"))),
                 justify="right" if column.right else "left",
-                min_width=max(named, width if column.right else min(words, 24)),
+                width=least + more,
                 overflow="fold",
             )
         for row in self.sheet.rows:
             table.add_row(*(_two_lines(row[i]) for i in kept))
         return table
 
+    def _widths(self, i: int) -> tuple[int, int]:
+        """The least and the most characters of a column.
+
+        Values are not broken; names and titles are, between words.
+        """
+        column, cells = self.sheet.columns[i], [_two_lines(row[i]) for row in self.sheet.rows]
+        width = max((cell_len(line) for c in cells for line in c.plain.splitlines()), default=1)
+        words = max((cell_len(word) for c in cells for word in c.plain.split()), default=1)
+        title = _title(column.title)
+        named = max(map(cell_len, title.split()))
+        least = max(named, width if column.right else min(words, 24))
+        return least, max(least, width, *map(cell_len, title.splitlines()))
+
+    def _paragraphs(self) -> Group:
+        """Every row as its values with their titles, in lines as long as the terminal has them."""
+        others = self.sheet.columns[1:]
+        rows = []
+        for name, *entries in self.sheet.rows:
+            told = [
+                Text(f"{column.title} ", style="dim") + _marked(e) + f" {e.more}".rstrip()
+                for column, e in zip(others, entries, strict=True)
+            ]
+            rows.append(terminal_text(name.text, style="bold") + "\n" + Text("; ").join(told))
+        return Group(*rows)
+
+
+_EDGES = 2  # characters beside a table of rich
+
+
+def _title(title: str) -> str:
+    return title.replace("over-", "over-\n")
+
+
+def _marked(entry: Entry) -> Text:
+    text = terminal_text(entry.text, style="bold" if entry.look == "best" else "")
+    return Text("≈", style="dim") + text if entry.look == "close" else text
+
 
 def _two_lines(entry: Entry) -> Text:
-    text = terminal_text(entry.text, style="bold" if entry.look == "best" else "")
-    if entry.look == "close":
-        text = Text("≈", style="dim") + text
+    text = _marked(entry)
     return text.append(f"\n{entry.below}", style="not bold dim") if entry.below else text
 
 

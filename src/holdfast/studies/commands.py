@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from holdfast.errors import FailedStagesError, Stopped, UserError
 from holdfast.models.stack import ABOUT
@@ -21,7 +22,7 @@ from holdfast.settings import (
     words_lines,
 )
 from holdfast.studies.demo import demo_pipelines
-from holdfast.studies.display import Display, describe
+from holdfast.studies.display import Display, told_apart
 from holdfast.studies.engine import Outcome
 from holdfast.studies.folders import (
     claim_root,
@@ -127,7 +128,7 @@ def _run_here(stage: Stage, output: Path, console: Console) -> None:
         console.print(f"{output} holds this result already.", highlight=False, markup=False)
         _show_outcome(stage, output, console)
         return
-    with Display(console, 1, stage.kind) as display:
+    with Display(console, [stage], stage.kind) as display:
         display.begun(stage)
         from holdfast.studies.execute import execute, stop_on_interrupt
 
@@ -248,7 +249,7 @@ def run_shown(
         Stopped: Ctrl-C; the same call goes on from there.
     """
     stages = all_stages(pipelines)
-    with Display(console, len(stages), title) as display:
+    with Display(console, stages, title) as display:
         try:
             return run_stages(stages, root, display, launch)
         except KeyboardInterrupt:
@@ -267,9 +268,11 @@ def _together(first: Outcome, then: Outcome) -> Outcome:
 
 def tell_failures(stages: Sequence[Stage], outcome: Outcome, console: Console) -> None:
     """Show what went wrong in which stage."""
+    names = told_apart(stages) if outcome.failures else {}
     for stage in stages:
         if stage.identity in outcome.failures:
-            console.print(f"[red]{describe(stage)} failed:[/red]", highlight=False)
+            name = escape(names[stage.identity])
+            console.print(f"[red]{name} failed:[/red]", highlight=False)
             console.print(outcome.failures[stage.identity], markup=False, highlight=False)
 
 

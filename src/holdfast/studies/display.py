@@ -1,11 +1,15 @@
 """Shows on the terminal how far the stages of a run are."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from holdfast.report.words import axis_name, short
 from holdfast.studies.methods import short_name
-from holdfast.studies.plan import Stage
+from holdfast.studies.plan import SHARED, Stage
 
 _WORDS = {
     "align": "aligning",
@@ -20,12 +24,12 @@ class Display:
 
     Args:
         console: where to show it.
-        total: how many stages the run has.
+        stages: the stages of the run.
         title: what the run is.
     """
 
-    def __init__(self, console: Console, total: int, title: str):
-        self.console = console
+    def __init__(self, console: Console, stages: Sequence[Stage], title: str):
+        self.console, self.names, total = console, told_apart(stages), len(stages)
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -62,7 +66,7 @@ class Display:
         if stage.identity in self.tasks:
             return  # it has waited for another run, or is tried again
         self.tasks[stage.identity] = self.bars.add_task(
-            "  " + describe(stage), total=1.0, note=note
+            "  " + escape(self.names[stage.identity]), total=1.0, note=note
         )
 
     def moved(self, stage: Stage, share: float, note: str) -> None:
@@ -82,7 +86,8 @@ class Display:
         told = outcome != "cached" and not self.console.is_terminal
         if told or outcome in ("failed", "skipped"):
             self.console.print(
-                f"[{self.over}/{self.total}] {escape(describe(stage))}: {outcome}", highlight=False
+                f"[{self.over}/{self.total}] {escape(self.names[stage.identity])}: {outcome}",
+                highlight=False,
             )
 
     def _tell_cached(self) -> None:
@@ -95,6 +100,36 @@ class Display:
                 markup=False,
             )
         self.there = 0
+
+
+def told_apart(stages: Sequence[Stage]) -> dict[str, str]:
+    """By its identity what to call a stage: in words, and what else tells it from others."""
+    groups: dict[str, list[Stage]] = {}
+    for stage in stages:
+        groups.setdefault(describe(stage), []).append(stage)
+    found = {}
+    for name, alike in groups.items():
+        differing = _differing(alike) if len(alike) > 1 else [""] * len(alike)
+        found |= {s.identity: name + more for s, more in zip(alike, differing, strict=True)}
+    return found
+
+
+def _differing(stages: Sequence[Stage]) -> list[str]:
+    """The settings of stages, and of those that they start from, in which they differ."""
+    columns: dict[str, list[Any]] = {}
+    for i, stage in enumerate(stages):
+        for one in stage.lineage():
+            for key, value in one.settings.items():
+                name = key if key in SHARED else f"{one.kind}.{key}"
+                columns.setdefault(name, [None] * len(stages))[i] = value
+    words = [""] * len(stages)
+    for name, values in columns.items():
+        if any(value != values[0] for value in values):
+            words = [
+                f"{word}, {axis_name(name)} {short(value)}"
+                for word, value in zip(words, values, strict=True)
+            ]
+    return words
 
 
 def describe(stage: Stage) -> str:

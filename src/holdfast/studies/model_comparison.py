@@ -50,7 +50,7 @@ def compare_models(
 
 def _run(models: Sequence[str], stages: Sequence[Any], root: Path, console: Console) -> None:
     distinct = list({stage.identity: stage for stage in stages}.values())
-    with Display(console, len(distinct), "evaluate") as display:
+    with Display(console, distinct, "evaluate") as display:
         try:
             outcome = run_stages(distinct, root, display, Launch(workers=1))
         except KeyboardInterrupt:

@@ -38,7 +38,9 @@ class LocalPool:
 
     def __init__(self, context: Any, size: int):
         self._context = context
-        self._stop = context.Event()
+        # The end of this pipe tells the processes to stop, also where this one was killed. Of an
+        # event they would find nothing but an error where Ctrl-C came while they were starting.
+        self._stop, self._told = context.Pipe(duplex=False)
         self._idle = [_Worker(context, self._stop) for _ in range(size)]
         self._busy: dict[Connection, tuple[_Worker, Stage]] = {}
 
@@ -79,7 +81,7 @@ class LocalPool:
 
     def close(self) -> None:
         """Ask stages under way to save their state, and wait for the processes to end."""
-        self._stop.set()
+        self._told.close()
         for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
             worker.close()
 

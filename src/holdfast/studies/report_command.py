@@ -8,6 +8,7 @@ from rich.console import Console
 
 from holdfast.errors import UserError
 from holdfast.report.comparison import Comparison, Run, compare, read_run
+from holdfast.report.metrics import known_metric
 from holdfast.settings import nearest
 from holdfast.studies.folders import disk_errors
 
@@ -48,11 +49,9 @@ def show_report(
         raise UserError("the page shows every metric: leave out --metric.")
     run = read_run(root)
     comparison = compare(run, baseline)
-    for metric in metrics or ():
-        if metric not in comparison.metrics:
-            raise UserError(
-                f"{root} has no metric '{metric}'; it has {', '.join(comparison.metrics)}."
-            )
+    metrics = [_metric(name, comparison, root) for name in metrics] if metrics else None
+    if figures is not None and figures.is_file():
+        raise UserError(f"{figures} is a file; --figures must name a folder.")
     pictures = _draw(run, comparison, figures) if figures else []
     if output is None and kind in _FILES:
         output = root / _FILES[kind]
@@ -80,6 +79,18 @@ def show_report(
         _write(output, lambda path: path.write_text(text, encoding="utf-8"))
     for path in [*pictures, *([output] if output else [])]:
         console.print(f"written: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _metric(name: str, comparison: Comparison, root: Path) -> str:
+    """A metric that is named as in results.json, or by the title of its column (HS)."""
+    titles = {known_metric(one).title.casefold(): one for one in comparison.metrics}
+    found = name if name in comparison.metrics else titles.get(name.casefold())
+    if found is None:
+        close = nearest(name, comparison.metrics)
+        hint = f"did you mean '{close}'? " if close else ""
+        known = ", ".join(comparison.metrics)
+        raise UserError(f"{root} has no metric '{name}'; {hint}it has {known}.")
+    return found
 
 
 def _only(comparison: Comparison, metrics: Sequence[str] | None) -> Comparison:

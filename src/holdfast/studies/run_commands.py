@@ -78,7 +78,7 @@ def _progress(root: Path, name: str) -> str:
 
 
 def _failure(root: Path, name: str, study: Mapping[str, Any]) -> str:
-    """The last line of what went wrong."""
+    """What went wrong in a line: of a traceback the error's first one."""
     error = study["failures"].get(name)
     if error is None:
         try:
@@ -86,7 +86,10 @@ def _failure(root: Path, name: str, study: Mapping[str, Any]) -> str:
             error = str(json.loads(text)["error"])
         except (OSError, ValueError, KeyError, TypeError):
             error = "unknown"
-    return (error.strip().splitlines() or ["unknown"])[-1]
+    lines = error.strip().splitlines() or ["unknown"]
+    frames = [i for i, line in enumerate(lines) if line.startswith("  File ")]
+    after = lines[frames[-1] :] if frames else lines[-1:]
+    return next((line for line in after if line[:1].strip()), lines[-1])
 
 
 def show_logs(root: Path, stage: str | None, lines: int, console: Console) -> None:

@@ -48,7 +48,8 @@ def run_stages(
     launch = launch or Launch()
     missing, outcome = missing_stages(stages, root, watcher)
     if missing:
-        with _pool(missing, root, launch) as pool, _noted(root, launch):
+        # Noted first: processes take a while to start, and can be cancelled meanwhile.
+        with _noted(root, launch), _pool(missing, root, launch) as pool:
             schedule(missing, root, watcher, pool, outcome, launch.retry_failed)
     return outcome
 

@@ -415,11 +415,19 @@ _SMALLEST = {
 }
 
 
+# The largest seed that all libraries take.
+_LARGEST = dict.fromkeys(("seed", "sample_seed", "data_seed"), 2**32 - 1)
+
+
 def _check_ranges(settings: Mapping[str, Any], where: str) -> None:
     for name, smallest in _SMALLEST.items():
         value = settings.get(name)
         if value is not None and value < smallest:
             raise UserError(f"{at(where, name)}: {name} is {value}; it must be {smallest} or more.")
+    for name, largest in _LARGEST.items():
+        value = settings.get(name)
+        if value is not None and value > largest:
+            raise UserError(f"{at(where, name)}: {name} is {value}; it must be at most {largest}.")
     lora = settings.get("lora", {"r": 1, "dropout": 0.0})
     if lora["r"] < 1:
         raise UserError(f"{at(where, 'lora', 'r')}: lora.r is {lora['r']}; it must be 1 or more.")

@@ -402,12 +402,20 @@ def _condition(
     return dict(given["if"]), dict(given["then"])
 
 
+_MOST_SEEDS = 10_000
+
+
 def _seeds(spec: Mapping[str, Any], where: str) -> tuple[int, ...]:
     given = spec.get("seeds", spec.get("seed", 0))
     if "seeds" in spec and isinstance(given, int) and not isinstance(given, bool):
         if given < 1:
             raise UserError(
                 f"{at(where, 'seeds')}: seeds is {given}; it must be 1 or more, or a list."
+            )
+        if given > _MOST_SEEDS:
+            raise UserError(
+                f"{at(where, 'seeds')}: seeds is {given}; it is how many, at most {_MOST_SEEDS:,}; "
+                f"for this one seed write [{given}]."
             )
         return tuple(range(given))
     seeds = given if isinstance(given, list) else [given]

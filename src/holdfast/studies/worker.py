@@ -11,13 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from holdfast.errors import BusyError, DiskError, DivergedError, Stopped, UserError
 from holdfast.studies.engine import Event, Task
-
-if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event as Flag
 
 Progress = Callable[[float, str], None]
 
@@ -79,9 +75,14 @@ def printing_to(log: Path) -> Iterator[None]:
                 os.close(before)
 
 
-def serve(connection: Connection, stop: "Flag") -> None:
-    """A worker's life: run stage after stage until told to end, or until its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it sets `stop`
+def serve(connection: Connection, stop: Connection) -> None:
+    """A worker's life: run stage after stage until told to end, or until its parent is gone.
+
+    Args:
+        connection: stages come from there, and what becomes of them goes there.
+        stop: a pipe that nothing is written to; at its end the stage under way is to stop.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     import holdfast.studies.execute  # noqa: F401  (before the freeze)
 
     gc.collect()
@@ -93,5 +94,5 @@ def serve(connection: Connection, stop: "Flag") -> None:
             def progress(share: float, note: str, stage: object = stage) -> None:
                 connection.send(("moved", note, share))
 
-            event = run_task(task, progress, stop.is_set)
+            event = run_task(task, progress, stop.poll)
             connection.send((event.kind, event.text, event.share))
