@@ -63,7 +63,7 @@ def failing(stages, folder, monkeypatch, rank, **settings):
 
 def test_a_mistake_is_told_in_one_sentence(tmp_path, stages, monkeypatch):
     place = failing(stages, tmp_path, monkeypatch, 1, adapter="single")
-    monkeypatch.setattr(launched.execute, "_train", lambda share: 1 / 0)
+    monkeypatch.setattr(launched, "run_training", lambda share: 1 / 0)
     failing(stages, tmp_path, monkeypatch, 0, adapter="single")
     # The first process failed in another way, because of the second or not: a mistake goes first.
     error = launch._error(place, 2, 1)
@@ -72,7 +72,7 @@ def test_a_mistake_is_told_in_one_sentence(tmp_path, stages, monkeypatch):
 
 
 def test_a_failure_is_told_with_its_process_and_trace(tmp_path, stages, monkeypatch):
-    monkeypatch.setattr(launched.execute, "_train", lambda share: 1 / 0)
+    monkeypatch.setattr(launched, "run_training", lambda share: 1 / 0)
     place = failing(stages, tmp_path, monkeypatch, 1)
     failing(stages, tmp_path, monkeypatch, 0)
     error = launch._error(place, 2, 1)
