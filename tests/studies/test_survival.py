@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from holdfast import cli
 from holdfast.errors import BusyError, DiskError, Stopped, UserError
 from holdfast.models.stack import Stack
 from holdfast.report.reading import read_run
-from holdfast.studies import commands, engine, execute, running, training
+from holdfast.studies import commands, engine, execute, folders, running, training
 from holdfast.studies.checkpoints import last_checkpoint
 from holdfast.studies.engine import (
     Event,
@@ -164,6 +165,45 @@ def test_the_disk_is_full_in_the_middle_of_a_checkpoint(tmp_path, monkeypatch, w
     )
     assert_same(trained(tmp_path / "out", save_steps=1), weights)
     assert steps == [1, 2, 3], "the first step was made again"
+
+
+def test_a_kill_as_a_finished_trainings_checkpoints_are_removed(tmp_path, monkeypatch, weights):
+    """A checkpoint without its optimizer would be gone on from, to other weights."""
+    remove, steps = shutil.rmtree, []
+
+    def killed(path, *args, **kwargs):
+        if Path(path).name.startswith("checkpoints") and Path(path).exists():
+            next(Path(path).rglob("optimizer.pt")).unlink()
+            raise KeyboardInterrupt
+        remove(path, *args, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "out", save_steps=1)
+    monkeypatch.undo()
+    assert (tmp_path / "out.partial" / "provenance.json").exists()
+    monkeypatch.setattr(training._Reporter, "on_step_begin", lambda *_, **__: steps.append(1))
+    assert_same(trained(tmp_path / "out", save_steps=1), weights)
+    assert steps == [], "what was whole was trained again"
+    assert not [*(tmp_path / "out").glob("checkpoints*"), *tmp_path.glob("*.partial*")]
+
+
+def test_a_kill_as_a_folder_is_removed(tmp_path, monkeypatch):
+    partial, remove = tmp_path / "out.partial", shutil.rmtree
+    (partial / "checkpoints").mkdir(parents=True)
+
+    def killed(path, *args, **kwargs):
+        if Path(path).exists():
+            raise KeyboardInterrupt
+        remove(path, *args, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folders.discard(partial)
+    assert not partial.exists(), "half of it has its name"
+    monkeypatch.undo()
+    assert folders.begin(tmp_path / "out", "identity") == partial
+    assert [path.name for path in tmp_path.iterdir()] == ["out.partial"]
 
 
 def run_with_a_full_log(stage, root):

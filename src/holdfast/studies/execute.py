@@ -1,7 +1,6 @@
 """Run one stage, whatever its kind, and write its folder, complete or not at all."""
 
 import contextlib
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +20,14 @@ from holdfast.studies.folders import (
     PROVENANCE,
     TASK_ANSWERS,
     begin,
+    discard,
     disk_errors,
     file_sizes,
     finish,
+    is_complete,
     is_finished,
     stage_lock,
+    working_folder,
     write_config,
     write_json,
     write_text,
@@ -68,7 +70,11 @@ def execute(
         Stopped: ``stopping`` said so; run the same stage again to go on.
     """
     with disk_errors(folder), stage_lock(folder):
-        if not is_finished(folder, stage.identity):
+        if is_finished(folder, stage.identity):
+            return folder
+        if is_complete(partial := working_folder(folder), stage.identity):
+            finish(partial, folder)
+        else:
             _execute(stage, folder, model, reference, progress, stopping)
     return folder
 
@@ -172,7 +178,7 @@ def _nothing_half_written(partial: Path) -> Iterator[None]:
         kept = last_checkpoint(partial / CHECKPOINTS) or answers
         lost = isinstance(error, DivergedError) or not kept
         if lost:
-            shutil.rmtree(partial, ignore_errors=True)
+            discard(partial)
         (partial / PROGRESS).unlink(missing_ok=True)
         raise
 

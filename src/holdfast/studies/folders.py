@@ -22,6 +22,7 @@ CHECKPOINTS = "checkpoints"
 ELAPSED = "seconds"
 PROGRESS = "progress.json"
 PARTIAL = ".partial"
+_GONE = ".gone"  # of a folder that is being removed
 NEW = ".new"
 _IDENTITY = "identity"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -154,6 +155,12 @@ def is_locked(folder: Path) -> bool:
         return True
 
 
+def working_folder(folder: Path) -> Path:
+    """Where a stage's result is written before it is whole."""
+    folder = folder.absolute()
+    return folder.with_name(folder.name + PARTIAL)
+
+
 def begin(folder: Path, identity: str) -> Path:
     """The working folder beside ``folder``; an interrupted run of the same stage is taken up there.
 
@@ -161,9 +168,9 @@ def begin(folder: Path, identity: str) -> Path:
         UserError: an interrupted run of another stage is there.
         DiskError: the place cannot be written to.
     """
-    folder = folder.absolute()
-    partial = folder.with_name(folder.name + PARTIAL)
+    partial = working_folder(folder)
     try:
+        shutil.rmtree(partial.with_name(partial.name + _GONE), ignore_errors=True)
         partial.mkdir(parents=True, exist_ok=True)
         mark = partial / _IDENTITY
         if mark.exists() and mark.read_text() not in (identity, ""):  # "": killed as it was made
@@ -244,9 +251,23 @@ def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(place).free
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder; a kill in the middle leaves none that is half there under its name."""
+    gone = folder.with_name(folder.name + _GONE)
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def is_complete(partial: Path, identity: str) -> bool:
+    """Whether a working folder holds the whole result: its run was killed as it finished."""
+    return recorded_identity(partial) == identity and damaged_file(partial) is None
+
+
 def finish(partial: Path, folder: Path) -> None:
     """Rename a working folder into its place."""
-    shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+    discard(partial / CHECKPOINTS)
     for name in (_IDENTITY, ELAPSED, PROGRESS):
         (partial / name).unlink(missing_ok=True)
     if folder.exists():
