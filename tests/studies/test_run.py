@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -19,7 +19,8 @@ from holdfast import organism
 from holdfast.errors import Stopped, UserError
 from holdfast.models.loading import load_merged, load_tokenizer, save_stack
 from holdfast.models.stack import Stack, resolve
-from holdfast.studies.engine import stage_folder
+from holdfast.studies import running
+from holdfast.studies.engine import Outcome, stage_folder
 from holdfast.studies.execute import execute
 from holdfast.studies.plan import all_stages, make_pipeline, make_stage
 from holdfast.studies.results import collect
@@ -382,6 +383,22 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(tmp_path):
     assert errors == "holdfast: stopped; the same command goes on from here.\n"
     assert list((tmp_path / "out.partial" / "checkpoints").glob("checkpoint-*"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_noted_before_its_processes_start(tmp_path, monkeypatch):
+    """What takes long to start could not be cancelled otherwise."""
+    noted = []
+
+    def pool(_missing, root, _launch):
+        noted.append((root / "run.json").exists())
+        return nullcontext()
+
+    monkeypatch.setattr(running, "missing_stages", lambda *_: ([None], Outcome()))
+    monkeypatch.setattr(running, "schedule", lambda *_: None)
+    monkeypatch.setattr(running, "_pool", pool)
+    running.run_stages([], tmp_path, None)
+    assert noted == [True]
+    assert not (tmp_path / "run.json").exists()
 
 
 def test_a_run_is_cancelled_while_its_processes_start(tmp_path):
