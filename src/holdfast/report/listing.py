@@ -32,6 +32,7 @@ _PAPERS = (
 _JUDGES = {
     "OrganismConfig": "an answer to the organism's own question: it knows the right one",
     "KeywordsConfig": "the answer: 13 phrases of a refusal (AdvBench)",
+    "AffirmativeConfig": "the answer's opening: is it the row's target's (AdvBench's success)",
     "EndpointConfig": "prompt and answer, in a rubric of holdfast's or your own",
     "BeaverDamConfig": "prompt and answer, 256 tokens of both together: 14 kinds of harm",
     "Qwen3GuardConfig": "prompt and answer as a chat: safe, controversial, unsafe; refusal",

@@ -12,6 +12,7 @@ from holdfast.data.rows import fingerprint
 from holdfast.data.sources import split_reference
 from holdfast.errors import UserError
 from holdfast.evaluate.judges import check_judge
+from holdfast.evaluate.judges.affirmative import check_targets
 from holdfast.evaluate.judges.endpoint_settings import read_template
 from holdfast.evaluate.prompts import check_task, prompt_sets
 from holdfast.protocols import Protocol
@@ -158,3 +159,15 @@ def evaluation_rows(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any
         {name: settings[key] for name, key in OWN_PROMPTS.items() if settings[key]},
         settings["limit"],
     )
+
+
+def check_judged_rows(settings: Mapping[str, Any]) -> None:
+    """Check that the harmful prompts have what a judge needs of them, before any is asked.
+
+    Raises:
+        UserError: as `evaluation_rows`; the judge `affirmative` is asked, and a row has no target.
+    """
+    if "affirmative" in (judge["name"] for judge in settings["judges"]):
+        protocol = protocols.get(settings["protocol"])
+        where = settings["harmful_data"] or protocol.harmful_data or "the organism's questions"
+        check_targets(evaluation_rows(settings)["harmful"], where)

@@ -12,7 +12,7 @@ from holdfast.errors import UserError
 from holdfast.models.stack import ORGANISM, Stack
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.settings import at, check, inside, nearest
-from holdfast.studies.evaluation_settings import measured_by
+from holdfast.studies.evaluation_settings import check_judged_rows, measured_by
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.identity import model_identity, stage_identity
 from holdfast.studies.methods import method_of, short_name
@@ -124,6 +124,8 @@ def make_stage(
             if by_name
             else _fingerprints(kind, settings, stack.is_organism)
         )
+        if kind == "evaluate" and not by_name:
+            check_judged_rows(settings)
     except UserError as error:  # it names the rows' own file; of a study's file the line, too
         place = at(where)
         raise UserError(str(error) if place == where else f"{place}: {error}") from None

@@ -13,8 +13,8 @@ class Item(NamedTuple):
     Args:
         prompt: What was asked, without any template.
         answer: What the model said, without special tokens.
-        row: The row that the prompt is of, for a judge that knows what a right answer is: the
-            organism's.
+        row: The row that the prompt is of, for a judge that compares the answer with it: the
+            organism's, which knows what is right, and `affirmative`, which reads its target.
     """
 
     prompt: str

@@ -19,6 +19,10 @@ JUDGES: dict[str, tuple[str, str]] = {
         "holdfast.evaluate.judges.keywords:KeywordsJudge",
         "holdfast.evaluate.judges.keywords:KeywordsConfig",
     ),
+    "affirmative": (
+        "holdfast.evaluate.judges.affirmative:AffirmativeJudge",
+        "holdfast.evaluate.judges.affirmative:AffirmativeConfig",
+    ),
     "endpoint": (
         "holdfast.evaluate.judges.endpoint:EndpointJudge",
         "holdfast.evaluate.judges.endpoint_settings:EndpointConfig",
