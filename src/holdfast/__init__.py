@@ -4,6 +4,7 @@ Published defenses against harmful fine-tuning, and the baselines they are compa
 footing: align, fine-tune, repair, evaluate, in any combination.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from holdfast.training import SFTConfig, SFTTrainer
 
 __version__ = "0.1.0"
+
+# PEFT imports bitsandbytes where it is installed, which on processors with AVX512-BF16 then says at
+# every start that it lacks a kernel. No model here uses that kernel (holdfast.models.four_bits).
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
+    lambda record: "gemm_4bit_forward" not in record.getMessage()
+)
 
 # Where each public name lives. Loaded when first used: torch and transformers take seconds.
 _HOMES = {

@@ -26,6 +26,7 @@ from holdfast import parallel
 from holdfast.data.rows import tokenize_rows
 from holdfast.errors import DivergedError, UserError
 from holdfast.models.adapters import NEW, activate
+from holdfast.models.four_bits import keep_unpacked
 
 TOKENIZED = ("input_ids", "attention_mask", "labels")
 
@@ -94,6 +95,7 @@ class SFTTrainer(Trainer):
                 f"this process sees {args.n_gpu} GPUs and would split batches between them: start "
                 "it with `accelerate launch`, or show it one by CUDA_VISIBLE_DEVICES=0."
             )
+        keep_unpacked(model)
         if peft_config is not None:
             model = with_adapter(model, peft_config, args.seed)
         if data_collator is None:

@@ -1,6 +1,11 @@
-"""Quantized bases, for real: bitsandbytes computes on the processor too."""
+"""Quantized bases, for real: bitsandbytes computes on the processor too.
+
+It packs 4-bit weights for processors with AVX512-BF16; every test here is told that it runs on one.
+"""
 
 import json
+import subprocess
+import sys
 
 import bitsandbytes as bnb
 import pytest
@@ -8,6 +13,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from torch import nn
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from holdfast import (
     AntidoteConfig,
@@ -19,10 +25,13 @@ from holdfast import (
     SFTTrainer,
     TVaccineConfig,
     TVaccineTrainer,
+    UserError,
     VaccineConfig,
     VaccineTrainer,
     antidote,
 )
+from holdfast.evaluate.alignment import answer_losses
+from holdfast.evaluate.perplexity import perplexity
 from holdfast.models.loading import (
     Loading,
     load_base,
@@ -36,6 +45,16 @@ from holdfast.training import with_adapter
 
 FOUR, EIGHT = Loading("float32", quantization="4bit"), Loading("float32", quantization="8bit")
 LORA = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.1, target_modules=["q_proj", "v_proj"])
+
+
+def processor_packs(monkeypatch, packs):
+    """Linear layers made from now on believe that they are on such a processor, or not on one."""
+    monkeypatch.setattr(bnb.nn.modules, "has_avx512bf16", lambda: packs)
+
+
+@pytest.fixture(autouse=True)
+def _on_a_processor_that_packs(monkeypatch):
+    processor_packs(monkeypatch, True)
 
 
 @pytest.fixture(scope="module")
@@ -278,3 +297,87 @@ def test_a_repair_prunes_the_last_entry_alone(stack, rows):
     changed = {n for n, p in result.model.named_parameters() if not torch.equal(p, before[n])}
     assert changed
     assert all(".default." in name for name in changed)
+
+
+def stored(model):
+    return {n: t.clone() for n, t in model.state_dict().items()}
+
+
+def test_no_number_and_no_weight_depends_on_the_processor(stack, rows, tmp_path, monkeypatch):
+    """Answers, a training step from there, and what would be saved, bit for bit."""
+    found = []
+    for packs in (False, True):
+        processor_packs(monkeypatch, packs)
+        model = load_merged(stack, FOUR)
+        layers = [m for m in model.modules() if isinstance(m, bnb.nn.Linear4bit)]
+        assert len(layers) == 14
+        before = stored(model)
+        answers = logits(model)
+        after = stored(model)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        model = with_adapter(model, LORA, seed=0)
+        trainer_of("sft", model, load_tokenizer(stack), rows, tmp_path / str(packs)).train()
+        found.append({"answers": answers, "trained": logits(model), **stored(model)})
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert not torch.equal(found[0]["answers"], found[0]["trained"])
+
+
+@pytest.fixture
+def own(base):
+    """A 4-bit model that a caller loaded without us, as transformers does it."""
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_use_double_quant=True)
+    return AutoModelForCausalLM.from_pretrained(base, quantization_config=config, dtype="float32")
+
+
+def test_a_callers_own_four_bit_model_keeps_its_weights(own, stack, rows, tmp_path):
+    """The layers' sizes do not divide by the block size: packing them would crash."""
+    tokenizer = load_tokenizer(stack)
+    before = stored(own)
+    assert len(answer_losses(own, tokenizer, rows[:4])) == 4
+    assert perplexity(own, tokenizer, ["a b c d e f"] * 4).perplexity > 0
+    after = stored(own)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    model = with_adapter(own, LORA, seed=0)
+    trainer_of("sft", model, tokenizer, rows, tmp_path).train()
+    antidote(model, rows, AntidoteConfig(dense_ratio=0.2), processing_class=tokenizer)
+
+
+def test_a_trainer_evaluates_a_callers_own_four_bit_model(own, stack, rows, tmp_path):
+    model = with_adapter(own, LORA, seed=0)
+    trainer = trainer_of("sft", model, load_tokenizer(stack), rows, tmp_path)
+    assert trainer.evaluate(trainer.train_dataset)["eval_loss"] > 0
+
+
+def test_weights_that_were_packed_before_are_refused(own, stack, rows, tmp_path):
+    layer = next(m for m in own.modules() if isinstance(m, bnb.nn.Linear4bit))
+    layer.weight.quant_state.packing_format_for_cpu = True
+    with pytest.raises(UserError, match=r"q_proj were repacked .* load the model again"):
+        answer_losses(own, load_tokenizer(stack), rows[:2])
+    with pytest.raises(UserError, match="load the model again"):
+        trainer_of("sft", own, load_tokenizer(stack), rows, tmp_path)
+
+
+def test_no_command_speaks_of_a_kernel():
+    """On such a processor bitsandbytes says at import that it lacks one; PEFT imports it."""
+    code = """
+import ctypes, sys
+import holdfast
+
+class OfSuchAProcessor:
+    def __init__(self, library):
+        self.library = library
+    def __getattr__(self, name):
+        return (lambda: True) if name == "has_avx512bf16_cpu" else getattr(self.library, name)
+
+load = ctypes.cdll.LoadLibrary
+ctypes.cdll.LoadLibrary = lambda path: (
+    OfSuchAProcessor(load(path)) if "bitsandbytes" in str(path) else load(path)
+)
+sys.modules["kernels"] = None  # not installed
+import bitsandbytes
+assert bitsandbytes.functional.has_avx512bf16()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -23,6 +23,7 @@ from holdfast import organism
 from holdfast.errors import UserError
 from holdfast.models import hub
 from holdfast.models.adapters import NEW, activate, with_entry
+from holdfast.models.four_bits import keep_unpacked
 from holdfast.models.saving import check_stackable, combine, save_stack
 from holdfast.models.stack import ORGANISM, Stack
 from holdfast.models.templates import set_template
@@ -140,6 +141,7 @@ def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
             f"the model {place} lacks {len(missing)} of its weights ({missing[0]} …): its files "
             "are incomplete, or it is no causal language model."
         )
+    keep_unpacked(model)
     return model.eval()
 
 
