@@ -15,6 +15,10 @@ GIVEN = {
     "harmful_data": None,
     "benign_data": None,
     "task_data": None,
+    "alignment_data": None,
+    "reference": None,
+    "max_new_tokens": None,
+    "batch_size": None,
     "judges": None,
     "limit": None,
     "backend": None,
@@ -145,3 +149,27 @@ def test_an_endpoint_is_known_by_its_model_and_the_text_of_its_prompt(tmp_path):
 def test_settings_that_cannot_be(own, is_organism, message):
     with pytest.raises(UserError, match=message):
         settings(is_organism, **own)
+
+
+def test_answers_of_another_length_are_a_changed_protocol():
+    found = stage_protocol(settings(max_new_tokens=24))
+    assert (found.version, found.max_new_tokens, found.tokens("task")) == ("1, changed", 24, 24)
+    # Vaccine's protocol has 128 tokens for its prompts and 200 for the task.
+    assert stage_protocol(settings(max_new_tokens=128)).version == "1, changed"
+    same = stage_protocol(settings(protocol="antidote-2024", max_new_tokens=512))
+    assert same == get("antidote-2024")
+
+
+def test_a_batch_size_is_told_and_changes_no_protocol():
+    found = stage_protocol(settings(batch_size=5))
+    assert (found.version, found.batch_size) == ("1", 5)
+    assert found.record()["batch_size"] == 5
+
+
+def test_drift_needs_alignment_rows():
+    own = {"harmful_data": "mine.jsonl", "reference": "aligned"}
+    with pytest.raises(UserError, match=r"here: drift .*alignment_data=beavertails:test_safe"):
+        settings(**own)
+    for more in ({"alignment_data": "rows.jsonl"}, {"harmful_data": None}, {"reference": None}):
+        settings(**own | more)
+    settings(is_organism=True, protocol=None, **own)

@@ -47,7 +47,7 @@ class Evaluation:
     """What `evaluate` found.
 
     Args:
-        protocol: How it was measured.
+        protocol: How it was measured, with the numbers of rows that were asked.
         metrics: Value, 95 % interval and count by metric, as `evaluate` lists them.
         outcomes: What every metric is the mean of, one entry per prompt or row in their order: 0 or
             1 for a percentage, a number for loss and drift, None where the judge could not tell.
@@ -134,6 +134,7 @@ def evaluate(
     answers = as_read(protocol, answers)
     verdicts = judge_answers(asked, answers, judges)
     numbers = alignment_numbers(model, tokenizer, sets, protocol.batch_size, reference)
+    protocol = protocol.asked({name: len(rows) for name, rows in sets.items()})
     return measure(protocol, task, asked, answers, verdicts, numbers)
 
 

@@ -45,7 +45,8 @@ def prompt_sets(
         task: the user's task; none measures no fine-tune accuracy, unless ``own`` has "task".
         seed: which rows of the organism, or of a protocol that draws by the seed.
         own: data references in the place of the protocol's, by the name of the set; all of their
-            rows are asked.
+            rows are asked. Who asks harmful prompts of their own names alignment rows, too, or has
+            none: the protocol's are of another data set, which need not be there.
         limit: at most so many rows of each set, for a trial.
 
     Raises:
@@ -66,6 +67,8 @@ def prompt_sets(
             check_rows(rows, own[name], need_answer=name in ("task", "alignment"))
             if name == "task" and task in SCORED_TASKS:
                 check_gold(task, rows, own[name])
+        elif name == "alignment" and "harmful" in own and protocol.harmful_data is not None:
+            continue
         elif protocol.harmful_data is None:
             if name == "open":
                 continue

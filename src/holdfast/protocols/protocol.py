@@ -1,7 +1,7 @@
 """Measurement protocols: a number means nothing without the one that it was measured by."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
@@ -66,6 +66,19 @@ class Protocol:
         """The longest answer to a prompt of a set ("harmful", "benign", "task", "open")."""
         own = self.task_tokens if name in ("task", "open") else None
         return own or self.max_new_tokens
+
+    def asked(self, rows: Mapping[str, int]) -> "Protocol":
+        """The protocol with the numbers of rows that were really asked, by set.
+
+        A data set may hold fewer rows than the protocol wants, and a user's own all of theirs.
+        """
+        return replace(
+            self,
+            n_harmful=rows.get("harmful", 0),
+            n_benign=rows.get("benign", 0),
+            n_task=rows.get("task", rows.get("open", 0)),
+            n_alignment=rows.get("alignment", 0),
+        )
 
     @property
     def judges(self) -> list[str]:

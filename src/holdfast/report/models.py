@@ -69,6 +69,7 @@ def models_table(names: Sequence[str], contents: Sequence[Content]) -> Group:
         "In brackets 95 % intervals over the prompts; Δ is the difference to "
         f"{names[0]}, prompt by prompt, with its own.",
         *answers(names, contents),
+        *dict.fromkeys(f"{one}." for content in contents for one in content.get("left_out", [])),
     ]
     return Group(title, table, *map(terminal_text, notes))
 

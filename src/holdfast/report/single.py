@@ -27,6 +27,7 @@ def evaluation_table(path: Path) -> Table:
         "95 % interval",
         "n",
         title=f"protocol {protocol['name']} {protocol['version']}, judge {protocol['judge']}",
+        caption=terminal_text("; ".join(content.get("left_out", []))),
     )
     for name, metric in content["metrics"].items():
         # "TASK: METRIC" of lm-eval is in a unit of its own, and has no interval.

@@ -141,7 +141,7 @@ def header(protocol: Mapping[str, Any]) -> str:
     """The protocol in a line: name, version, how many prompts, judge."""
     counts = {"n_harmful": "harmful", "n_benign": "benign", "n_task": "task"}
     parts = [f"protocol {protocol['name']} (version {protocol['version']})"]
-    known = [f"{protocol[key]} {name}" for key, name in counts.items() if key in protocol]
+    known = [f"{protocol[key]} {name}" for key, name in counts.items() if protocol.get(key)]
     if known:
         parts.append("n = " + " + ".join(known) + " prompts")
     if "judge" in protocol:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast import protocols
 from holdfast.models.accelerator import has_accelerator
 from holdfast.studies.cost_model import (
     BANDWIDTH,
@@ -27,6 +26,7 @@ from holdfast.studies.cost_model import (
     training_operations,
     weight_bytes,
 )
+from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.methods import is_own
 from holdfast.studies.model_size import ModelSize, model_size
 from holdfast.studies.plan import Stage
@@ -171,7 +171,7 @@ def _repair(
 
 
 def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: bool) -> Estimate:
-    protocol = protocols.get(settings["protocol"])
+    protocol = stage_protocol(settings)
     task = settings["task"]
     # How many prompts, how long they are, how many new tokens they get.
     asked = [

@@ -61,9 +61,15 @@ def run_evaluation(work: "Work") -> dict[str, Any]:
     model.close()
     answers = as_read(protocol, answers)
     verdicts, judges = _verdicts(work, sets, answers)
+    protocol = protocol.asked({name: len(rows) for name, rows in work.rows.items()})
     result = measure(protocol, work.settings["task"], sets, answers, verdicts, numbers)
     metrics = {**result.record(), **also}
     content: dict[str, Any] = {"protocol": protocol.record(), "judges": judges, "metrics": metrics}
+    if "alignment" not in work.rows:
+        content["left_out"] = [
+            "alignment loss and drift are left out, there being no alignment rows beside one's own "
+            "prompts: alignment_data names some"
+        ]
     if len(result.verdicts) > 1:
         content["agreement"] = agreement(result.verdicts).record()
         _write_lines(work.folder / "disagreements.jsonl", _disagreements(result))

@@ -18,7 +18,12 @@ from holdfast.evaluate.prompts import check_task, prompt_sets
 from holdfast.protocols import Protocol
 from holdfast.settings import at
 
-OWN_PROMPTS = {"harmful": "harmful_data", "benign": "benign_data", "task": "task_data"}
+OWN_PROMPTS = {
+    "harmful": "harmful_data",
+    "benign": "benign_data",
+    "task": "task_data",
+    "alignment": "alignment_data",
+}
 WIKITEXT2 = "wikitext2"
 LM_EVAL = "lm_eval="
 
@@ -74,6 +79,12 @@ def resolve_evaluation(
             "the judge 'organism' judges answers to the organism's own questions, no "
             "others: name another judge."
         )
+    if settings["reference"] and not _has_alignment(settings, protocol):
+        raise UserError(
+            f"{at(where, 'reference')}: drift from the reference is measured on alignment rows, "
+            "and beside one's own prompts there are none: name them (alignment_data=rows.jsonl, or "
+            f"alignment_data={protocol.alignment_data} for the protocol's), or leave reference out."
+        )
     dtype = protocol.dtype if settings["dtype"] == "auto" else settings["dtype"]
     return {
         "protocol": name,
@@ -81,6 +92,12 @@ def resolve_evaluation(
         "backend": settings["backend"] or protocol.backend,
         "dtype": dtype,
     }
+
+
+def _has_alignment(settings: Mapping[str, Any], protocol: Protocol) -> bool:
+    """Whether there are alignment rows, as `prompt_sets` has it."""
+    own = bool(settings["alignment_data"])
+    return own or protocol.harmful_data is None or not settings["harmful_data"]
 
 
 def stage_protocol(settings: Mapping[str, Any]) -> Protocol:
@@ -94,6 +111,9 @@ def stage_protocol(settings: Mapping[str, Any]) -> Protocol:
         changes["backend"] = settings["backend"]
     if settings["dtype"] != protocol.dtype:
         changes["dtype"] = settings["dtype"]
+    longest = settings["max_new_tokens"]
+    if longest and {longest} != {protocol.max_new_tokens, protocol.tokens("task")}:
+        changes |= {"max_new_tokens": longest, "task_tokens": None}
     own = {name: settings[key] for name, key in OWN_PROMPTS.items() if settings[key]}
     if own:
         given = ", ".join(f"{name}: {Path(str(ref)).name}" for name, ref in own.items())
@@ -101,10 +121,10 @@ def stage_protocol(settings: Mapping[str, Any]) -> Protocol:
     if settings["limit"]:
         counts = ("n_harmful", "n_benign", "n_task", "n_alignment")
         changes |= {name: min(getattr(protocol, name), settings["limit"]) for name in counts}
-    if not changes:
-        return protocol
-    # Not the published protocol any more, and its name says so.
-    return replace(protocol, version=f"{protocol.version}, changed", **changes)
+    if changes:  # not the published protocol any more, and its name says so
+        protocol = replace(protocol, version=f"{protocol.version}, changed", **changes)
+    # No other answers, but for a word or two in bfloat16: told, and the protocol all the same.
+    return replace(protocol, batch_size=settings["batch_size"] or protocol.batch_size)
 
 
 def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> dict[str, str]:
@@ -135,6 +155,7 @@ def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> 
 
 # What `stage_protocol` reads.
 _PROTOCOL = ("protocol", "judges", "backend", "dtype", "limit", *OWN_PROMPTS.values())
+_PROTOCOL += ("max_new_tokens", "batch_size")
 
 
 @lru_cache

@@ -22,7 +22,7 @@ MECHANISMS: dict[str, int] = {
 _NAMES = {"model", "reference"}
 _NAMES |= {"data", "harmful_data", "alignment_data", "columns", "sampling"}
 # An evaluation's protocol and judges are hashed with all that is in them.
-_NAMES |= {"benign_data", "task_data", "protocol", "judges", "limit"}
+_NAMES |= {"benign_data", "task_data", "protocol", "judges", "limit", "max_new_tokens"}
 
 
 def stage_identity(

@@ -235,10 +235,15 @@ class EvaluateStage:
         benign_data: the same for the benign prompts that look like them.
         task_data: the same for the task's test rows; without a task an answer must equal the
             row's output.
+        alignment_data: the same for the alignment rows (a prompt and its safe answer), on which
+            alignment loss and drift are measured. With harmful_data of one's own and none of these
+            both are left out.
         judges: in the place of the protocol's: names, NAME=MODEL for another folder or Hub id, or
             a judge's own settings ({name: endpoint, model: …}); the first one's verdicts are the
             harmful score.
         limit: at most so many rows of each set: a trial, not the protocol's numbers.
+        max_new_tokens: the longest answer, in tokens, in the place of the protocol's.
+        batch_size: the most prompts answered at once; the protocol's if not given.
         backend: what generates the answers; vllm runs in a process of its own.
         also: what else to measure: wikitext2 (perplexity), or lm-eval tasks as lm_eval=TASK.
         reference: the aligned model, to which the embedding drift is measured; none, no drift.
@@ -257,8 +262,11 @@ class EvaluateStage:
     harmful_data: str | None = None
     benign_data: str | None = None
     task_data: str | None = None
+    alignment_data: str | None = None
     judges: list[str | dict[str, Any]] | None = None
     limit: int | None = None
+    max_new_tokens: int | None = None
+    batch_size: int | None = None
     backend: Literal["transformers", "vllm"] | None = None
     also: list[str] | None = None
     reference: str | None = None
@@ -405,6 +413,8 @@ _SMALLEST = {
     "alignment_rows": 1,
     "harmful_rows": 1,
     "limit": 1,
+    "max_new_tokens": 1,
+    "batch_size": 1,
     "processes": 1,
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1,
