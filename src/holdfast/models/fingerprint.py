@@ -10,6 +10,8 @@ _PART = 4 * 2**20
 def folder_fingerprint(folder: Path) -> str:
     """A hash of a model folder's weights, configuration and tokenizer, 64 hexadecimal digits.
 
+    A GGUF file holds all three, and is hashed alone.
+
     Of a file above 64 MiB the size, the beginning and the end count, so that a 13 GB model is
     known in a moment; safetensors files say at their beginning what they hold.
     """
@@ -23,8 +25,8 @@ def weights_fingerprint(folder: Path) -> str:
 
 def _fingerprint(folder: Path, suffixes: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.suffix not in suffixes or path.name == "provenance.json":
+    for path in sorted(folder.glob("*")) if folder.is_dir() else [folder]:
+        if path.suffix not in suffixes and path != folder or path.name == "provenance.json":
             continue
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())

@@ -15,13 +15,14 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from holdfast import organism
 from holdfast.errors import UserError
-from holdfast.models import hub
+from holdfast.models import gguf, hub
 from holdfast.models.adapters import NEW, activate, with_entry
 from holdfast.models.four_bits import keep_unpacked
 from holdfast.models.saving import check_stackable, combine, save_stack
@@ -82,8 +83,11 @@ def load_tokenizer(stack: Stack, template: str | None = None) -> PreTrainedToken
     else:
         place = str(stack.tokenizer or stack.base)
         revision = None if stack.tokenizer else stack.revision
-        with _load_errors(place, revision, "the tokenizer of"):
-            tokenizer = AutoTokenizer.from_pretrained(place, **_at(revision))
+        file = None if stack.tokenizer else gguf.base_file(stack.base)
+        with _load_errors(place, revision, "the tokenizer of", file):
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(file.parent) if file else place, **_at(revision), **_gguf_file(file)
+            )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     set_template(tokenizer, template)
@@ -130,9 +134,18 @@ def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
     if loading.quantization:
         options["quantization_config"] = _quantization(loading.quantization, dtype)
     place = str(organism.folder()) if stack.base == ORGANISM else stack.base
-    with _load_errors(place, stack.revision, "the model"):
+    file = gguf.base_file(stack.base)
+    if file is None:
+        options["use_safetensors"] = True
+    else:  # unpacked, a model is a plain one, to be trained, merged and saved as such
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    with _load_errors(place, stack.revision, "the model", file):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            place, use_safetensors=True, output_loading_info=True, **_at(stack.revision), **options
+            str(file.parent) if file else place,
+            output_loading_info=True,
+            **_at(stack.revision),
+            **_gguf_file(file),
+            **options,
         )
     model, report = loaded
     missing = sorted(report["missing_keys"])
@@ -231,9 +244,15 @@ def _at(revision: str | None) -> dict[str, str]:
     return {"revision": revision} if revision else {}
 
 
+def _gguf_file(file: Path | None) -> dict[str, str]:
+    return {"gguf_file": file.name} if file else {}
+
+
 @contextmanager
-def _load_errors(place: str, revision: str | None, what: str) -> Iterator[None]:
-    """Tell in one sentence why a model could not be loaded."""
+def _load_errors(
+    place: str, revision: str | None, what: str, file: Path | None = None
+) -> Iterator[None]:
+    """Tell in one sentence why a model could not be loaded; ``file`` is its GGUF file."""
     quiet = logging.getLogger("transformers.modeling_utils")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -253,6 +272,11 @@ def _load_errors(place: str, revision: str | None, what: str) -> Iterator[None]:
     except Exception as error:  # tokenizers raise nothing narrower
         if revision and hub.is_of_the_hub(error):
             raise UserError(hub.explain(place, revision, error)) from error
+        if file is not None:  # its readers meet a damaged or unknown one with errors of every kind
+            raise UserError(
+                f"{what} {file} cannot be loaded: the file is damaged, or of a kind that "
+                f"transformers does not read ({type(error).__name__}: {str(error)[:200]})."
+            ) from error
         if not isinstance(error, (OSError, ValueError, RuntimeError, ImportError, KeyError)) and (
             type(error) is not Exception
         ):

@@ -7,8 +7,8 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
-from holdfast import organism
 from holdfast.errors import UserError
+from holdfast.models.gguf import SMOLLM2
 from holdfast.models.stack import ADAPTER_WEIGHTS, ENTRIES, ORGANISM, Stack
 
 PREFIX = "base_model.model."
@@ -25,7 +25,8 @@ def save_stack(
         folder: the stage's folder.
         state: the adapter's weights, where the model has only a part of them.
     """
-    name = str(organism.folder()) if below.base == ORGANISM else below.base
+    built_in = below.base in (ORGANISM, SMOLLM2)  # names that are ours, not PEFT's
+    name = str(below.base_folder()) if built_in else below.base
     base = {"base_model_name_or_path": name, "revision": below.revision}
     entry = folder / ENTRIES / str(len(below.entries)) if below.entries else folder
     _save_adapter(model, entry, base, state)

@@ -5,9 +5,9 @@ in it is the whole stack as one adapter on the base. Where the stack has more th
 single ones lie beside it in ``stack/0``, ``stack/1`` …, for what needs them (a repair changes the
 last one, single LoRA trains it on). A fully fine-tuned model is a base without adapters.
 
-A user names a model as ``organism``, a folder, ``owner/name`` or ``owner/name@revision`` of the
-Hub (a model or an adapter), or several of these in turn, ``BASE+ADAPTER+ADAPTER``; the base may be
-left out where the first adapter names it.
+A user names a model as ``organism``, ``smollm2``, a folder, a ``.gguf`` file, ``owner/name`` or
+``owner/name@revision`` of the Hub (a model or an adapter), or several of these in turn,
+``BASE+ADAPTER+ADAPTER``; the base may be left out where the first adapter names it.
 """
 
 import json
@@ -19,7 +19,7 @@ import yaml
 
 from holdfast import align, finetune, organism, repair
 from holdfast.errors import UserError
-from holdfast.models import hub
+from holdfast.models import gguf, hub
 from holdfast.models.fingerprint import folder_fingerprint, weights_fingerprint
 from holdfast.models.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from holdfast.settings import nearest
@@ -36,7 +36,8 @@ class Stack:
     """A base model and the adapters on it, lowest first.
 
     Args:
-        base: "organism", a local folder in Hugging Face's format, or a model id on the Hub.
+        base: "organism", "smollm2", a local folder in Hugging Face's format, a ``.gguf`` file, or
+            a model id on the Hub.
         entries: folders in PEFT's format, one an adapter.
         revision: the commit of a base on the Hub.
         tokenizer: the folder with the topmost tokenizer; None for the base's own.
@@ -55,7 +56,7 @@ class Stack:
         return self.base == ORGANISM or _stage_config(Path(self.base)).get("organism", False)
 
     def base_folder(self) -> Path | None:
-        """The base's folder; None for a model of the Hub."""
+        """The base's folder or ``.gguf`` file; None for a model of the Hub."""
         return None if self.revision else _folder_of(self.base)
 
     def about(self) -> dict[str, Any]:
@@ -96,14 +97,25 @@ def _single(reference: str) -> Stack:
     """The stack that a reference without "+" names."""
     if reference == ORGANISM:
         return Stack(ORGANISM, source=ORGANISM)
+    if reference == gguf.SMOLLM2:
+        return _smollm2()
     folder, source = _local(reference)
     if folder is None:
         name, _, revision = source.partition("@")
         return Stack(name, revision=revision, source=source)
     if (folder / ADAPTER_CONFIG).is_file():
         return replace(_adapter_stack(folder), source=source)
-    _check_model(folder)
-    return Stack(str(folder.resolve()), source=source)
+    return Stack(str(_model_in(folder).resolve()), source=source)
+
+
+def _smollm2() -> Stack:
+    if Path(gguf.SMOLLM2).exists():  # somebody's own; neither may be taken for the other
+        raise UserError(
+            f"there is a folder '{gguf.SMOLLM2}' here: write ./{gguf.SMOLLM2} for it, or go to "
+            f"another folder for the model that '{gguf.SMOLLM2}' names."
+        )
+    gguf.check(gguf.smollm2_file())
+    return Stack(gguf.SMOLLM2, source=gguf.SMOLLM2)
 
 
 def _with(below: Stack, reference: str) -> Stack:
@@ -217,6 +229,9 @@ def _check_base(below: Stack, folder: Path) -> None:
 def _folder_of(base: str) -> Path | None:
     if base == ORGANISM:
         return organism.folder()
+    file = gguf.base_file(base)
+    if file is not None:
+        return file if file.is_file() else None
     return Path(base) if Path(base).is_dir() else None
 
 
@@ -229,15 +244,21 @@ def _tokenizer_in(folder: Path) -> Path | None:
     return folder.resolve() if (folder / "tokenizer_config.json").is_file() else None
 
 
-def _check_model(folder: Path) -> None:
+def _model_in(folder: Path) -> Path:
+    """The folder of a model, or the GGUF file that it is or that is the model in it."""
+    file = folder if folder.is_file() and gguf.base_file(folder.name) else gguf.file_in(folder)
+    if file is not None:
+        gguf.check(file)
+        return file
     if (folder / "config.json").is_file():
         if not any(folder.glob("*.safetensors")):
             raise UserError(hub.no_safetensors(str(folder)))
-        return
+        return folder
     if (folder / "provenance.json").is_file():
         raise UserError(f"{folder} is a stage's folder without a model in it, an evaluation's say.")
     raise UserError(
-        f"{folder} holds no model: it needs {ADAPTER_CONFIG} (an adapter) or config.json (a model)."
+        f"{folder} holds no model: it needs {ADAPTER_CONFIG} (an adapter), config.json (a model) or "
+        "a .gguf file."
     )
 
 
@@ -253,14 +274,15 @@ def _hint(reference: str) -> str:
     for kind, methods in (("align", align), ("finetune", finetune), ("repair", repair)):
         if reference in methods.METHODS:
             return f" (for the {kind} method write method={reference})"
-    return f" (did you mean '{ORGANISM}'?)" if nearest(reference, [ORGANISM]) else ""
+    close = nearest(reference, [ORGANISM, gguf.SMOLLM2])
+    return f" (did you mean '{close}'?)" if close else ""
 
 
 def _check_hub_name(reference: str, name: str) -> None:
     looks_local = reference.startswith((".", "/", "~")) or not hub.is_name(name)
     if looks_local or _hint(reference):
         raise UserError(
-            f"there is no model '{reference}'{_hint(reference)}: name 'organism', a folder that "
-            "exists, a model of the Hub as owner/name or owner/name@revision, or a stack of "
+            f"there is no model '{reference}'{_hint(reference)}: name 'organism', 'smollm2', a folder "
+            "or .gguf file that exists, a model of the Hub as owner/name or owner/name@revision, or a stack of "
             "adapters as BASE+ADAPTER."
         )

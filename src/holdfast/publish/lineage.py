@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import UserError
+from holdfast.models.gguf import SMOLLM2
 from holdfast.models.stack import ABOUT, ADAPTER_CONFIG, ORGANISM
 from holdfast.settings import load_yaml
 from holdfast.studies.folders import CONFIG, PROVENANCE, recorded_identity
@@ -61,6 +62,8 @@ class Lineage:
     def base_is_local(self) -> bool:
         """Whether the base is a folder on this machine and has no name on the Hub here."""
         path = Path(self.base).expanduser()
+        if self.base == SMOLLM2:  # a name of ours, not of the Hub
+            return True
         return self.base != ORGANISM and (path.is_absolute() or path.exists())
 
 

@@ -241,7 +241,7 @@ def estimate_plan(stages: Iterable[Stage]) -> PlanEstimate:
             notes[f"{settings['method']}: {OWN}, so it is not counted."] = None
         found[stage.identity] = estimate
     known = found.values()
-    named = [base for base, size in sizes.items() if size and size.source != "config.json"]
+    named = [base for base, size in sizes.items() if size and size.source == "its name"]
     if named:
         notes[f"Sizes are read from the names: {', '.join(named)}."] = None
     for base in (base for base, size in sizes.items() if size is None):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import organism
+from holdfast.models import gguf
 from holdfast.models.stack import ORGANISM
 
 # Models whose second projection has no gate, with biases and two-vector norms.
@@ -28,7 +29,7 @@ class ModelSize:
         intermediate: the MLP's width.
         vocabulary: V.
         kv_width: the width of a layer's keys, heads times their width.
-        source: "config.json", or "its name" for a guess from "7b" in it.
+        source: "config.json" or "its GGUF file", or "its name" for a guess from "7b" in it.
     """
 
     parameters: int
@@ -41,13 +42,16 @@ class ModelSize:
 
 
 def model_size(base: str) -> ModelSize | None:
-    """The size of a base model; None where neither a local config.json nor its name tells.
+    """The size of a base model; None where neither a local file nor its name tells.
 
     Args:
-        base: "organism", a folder with config.json, or an id on the Hub, of which "7b", "2.7B" or
+        base: "organism", a GGUF file, a folder with config.json, or an id on the Hub, of which "7b", "2.7B" or
             "500M" is read as the number of parameters and everything else follows from common
             proportions (d = 128 · L, N = 12 · L · d², MLP 8/3 · d, 32,000 tokens).
     """
+    file = gguf.base_file(base)
+    if file is not None:
+        return size_of_gguf(gguf.header(file))
     folder = organism.folder() if base == ORGANISM else Path(base).expanduser()
     if (folder / "config.json").is_file():
         return size_of_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -58,6 +62,19 @@ def model_size(base: str) -> ModelSize | None:
     layers = max(1, round((parameters / (12 * 128**2)) ** (1 / 3)))
     hidden = 128 * layers
     return ModelSize(parameters, layers, hidden, 8 * hidden // 3, 32_000, hidden, "its name")
+
+
+def size_of_gguf(header: gguf.Header) -> ModelSize | None:
+    """The size that a GGUF file's header describes; None where it lacks what all decoders have."""
+    layers, hidden = header.size("block_count"), header.size("embedding_length")
+    inner, heads = header.size("feed_forward_length"), header.size("attention.head_count")
+    embedding = header.shapes.get("token_embd.weight")
+    if not (layers and hidden and inner and heads and embedding):
+        return None
+    head = header.size("attention.key_length", hidden // heads)
+    kv = header.size("attention.head_count_kv", heads) * head
+    counted = gguf.parameters(header)
+    return ModelSize(counted, layers, hidden, inner, embedding[0], kv, "its GGUF file")
 
 
 def size_of_config(config: Mapping[str, Any]) -> ModelSize | None:

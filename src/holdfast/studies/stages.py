@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from holdfast.errors import UserError
 from holdfast.models.accelerator import automatic_dtype
+from holdfast.models.gguf import base_file
 from holdfast.models.stack import Stack
 from holdfast.models.templates import check_template
 from holdfast.settings import REQUIRED, Expression, Field, at, check, fields_of, nearest
@@ -363,6 +364,7 @@ def resolve(
             f"quantization is {resolved['quantization']} and adapter is full, but "
             "quantized weights cannot be trained: train an adapter, or leave quantization out."
         )
+    _check_gguf(resolved, stack, where)
     _check_processes(resolved, where)
     check_template(resolved["template"], where)
     _check_ranges(resolved, where)
@@ -445,6 +447,23 @@ def _check_ranges(settings: Mapping[str, Any], where: str) -> None:
         raise UserError(
             f"{at(where, 'lora', 'dropout')}: "
             f"lora.dropout is {lora['dropout']}; it must be from 0 to below 1."
+        )
+
+
+def _check_gguf(settings: Mapping[str, Any], stack: Stack, where: str) -> None:
+    """What cannot be had of a base in a GGUF file."""
+    if base_file(stack.base) is None:
+        return
+    if settings["quantization"]:
+        raise UserError(
+            f"{at(where, 'quantization')}: quantization is {settings['quantization']}, and the "
+            f"model {stack.base} is a GGUF file, which is unpacked as it is loaded: leave "
+            "quantization out."
+        )
+    if settings.get("backend") == "vllm":
+        raise UserError(
+            f"{at(where, 'backend')}: backend is vllm, and the model {stack.base} is a GGUF file, "
+            "which is only read by backend=transformers."
         )
 
 
