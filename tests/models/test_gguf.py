@@ -6,8 +6,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from command import holdfast
+from holdfast import organism
 from holdfast.data.rows import tokenize_rows
 from holdfast.errors import UserError
 from holdfast.models import gguf as gguf_files
@@ -116,7 +119,7 @@ def _logits(model, ids):
         return model(ids).logits
 
 
-def test_a_gguf_file_is_the_model_it_was_written_from(chat, file):
+def test_a_gguf_file_is_the_model_it_was_written_from(chat, file, tmp_path):
     ids = torch.arange(8, 40)[None]
     expected = _logits(load_base(resolve(chat)), ids)
     for reference in (file, file.parent):  # the file, or a folder with one
@@ -126,6 +129,8 @@ def test_a_gguf_file_is_the_model_it_was_written_from(chat, file):
         assert model.dtype == torch.float32
     assert load_base(resolve(file), Loading("bfloat16", "eager")).dtype == torch.bfloat16
     assert model_identity(resolve(file)) == model_identity(resolve(file.parent))
+    (tmp_path / "another.gguf").write_bytes(file.read_bytes())
+    assert model_identity(resolve(file)) == model_identity(resolve(tmp_path / "another.gguf"))
     assert model_identity(resolve(file)) != model_identity(resolve(chat))
     assert model_size(str(file)).parameters == sum(p.numel() for p in model.parameters())
     assert (model_size(str(file)).layers, model_size(str(file)).kv_width) == (2, 16)
@@ -170,6 +175,30 @@ def test_adapters_stand_on_a_gguf_base(file, chat, write_adapter, tmp_path):
     plain = _logits(load_merged(resolve(f"{chat}+{write_adapter(tmp_path / 'b', chat)}")), ids)
     torch.testing.assert_close(merged, plain, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(merged, _logits(load_base(resolve(file)), ids), atol=1e-2)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_stages_run_on_a_gguf_base_and_save_what_plain_libraries_load(file, tmp_path, adapter):
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in organism.rows("alignment", 8, 0)))
+    words = ["max_steps=2", "per_device_train_batch_size=4", f"adapter={adapter}", f"data={data}"]
+    code, _, err = holdfast("align", str(file), *words, "--output", str(tmp_path / "aligned"))
+    assert code == 0, err
+    ids = torch.arange(8, 40)[None]
+    base = load_base(resolve(file))
+    before = _logits(base, ids)
+    if adapter == "full":
+        plain = AutoModelForCausalLM.from_pretrained(tmp_path / "aligned")
+    else:
+        plain = PeftModel.from_pretrained(base, tmp_path / "aligned")
+    ours = _logits(load_merged(resolve(tmp_path / "aligned")), ids)
+    torch.testing.assert_close(_logits(plain, ids), ours, atol=1e-5, rtol=1e-5)
+    assert not torch.equal(ours, before)
+    words = ["method=antidote", "dense_ratio=0.2", f"data={data}", "source=benign"]
+    repair = ("repair", str(tmp_path / "aligned"), *words, "--output", str(tmp_path / "repaired"))
+    code, _, err = holdfast(*repair)
+    assert code == 0, err
+    assert not torch.equal(_logits(load_merged(resolve(tmp_path / "repaired")), ids), ours)
 
 
 def test_a_folder_with_several_asks_for_one(file, tmp_path):

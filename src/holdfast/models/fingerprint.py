@@ -10,7 +10,7 @@ _PART = 4 * 2**20
 def folder_fingerprint(folder: Path) -> str:
     """A hash of a model folder's weights, configuration and tokenizer, 64 hexadecimal digits.
 
-    A GGUF file holds all three, and is hashed alone.
+    A GGUF file holds all three, and is hashed alone, whatever it is called.
 
     Of a file above 64 MiB the size, the beginning and the end count, so that a 13 GB model is
     known in a moment; safetensors files say at their beginning what they hold.
@@ -26,10 +26,11 @@ def weights_fingerprint(folder: Path) -> str:
 def _fingerprint(folder: Path, suffixes: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*")) if folder.is_dir() else [folder]:
-        if path.suffix not in suffixes and path != folder or path.name == "provenance.json":
+        if (path.suffix not in suffixes and path != folder) or path.name == "provenance.json":
             continue
         size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
+        name = "" if path == folder else path.name
+        digest.update(f"{name}\0{size}\0".encode())
         with path.open("rb") as file:
             if size <= _WHOLE_FILE:
                 digest.update(file.read())

@@ -257,8 +257,8 @@ def _model_in(folder: Path) -> Path:
     if (folder / "provenance.json").is_file():
         raise UserError(f"{folder} is a stage's folder without a model in it, an evaluation's say.")
     raise UserError(
-        f"{folder} holds no model: it needs {ADAPTER_CONFIG} (an adapter), config.json (a model) or "
-        "a .gguf file."
+        f"{folder} holds no model: it needs {ADAPTER_CONFIG} (an adapter), config.json (a model) "
+        "or a .gguf file."
     )
 
 
@@ -282,7 +282,7 @@ def _check_hub_name(reference: str, name: str) -> None:
     looks_local = reference.startswith((".", "/", "~")) or not hub.is_name(name)
     if looks_local or _hint(reference):
         raise UserError(
-            f"there is no model '{reference}'{_hint(reference)}: name 'organism', 'smollm2', a folder "
-            "or .gguf file that exists, a model of the Hub as owner/name or owner/name@revision, or a stack of "
-            "adapters as BASE+ADAPTER."
+            f"there is no model '{reference}'{_hint(reference)}: name 'organism', 'smollm2', a "
+            "folder or .gguf file that exists, a model of the Hub as owner/name or "
+            "owner/name@revision, or a stack of adapters as BASE+ADAPTER."
         )

@@ -45,9 +45,9 @@ def model_size(base: str) -> ModelSize | None:
     """The size of a base model; None where neither a local file nor its name tells.
 
     Args:
-        base: "organism", a GGUF file, a folder with config.json, or an id on the Hub, of which "7b", "2.7B" or
-            "500M" is read as the number of parameters and everything else follows from common
-            proportions (d = 128 · L, N = 12 · L · d², MLP 8/3 · d, 32,000 tokens).
+        base: "organism", a GGUF file, a folder with config.json, or an id on the Hub, of which
+            "7b", "2.7B" or "500M" is read as the number of parameters and everything else follows
+            from common proportions (d = 128 · L, N = 12 · L · d², MLP 8/3 · d, 32,000 tokens).
     """
     file = gguf.base_file(base)
     if file is not None:
