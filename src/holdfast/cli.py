@@ -290,8 +290,8 @@ def prepare(
         str | None,
         typer.Option(
             "--from",
-            help="A folder with copies in the Hub's layout, read in place of the Hub; or a copy on "
-            "the Hub, as owner/name.",
+            help="A folder with copies in the Hub's layout, or the file of a data set with one "
+            "split, read in place of the Hub; or a copy on the Hub, as owner/name.",
         ),
     ] = None,
     output: Annotated[

@@ -348,5 +348,6 @@ def test_known_data_sets_are_pinned_where_a_commit_is_known():
     assert {name for name, revision in pinned.items() if revision is None} == {
         "anonymous4486/repnoise_beavertail",
         "tatsu-lab/alpaca_eval",
+        "walledai/AdvBench",
     }
     assert all(len(revision) == 40 for revision in pinned.values() if revision)

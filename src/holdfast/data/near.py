@@ -62,6 +62,20 @@ def shingles(text: str) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(words[i : i + SHINGLE]) for i in range(count))
 
 
+def groups(texts: Sequence[str], at_least: float = SIMILAR) -> list[list[int]]:
+    """Return texts in groups, by their numbers from 0: the alike, directly or through others.
+
+    Two texts of different groups have J < `at_least`; all pairs are compared.
+    """
+    sets = [shingles(text) for text in texts]
+    found: list[list[int]] = []
+    for number, one in enumerate(sets):
+        near = [group for group in found if any(_jaccard(one, sets[i]) >= at_least for i in group)]
+        found = [group for group in found if group not in near]
+        found.append(sorted([number, *(i for group in near for i in group)]))
+    return sorted(found)
+
+
 def near_pairs(
     first: Sequence[str], second: Sequence[str], at_least: float = SIMILAR
 ) -> list[NearPair]:
@@ -84,9 +98,12 @@ def near_pairs(
     for number, one in enumerate(sets[0]):
         best = (0.0, 0)
         for other in {other for shingle in prefix(one) for other in index.get(shingle, ())}:
-            shared = len(one & sets[1][other])
-            similarity = shared / (len(one) + len(sets[1][other]) - shared)
-            best = max(best, (similarity, -other))
+            best = max(best, (_jaccard(one, sets[1][other]), -other))
         if best[0] >= at_least:
             found.append(NearPair(number + 1, 1 - best[1], best[0]))
     return found
+
+
+def _jaccard(one: frozenset, other: frozenset) -> float:
+    shared = len(one & other)
+    return shared / ((len(one) + len(other) - shared) or 1)

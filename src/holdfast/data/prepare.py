@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.data.reading import read_rows
 from holdfast.data.sources.base import Row, Source
 from holdfast.data.sources.cutting import cut
 from holdfast.data.sources.hub import download
@@ -35,8 +36,9 @@ def prepare(
     Args:
         names: The data sets.
         output: The folder.
-        copy: Where to read a copy in place of the data set itself: a folder in the Hub's layout, or
-            `owner/name[@revision][/config]` on the Hub. A folder may hold one folder a data set.
+        copy: Where to read a copy in place of the data set itself: a folder in the Hub's layout,
+            the file of a data set that has one split, or `owner/name[@revision][/config]` on the
+            Hub. A folder may hold one folder a data set.
         tell: Called with a line on each part.
 
     Raises:
@@ -52,7 +54,9 @@ def prepare(
             raise UserError(f"there is no data set '{name}'; {hint}known are {', '.join(SOURCES)}")
     for name in names:
         source, folder = SOURCES[name], None
-        if copy and (Path(copy).is_dir() or len(names) > 1 or copy.count("/") != 1):
+        if copy and Path(copy).is_file():
+            folder = _only_file(Path(copy), source, names)
+        elif copy and (Path(copy).is_dir() or len(names) > 1 or copy.count("/") != 1):
             folder = source_folder(Path(copy), source, len(names) == 1)
         elif copy:
             mirror = split_reference(f"hub:{copy}:train")
@@ -65,6 +69,16 @@ def prepare(
             )
             source = replace(source, origins={**source.origins, "main": main})
         _prepare(source, output, _Splits(source, folder), tell)
+
+
+def _only_file(path: Path, source: Source, names: list[str]) -> Path:
+    """Check that a file can be all of a data set."""
+    splits = sorted({part.split for part in source.parts.values()})
+    if len(names) > 1 or len(splits) > 1:
+        what = f"{source.name} has the splits {', '.join(splits)}"
+        several = f"{len(names)} data sets are asked for" if len(names) > 1 else what
+        raise UserError(f"{path} is one file, and {several}: name a folder")
+    return path
 
 
 def _prepare(source: Source, output: Path, splits: _Splits, tell: Callable[[str], None]) -> None:
@@ -131,9 +145,12 @@ class _Splits:
         if key in self._rows:
             return self._rows[key]
         if self.folder:
-            if not split_files(self.folder, about, split):
+            if self.folder.is_file():
+                self._rows[key], files = read_rows(self.folder), [self.folder]
+            elif not split_files(self.folder, about, split):
                 raise _MissingError(f"{self.folder} has no split '{split}'")
-            self._rows[key], files = read_split(self.folder, about, split)
+            else:
+                self._rows[key], files = read_split(self.folder, about, split)
             # Names and hashes, not the folder, which is this machine's.
             self._about[key] = {path.name: digest(path) for path in files}
         else:
@@ -145,7 +162,8 @@ class _Splits:
         """Where a split is from; None where reading it must tell."""
         key, about = (origin, split), self.source.origins[origin]
         if key not in self._about and self.folder:
-            files = split_files(self.folder, about, split)
+            whole = self.folder.is_file()
+            files = [self.folder] if whole else split_files(self.folder, about, split)
             return {path.name: digest(path) for path in files}
         if key not in self._about:
             return {"hub": about.hub, "commit": about.revision} if about.revision else None

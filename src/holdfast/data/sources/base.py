@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,8 @@ class Part:
         apart_from: Parts of the same data set whose rows are left out of this one, so that an
             alignment row, say, is never a user's row.
         origin: Which of the source's origins the split is of.
+        belongs: Which rows of the split belong to the part, where only all of them together can
+            tell; beside `keep`.
     """
 
     split: str
@@ -54,6 +56,7 @@ class Part:
     stop: int | None = None
     apart_from: tuple[str, ...] = ()
     origin: str = "main"
+    belongs: Callable[[Sequence[Row]], Sequence[bool]] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 
 from holdfast.data.rows import row_key
 from holdfast.data.sources.base import Part, Row, Source
@@ -53,17 +53,31 @@ def _normalised(source: Source, part: Part, read: Reader) -> Iterator[Row | None
     """The kept rows of a split; None for one that must be left out but counts in the order."""
     columns = source.origins[part.origin].columns
     place = f"{source.name}, split {part.split}"
-    for number, row in enumerate(read(part.origin, part.split)):
+    rows = read(part.origin, part.split)
+    belongs: Iterable[bool] = repeat(True)
+    if part.belongs:
+        rows = list(rows)
+        _check_columns(rows, columns, place)
+        try:
+            belongs = part.belongs(rows)
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from None
+    for number, (row, is_in) in enumerate(zip(rows, belongs, strict=False)):
+        _check_columns([row], columns, place)
+        try:
+            if not is_in or not part.keep(row):
+                continue
+            made = part.normalise(row)
+        except UserError as error:
+            raise UserError(f"{place}, row {number + 1}: {error}") from None
+        yield made and {**made, "id": f"{source.name}/{part.split}/{number}"}
+
+
+def _check_columns(rows: Iterable[Row], columns: Iterable[str], place: str) -> None:
+    for row in rows:
         missing = [column for column in columns if column not in row]
         if missing:
             raise UserError(
                 f"{place}: the columns are {', '.join(map(repr, row))}, and {missing[0]!r} is not "
                 "among them: the data set has changed, or this is another one"
             )
-        try:
-            if not part.keep(row):
-                continue
-            made = part.normalise(row)
-        except UserError as error:
-            raise UserError(f"{place}, row {number + 1}: {error}") from None
-        yield made and {**made, "id": f"{source.name}/{part.split}/{number}"}

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from holdfast.data.reading import SUFFIXES
+from holdfast.data.sources.advbench import ADVBENCH
 from holdfast.data.sources.base import Source
 from holdfast.data.sources.safety import BEAVERTAILS, XSTEST
 from holdfast.data.sources.tasks import AGNEWS, ALPACA, GSM8K, SST2
@@ -14,7 +15,8 @@ from holdfast.errors import UserError
 from holdfast.settings import nearest
 
 SOURCES: dict[str, Source] = {
-    source.name: source for source in (BEAVERTAILS, SST2, AGNEWS, GSM8K, ALPACA, XSTEST, WIKITEXT2)
+    source.name: source
+    for source in (BEAVERTAILS, ADVBENCH, SST2, AGNEWS, GSM8K, ALPACA, XSTEST, WIKITEXT2)
 }
 
 _HUB = re.compile(
