@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,19 @@ def test_help_shows_every_setting_with_its_default():
     for word in ("harmful_ratio", "lora.r", "alignment_steps", "proximal_warmup", "learning_rate"):
         assert word in found.stdout
     assert "user's rows" in found.stdout
+
+
+def test_help_and_version_by_every_name():
+    for words in (["-h"], ["organism", "show", "-h"], ["data", "-h"], ["align", "-h"]):
+        short = subprocess.run(
+            [sys.executable, "-m", "holdfast", *words],
+            capture_output=True, text=True, env=ENVIRONMENT,
+        )  # fmt: skip
+        assert (short.returncode, short.stderr) == (0, "")
+        assert "--help" in short.stdout
+        assert "-h" in short.stdout.split()
+    version = holdfast("--version")
+    assert version.stdout == f"holdfast {metadata.version('holdfast')}\n"
 
 
 def test_every_command_is_there():

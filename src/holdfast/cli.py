@@ -14,9 +14,12 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from holdfast import __version__
 from holdfast.errors import FailedStagesError, Stopped, UserError
+from holdfast.streams import speak_utf8
 
 console = Console()
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Launcher(StrEnum):
@@ -32,16 +35,38 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings=HELP,
 )
 organism_app = typer.Typer(
-    help="The built-in model organism: look at its world, train it again.", no_args_is_help=True
+    help="The built-in model organism: look at its world, train it again.",
+    no_args_is_help=True,
+    context_settings=HELP,
 )
 app.add_typer(organism_app, name="organism")
 data_app = typer.Typer(
     help="Data sets: list the known ones, prepare them as files, look at rows.",
     no_args_is_help=True,
+    context_settings=HELP,
 )
 app.add_typer(data_app, name="data")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"holdfast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 class StageCommand(TyperCommand):
@@ -362,6 +387,7 @@ def main() -> Any:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    speak_utf8()
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         return app()

@@ -231,13 +231,13 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
                 "history": self.history,
                 "untouched": [n for n, w in self._weights() if w not in stepped.state],
             }
-            (Path(output_dir) / STATE_FILE).write_text(json.dumps(state))
+            (Path(output_dir) / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        state = json.loads((Path(checkpoint) / STATE_FILE).read_text())
+        state = json.loads((Path(checkpoint) / STATE_FILE).read_text(encoding="utf-8"))
         # What was never drawn has no state in the optimizer, which sharding takes for a mistake.
         untouched = [w for n, w in self._weights() if n in state.get("untouched", [])]
         for weight in untouched:

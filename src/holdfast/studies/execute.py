@@ -189,7 +189,7 @@ def _timed(partial: Path, clock: float) -> Iterator[float]:
     file = partial / ELAPSED
     before = 0.0
     with contextlib.suppress(OSError, ValueError):  # not there, or damaged
-        before = float(file.read_text())
+        before = float(file.read_text(encoding="utf-8"))
     try:
         yield before
     except Stopped:

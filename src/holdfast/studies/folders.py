@@ -173,13 +173,14 @@ def begin(folder: Path, identity: str) -> Path:
         shutil.rmtree(partial.with_name(partial.name + _GONE), ignore_errors=True)
         partial.mkdir(parents=True, exist_ok=True)
         mark = partial / _IDENTITY
-        if mark.exists() and mark.read_text() not in (identity, ""):  # "": killed as it was made
+        found = mark.read_text(encoding="utf-8") if mark.exists() else ""
+        if found not in (identity, ""):  # "": killed as it was made
             takes = " beside it, which takes its answers over" if _has_answers(partial) else ""
             raise UserError(
                 f"{partial} holds an interrupted run with other settings: run it to its end with "
                 f"those, remove it, or choose another output folder{takes}."
             )
-        mark.write_text(identity)
+        mark.write_text(identity, encoding="utf-8")
         for path in partial.iterdir():  # all but what the run resumes from
             if path.name not in _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

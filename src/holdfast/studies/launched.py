@@ -16,6 +16,7 @@ from accelerate.state import PartialState
 from accelerate.utils import gather, reduce
 
 from holdfast.errors import Stopped, UserError
+from holdfast.streams import speak_utf8
 from holdfast.studies.folders import write_json
 from holdfast.studies.launch import ERROR, JOB, PROGRESS, RESULT, STOP, stack_from_json
 from holdfast.studies.lifeline import end_with_input
@@ -72,6 +73,7 @@ class Share(Work):
 def main(place: Path) -> None:
     """Train, and write down how it ended."""
     end_with_input()
+    speak_utf8()
     share = Share(place)
     quiet_libraries()
     try:

@@ -2,14 +2,15 @@
 
 import contextlib
 import platform
-import resource
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import psutil
 import torch
 import transformers
 
@@ -42,7 +43,7 @@ def reset_peak_memory() -> None:
     if torch.accelerator.is_available():
         torch.accelerator.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_memory() -> int:
@@ -50,9 +51,15 @@ def peak_memory() -> int:
     if torch.accelerator.is_available() and torch.accelerator.max_memory_allocated():
         return torch.accelerator.max_memory_allocated()
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        told = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        for line in told.splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows, whose process information has the peak
+        memory: Any = psutil.Process().memory_info()
+        return getattr(memory, "peak_wset", memory.rss)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

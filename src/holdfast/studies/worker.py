@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from holdfast.errors import BusyError, DiskError, DivergedError, Stopped, UserError
+from holdfast.streams import speak_utf8
 from holdfast.studies.engine import Event, Task
 
 Progress = Callable[[float, str], None]
@@ -83,6 +84,7 @@ def serve(connection: Connection, stop: Connection) -> None:
         stop: a pipe that nothing is written to; at its end the stage under way is to stop.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    speak_utf8()
     import holdfast.studies.execute  # noqa: F401  (before the freeze)
 
     gc.collect()
