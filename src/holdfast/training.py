@@ -91,10 +91,10 @@ class SFTTrainer(Trainer):
         **kwargs: Any,
     ):
         if args.n_gpu > 1:
-            raise UserError(
-                f"this process sees {args.n_gpu} GPUs and would split batches between them: start "
-                "it with `accelerate launch`, or show it one by CUDA_VISIBLE_DEVICES=0."
-            )
+            # transformers would split every batch between them (torch.nn.DataParallel), and the
+            # methods' sums over a batch with it. The process takes the first; a model that lies on
+            # several (device_map) stays there.
+            args._n_gpu = 1
         keep_unpacked(model)
         if peft_config is not None:
             model = with_adapter(model, peft_config, args.seed)

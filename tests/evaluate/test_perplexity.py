@@ -123,3 +123,25 @@ def test_mistakes_are_told(tokenizer):
         perplexity(model, tokenizer, TEXTS, 12, 12)
     with pytest.raises(UserError, match="no token to score"):
         perplexity(model, tokenizer, ["w5"])
+
+
+def test_perplexity_halves_its_batches(tokenizer, monkeypatch):
+    model = tiny_model("llama").eval()
+    texts = [" ".join(f"w{i % 60 + 4}" for i in range(150))]
+    expected = perplexity(model, tokenizer, texts, 12, 5, 1)
+    forward, sizes, told = model.forward, [], []
+
+    def limited(input_ids, **more):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 4:
+            raise torch.OutOfMemoryError("no memory")
+        return forward(input_ids=input_ids, **more)
+
+    monkeypatch.setattr(model, "forward", limited)
+    progress = lambda done, total: told.append((done, total))  # noqa: E731
+    found = perplexity(model, tokenizer, texts, 12, 5, 16, progress)
+    assert sizes[:3] == [16, 8, 4]
+    assert set(sizes[3:-1]) == {4}
+    assert found.nll == pytest.approx(expected.nll, rel=1e-6)
+    assert told[-1] == (expected.tokens, expected.tokens)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})

@@ -62,17 +62,19 @@ class RandomState:
     """The state of the random number generators that dropout uses, to have the same masks again."""
 
     def __init__(self, device: torch.device):
-        self.device = device
         self.cpu = torch.get_rng_state()
-        self.accelerator = (
-            torch.get_device_module(device).get_rng_state(device) if device.type != "cpu" else None
-        )
+        # Of all devices of its kind: a model may lie on several. Apple's has one and takes no name.
+        module: Any = torch.get_device_module(device) if device.type != "cpu" else None
+        several = hasattr(module, "get_rng_state_all")
+        read = "get_rng_state_all" if several else "get_rng_state"
+        self.accelerator = None if module is None else getattr(module, read)()
+        self._set = getattr(module, read.replace("get", "set"), None)
 
     def restore(self) -> None:
         """Set the generators back to where they were."""
         torch.set_rng_state(self.cpu)
-        if self.accelerator is not None:
-            torch.get_device_module(self.device).set_rng_state(self.accelerator, self.device)
+        if self._set is not None:
+            self._set(self.accelerator)
 
 
 class TwoPassMixin:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ def longest_first(
         The results in the order of `lengths`, and the batch size that was left.
 
     Raises:
-        torch.OutOfMemoryError: even one row alone does not fit in memory.
+        RuntimeError: even one row alone does not fit in memory (torch.OutOfMemoryError on most
+            devices), or whatever the function raises.
     """
     order = sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True)
     results: dict[int, Result] = {}
@@ -39,16 +41,21 @@ def longest_first(
         batch = order[len(results) : len(results) + batch_size]
         try:
             new = run(batch)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
+        except RuntimeError as error:
+            if len(batch) == 1 or not is_out_of_memory(error):
                 raise
             batch_size = len(batch) // 2
             new = None
         if new is None:  # outside the handler, whose traceback holds the failed batch's memory
-            torch.cuda.empty_cache()
+            clear_device_cache()
             logger.warning("out of memory: going on with %d at once", batch_size)
             continue
         results.update(zip(batch, new, strict=True))
         if progress:
             progress(len(results), len(order))
     return [results[i] for i in range(len(order))], batch_size
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of whatever device: Apple's and the processor's have no own error."""
+    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)

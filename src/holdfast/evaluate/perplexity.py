@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from holdfast.data.rows import prompt_ids
 from holdfast.errors import UserError
+from holdfast.evaluate.batching import longest_first
 from holdfast.evaluate.generation import positions
 from holdfast.models.modes import evaluation_mode
 
@@ -85,7 +86,7 @@ def perplexity(
         texts: the rows of WikiText-2's test split, say, as they are.
         max_length: the window in tokens; None is the model's context, at most 4,096.
         stride: how many new tokens a window scores; None is half of the window.
-        batch_size: how many windows are read at once.
+        batch_size: how many windows are read at once; halved where memory runs out.
         progress: called with (tokens scored, tokens to score) after each batch.
 
     Raises:
@@ -109,18 +110,21 @@ def perplexity(
     first = 0 if start else 1
     if len(ids) <= first:
         raise UserError("the text has no token to score: perplexity needs more text")
-    nll, scored = 0.0, 0
     with torch.no_grad(), evaluation_mode(model):
         # All windows are equally long, so none needs padding.
         windows = list(_windows(len(ids), first, room, stride))
-        for at in range(0, len(windows), batch_size):
-            batch = windows[at : at + batch_size]
+
+        def score(numbers: list[int]) -> list[float]:
+            batch = [windows[number] for number in numbers]
             rows = [start + ids[begin:end] for begin, _, end in batch]
-            new = [end - fresh for _, fresh, end in batch]
-            nll += _nll(model, torch.tensor(rows), new)
-            scored += sum(new)
+            return _nll(model, torch.tensor(rows), [end - fresh for _, fresh, end in batch])
+
+        def told(done: int, _total: int) -> None:
             if progress:
-                progress(scored, len(ids) - first)
+                progress(windows[done - 1][2] - first, len(ids) - first)
+
+        each, _ = longest_first([window] * len(windows), score, batch_size, told)
+    nll, scored = math.fsum(each), len(ids) - first
     mean = nll / scored
     if not math.isfinite(mean):
         raise UserError(
@@ -151,16 +155,16 @@ def _windows(total: int, first: int, room: int, stride: int) -> Iterator[tuple[i
         fresh, end = end, min(end + stride, total)
 
 
-def _nll(model: Model, ids: torch.Tensor, new: Sequence[int]) -> float:
-    """Σ of −log p, in nats, of the last `new[i]` tokens of row i of ids, [rows, window]."""
+def _nll(model: Model, ids: torch.Tensor, new: Sequence[int]) -> list[float]:
+    """Σ of −log p, in nats, of the last `new[i]` tokens of each row i of ids, [rows, window]."""
     keep = max(new) + 1  # logits of the scored tokens' predecessors, and of the last token
     logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=keep).logits[
         :, -keep:-1
     ]
-    total = 0.0
+    totals = []
     for row, targets, count in zip(logits, ids, new, strict=True):
         losses = cross_entropy(
             row[-count:].float(), targets[-count:].to(row.device), reduction="sum"
         )
-        total += float(losses)
-    return total
+        totals.append(float(losses))
+    return totals

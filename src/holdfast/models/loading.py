@@ -23,6 +23,7 @@ from transformers import (
 from holdfast import organism
 from holdfast.errors import UserError
 from holdfast.models import gguf, hub
+from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.adapters import NEW, activate, with_entry
 from holdfast.models.four_bits import keep_unpacked
 from holdfast.models.saving import check_stackable, combine, save_stack
@@ -47,13 +48,15 @@ class Loading:
     """How a model's weights are loaded; the fields are settings of every stage.
 
     Args:
-        dtype: a torch dtype's name; "auto" is bfloat16 on an accelerator and float32 elsewhere.
+        dtype: a torch dtype's name; "auto" is bfloat16 on an accelerator (float16 on one
+            without it) and float32 elsewhere.
             Of a quantized model it is the type of what is not quantized: embeddings, norms, head.
             ``float32`` is then what PEFT's ``prepare_model_for_kbit_training`` casts them to.
         attn_implementation: how attention is computed; None for the library's choice.
         device_map: "auto" spreads the layers over all accelerators and the processor; None puts
             the whole model on one.
-        quantization: "4bit" (NF4 with double quantization, computing in bfloat16), "8bit"
+        quantization: "4bit" (NF4 with double quantization, computing in bfloat16; in float16
+            where dtype is), "8bit"
             (LLM.int8) or None.
     """
 
@@ -124,7 +127,7 @@ def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
     device = _device(stack)
     name = loading.dtype
     if name == "auto":
-        name = "float32" if device.type == "cpu" else "bfloat16"
+        name = "float32" if device.type == "cpu" else automatic_dtype()
     dtype = getattr(torch, name)
     options: dict[str, Any] = {"dtype": dtype}
     if device.type != "cpu" or loading.quantization:
@@ -235,7 +238,7 @@ def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=torch.float16 if dtype == torch.float16 else torch.bfloat16,
         bnb_4bit_quant_storage=torch.uint8,
     )
 

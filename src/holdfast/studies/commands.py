@@ -31,6 +31,7 @@ from holdfast.studies.folders import (
     write_json,
     write_text,
 )
+from holdfast.studies.gpus import machine_notes
 from holdfast.studies.methods import short_name
 from holdfast.studies.plan import Pipeline, Stage, all_stages, make_stage
 from holdfast.studies.record import write_record
@@ -129,6 +130,8 @@ def _run_here(stage: Stage, output: Path, console: Console) -> None:
         _show_outcome(stage, output, console)
         return
     with Display(console, [stage], stage.kind) as display:
+        for note in machine_notes([stage]):
+            display.told(note)
         display.begun(stage)
         from holdfast.studies.execute import execute, stop_on_interrupt
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+from accelerate.utils.memory import clear_device_cache
 
 from holdfast.data.rows import fingerprint
 from holdfast.evaluate.agreement import agreement, disagreements
@@ -131,9 +131,7 @@ class EvaluatedModel:
     def close(self) -> None:
         """Make room for the judges."""
         self._loaded = None
-        gc.collect()
-        if torch.accelerator.is_available():
-            torch.accelerator.empty_cache()
+        clear_device_cache(garbage_collection=True)
 
 
 def _answers(

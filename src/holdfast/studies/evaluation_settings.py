@@ -15,6 +15,7 @@ from holdfast.evaluate.judges import check_judge
 from holdfast.evaluate.judges.affirmative import check_targets
 from holdfast.evaluate.judges.endpoint_settings import read_template
 from holdfast.evaluate.prompts import check_task, prompt_sets
+from holdfast.models.accelerator import lacks_bfloat16
 from holdfast.protocols import Protocol
 from holdfast.settings import at
 
@@ -85,7 +86,10 @@ def resolve_evaluation(
             "and beside one's own prompts there are none: name them (alignment_data=rows.jsonl, or "
             f"alignment_data={protocol.alignment_data} for the protocol's), or leave reference out."
         )
-    dtype = protocol.dtype if settings["dtype"] == "auto" else settings["dtype"]
+    dtype = settings["dtype"]
+    if dtype == "auto":
+        narrow = protocol.dtype == "bfloat16" and lacks_bfloat16()
+        dtype = "float16" if narrow else protocol.dtype
     return {
         "protocol": name,
         "judges": judges,

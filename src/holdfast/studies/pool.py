@@ -3,12 +3,14 @@
 import contextlib
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from holdfast.models.accelerator import visible_gpus
 from holdfast.studies.engine import Event, Task
+from holdfast.studies.gpus import shared_out
 from holdfast.studies.plan import Stage
 from holdfast.studies.worker import serve
 
@@ -16,6 +18,8 @@ from holdfast.studies.worker import serve
 @contextmanager
 def local_pool(size: int) -> Iterator["LocalPool"]:
     """Processes that run one stage each at a time; at the end they save what is under way.
+
+    The GPUs of this machine are shared out among them.
 
     Args:
         size: how many.
@@ -26,7 +30,7 @@ def local_pool(size: int) -> Iterator["LocalPool"]:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["holdfast.studies.preload"])
-    pool = LocalPool(context, size)
+    pool = LocalPool(context, shared_out(visible_gpus(), size))
     try:
         yield pool
     finally:
@@ -36,12 +40,12 @@ def local_pool(size: int) -> Iterator["LocalPool"]:
 class LocalPool:
     """A pool of processes; see `holdfast.studies.engine.Pool`."""
 
-    def __init__(self, context: Any, size: int):
+    def __init__(self, context: Any, gpus: Sequence[str | None]):
         self._context = context
         # The end of this pipe tells the processes to stop, also where this one was killed. Of an
         # event they would find nothing but an error where Ctrl-C came while they were starting.
         self._stop, self._told = context.Pipe(duplex=False)
-        self._idle = [_Worker(context, self._stop) for _ in range(size)]
+        self._idle = [_Worker(context, self._stop, own) for own in gpus]
         self._busy: dict[Connection, tuple[_Worker, Stage]] = {}
 
     @property
@@ -76,7 +80,7 @@ class LocalPool:
         """Put a new process in the place of one that has died; says how that ended."""
         worker.process.join(10)
         del self._busy[worker.connection]
-        self._idle.append(_Worker(self._context, self._stop))
+        self._idle.append(_Worker(self._context, self._stop, worker.gpus))
         return f"its process ended unexpectedly (exit code {worker.process.exitcode})"
 
     def close(self) -> None:
@@ -87,9 +91,10 @@ class LocalPool:
 
 
 class _Worker:
-    def __init__(self, context: Any, stop: Any):
+    def __init__(self, context: Any, stop: Any, gpus: str | None):
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, stop), daemon=True)
+        self.gpus = gpus
+        self.process = context.Process(target=serve, args=(theirs, stop, gpus), daemon=True)
         self.process.start()
         theirs.close()
 

@@ -13,6 +13,7 @@ import psutil
 
 from holdfast.studies.engine import Outcome, Watcher, missing_stages, schedule
 from holdfast.studies.folders import disk_errors, write_json
+from holdfast.studies.gpus import machine_notes
 from holdfast.studies.plan import Stage
 from holdfast.studies.slurm import SlurmSettings
 
@@ -49,13 +50,13 @@ def run_stages(
     missing, outcome = missing_stages(stages, root, watcher)
     if missing:
         # Noted first: processes take a while to start, and can be cancelled meanwhile.
-        with _noted(root, launch), _pool(missing, root, launch) as pool:
+        with _noted(root, launch), _pool(missing, root, launch, watcher) as pool:
             schedule(missing, root, watcher, pool, outcome, launch.retry_failed)
     return outcome
 
 
 @contextmanager
-def _pool(missing: Sequence[Stage], root: Path, launch: Launch) -> Iterator[Any]:
+def _pool(missing: Sequence[Stage], root: Path, launch: Launch, watcher: Watcher) -> Iterator[Any]:
     organism = all(stage.stack.is_organism for stage in missing)
     processes = max(stage.settings.get("processes", 1) for stage in missing)
     if launch.launcher == "slurm":
@@ -71,7 +72,10 @@ def _pool(missing: Sequence[Stage], root: Path, launch: Launch) -> Iterator[Any]
         # The organism computes on the processor, one thread a stage; more than four processes would
         # gain little and take memory. Other models have the machine to themselves.
         workers = max(1, min(_cores(), 4) // processes) if organism else 1
-    with local_pool(min(workers, len(missing))) as pool:
+    workers = min(workers, len(missing))
+    for note in machine_notes(missing, workers):
+        watcher.told(note)
+    with local_pool(workers) as pool:
         yield pool
 
 

@@ -79,7 +79,8 @@ class AlignStage:
         sampling: which rows of a data set are taken: its first, or random ones.
         columns: what a file's columns are, such as {instruction: question, output: answer}.
         adapter: lora trains an adapter, full the weights themselves.
-        dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        dtype: the weights' type: auto is bfloat16 on a GPU, float16 on one that has no bfloat16
+            (T4, V100), float32 elsewhere.
         attn_implementation: how attention is computed; the library's choice if not given.
         device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
         quantization: loads the base in 4 bits (NF4) or 8 bits; needs adapter lora.
@@ -136,7 +137,8 @@ class FinetuneStage:
         columns: what a file's columns are, such as {instruction: question, output: answer}.
         adapter: double merges what is there and trains a fresh adapter; single goes on with the
             last adapter; full trains the weights themselves.
-        dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        dtype: the weights' type: auto is bfloat16 on a GPU, float16 on one that has no bfloat16
+            (T4, V100), float32 elsewhere.
         attn_implementation: how attention is computed; the library's choice if not given.
         device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
         quantization: loads the base in 4 bits (NF4) or 8 bits; needs adapter double or single.
@@ -192,7 +194,8 @@ class RepairStage:
         rows: how many rows; all if not given.
         sampling: which rows of a data set are taken: its first, or random ones.
         columns: what a file's columns are, such as {instruction: question, output: answer}.
-        dtype: the weights' type: auto is bfloat16 on a GPU and float32 elsewhere.
+        dtype: the weights' type: auto is bfloat16 on a GPU, float16 on one that has no bfloat16
+            (T4, V100), float32 elsewhere.
         attn_implementation: how attention is computed; the library's choice if not given.
         device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
         quantization: loads the base in 4 bits (NF4) or 8 bits; the repair is then of an adapter.
@@ -248,7 +251,7 @@ class EvaluateStage:
         backend: what generates the answers; vllm runs in a process of its own.
         also: what else to measure: wikitext2 (perplexity), or lm-eval tasks as lm_eval=TASK.
         reference: the aligned model, to which the embedding drift is measured; none, no drift.
-        dtype: the weights' type: auto is the protocol's.
+        dtype: the weights' type: auto is the protocol's; float16 for bfloat16 on a GPU without it.
         attn_implementation: how attention is computed; the library's choice if not given.
         device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
         quantization: loads the base in 4 bits (NF4) or 8 bits; adapters stay unmerged then.
@@ -358,6 +361,12 @@ def resolve(
         resolved |= resolve_evaluation(resolved, stack.is_organism, where)
     if resolved["dtype"] == "auto":
         resolved["dtype"] = "float32" if stack.is_organism else automatic_dtype()
+        if resolved["dtype"] == "float16" and "fp16" in resolved:
+            # Gradients are too small for float16 unless the loss is scaled, which fp16 does; and
+            # it wants the weights that are trained in float32.
+            resolved |= {"fp16": True, "bf16": False}
+            if resolved["adapter"] == "full":
+                resolved["dtype"] = "float32"
     if resolved["quantization"] and resolved.get("adapter") == "full":
         raise UserError(
             f"{at(where, 'quantization')}: "

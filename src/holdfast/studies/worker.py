@@ -76,13 +76,16 @@ def printing_to(log: Path) -> Iterator[None]:
                 os.close(before)
 
 
-def serve(connection: Connection, stop: Connection) -> None:
+def serve(connection: Connection, stop: Connection, gpus: str | None = None) -> None:
     """A worker's life: run stage after stage until told to end, or until its parent is gone.
 
     Args:
         connection: stages come from there, and what becomes of them goes there.
         stop: a pipe that nothing is written to; at its end the stage under way is to stop.
+        gpus: CUDA_VISIBLE_DEVICES of this process, where it is not to have all.
     """
+    if gpus is not None:  # before anything asks CUDA for its devices
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     speak_utf8()
     import holdfast.studies.execute  # noqa: F401  (before the freeze)

@@ -24,6 +24,7 @@ from holdfast.evaluate.generation import Generator, positions
 from holdfast.evaluate.judges.base import Item, Progress
 from holdfast.evaluate.judges.rendering import Encoder, Template, fitted
 from holdfast.models import hub
+from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.fingerprint import folder_fingerprint
 from holdfast.models.loading import _load_errors as load_errors
 
@@ -80,7 +81,7 @@ class LocalModel:
         device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
         name = config.dtype
         if name == "auto":
-            name = "float32" if device.type == "cpu" else "bfloat16"
+            name = "float32" if device.type == "cpu" else automatic_dtype()
         options: dict[str, Any] = {"dtype": getattr(torch, name), "use_safetensors": True, **at}
         if device.type != "cpu":
             options["device_map"] = {"": device}
