@@ -25,6 +25,7 @@ from transformers import (
 from holdfast import parallel
 from holdfast.data.rows import tokenize_rows
 from holdfast.errors import DivergedError, UserError
+from holdfast.labelled import labelled_positions
 from holdfast.models.adapters import NEW, activate
 from holdfast.models.four_bits import keep_unpacked
 
@@ -169,6 +170,15 @@ class SFTTrainer(Trainer):
         if self._operations_a_token is None:
             self._operations_a_token = super().floating_point_ops(inputs) / tokens
         return self._operations_a_token * tokens
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
+        """As transformers does; without the logits of positions that nothing is learned at."""
+        if return_outputs or self.label_smoother is not None or self.compute_loss_func is not None:
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+        with labelled_positions(self.model, inputs):
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
