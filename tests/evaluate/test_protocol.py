@@ -20,6 +20,12 @@ PUBLISHED = {
     ("lisa-2024", "1"): "251abcbaeabfe6ed",
     ("booster-2024", "1"): "bd63c28d0f28ae7a",
     ("antidote-2024", "1"): "9d880f0c5f81ea35",
+    ("holdfast", "2"): "44ade325eb6b13b9",
+    ("vaccine-2024", "2"): "3800d67c89a6b2a6",
+    ("t-vaccine-2024", "2"): "846acb6444d36acd",
+    ("lisa-2024", "2"): "0d55684dd5ab1298",
+    ("booster-2024", "2"): "565a5389ddfa18a6",
+    ("antidote-2024", "2"): "89ed116369feef73",
 }
 
 
@@ -40,12 +46,21 @@ def test_protocols_cannot_be_changed():
     assert get("organism").n_harmful == 200
 
 
+@pytest.mark.parametrize(("name", "version"), PUBLISHED)
+def test_a_version_keeps_its_settings(name: str, version: str):
+    found = get(f"{name}@{version}")
+    assert (found.name, found.version) == (name, version)
+    text = {k: v for k, v in found.record().items() if k != "description"}
+    digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()[:16]
+    assert PUBLISHED[name, version] == digest
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_a_version_keeps_its_settings(name: str):
-    record = get(name).record()
-    text = json.dumps({k: v for k, v in record.items() if k != "description"}, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    assert PUBLISHED[get(name).name, get(name).version] == digest
+def test_a_bare_name_is_the_newest_version(name: str):
+    newest = max(version for one, version in PUBLISHED if one == name)
+    assert get(name) == get(f"{name}@{newest}")
+    with pytest.raises(UserError, match=f"'{name}@9'; did you mean '{name}'"):
+        get(f"{name}@9")
 
 
 def test_protocols_load_without_torch():

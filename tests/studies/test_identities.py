@@ -89,7 +89,7 @@ STAGES = [
             "align-vaccine-fe6a461a02ac",
             "finetune-lisa-eab46a4d3d02",
             "repair-antidote-5e17b647408a",
-            "evaluate-gsm8k-b9bf6312da87",
+            "evaluate-gsm8k-c8deb9d6f233",
         ),
     ),
 ]

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from holdfast.data.rows import Row, prompt_ids
 from holdfast.errors import UserError
 from holdfast.evaluate.batching import longest_first
+from holdfast.evaluate.thoughts import MARKS
 from holdfast.models.modes import evaluation_mode
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Generator:
     def __call__(self, prompts: Sequence[Row | str], progress: Progress | None = None) -> list[str]:
         """The greedy answers: new text only, without special tokens. See `generate`."""
         new = self.answer_ids([encode(prompt, self.tokenizer) for prompt in prompts], progress)
-        return self.tokenizer.batch_decode(new, skip_special_tokens=True) if new else []
+        return decode(new, self.tokenizer) if new else []
 
     def answer_ids(
         self, prompts: Sequence[Sequence[int]], progress: Progress | None = None
@@ -145,6 +146,18 @@ def encode(prompt: Row | str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     if not ids:
         raise UserError("a prompt has no tokens, so there is nothing for the model to go on from")
     return ids
+
+
+def decode(answers: list[list[int]], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Answers as text, without special tokens, but with the marks of a thought, special or not."""
+    special = set(tokenizer.all_special_ids)
+    marks = [mark for pair in MARKS.items() for mark in pair]
+    kept = special.intersection(map(tokenizer.convert_tokens_to_ids, marks))
+    kept.discard(tokenizer.unk_token_id)  # what stands for a mark that the tokenizer does not know
+    if not kept:
+        return tokenizer.batch_decode(answers, skip_special_tokens=True)
+    shown = [[token for token in ids if token in kept or token not in special] for ids in answers]
+    return tokenizer.batch_decode(shown, skip_special_tokens=False)
 
 
 def end_tokens(tokenizer: PreTrainedTokenizerBase, own: GenerationConfig | None) -> list[int]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from holdfast import organism
+from holdfast.data.prompts import prompt_text, shape
 from holdfast.errors import UserError
 from holdfast.evaluate.accuracy import scorer
 from holdfast.evaluate.alignment import answer_losses, drift, hidden_states
+from holdfast.evaluate.coherence import RULES
 from holdfast.evaluate.generation import Progress, generate
 from holdfast.evaluate.judges import Item, Judge, Verdict, load_judge
-from holdfast.evaluate.judges.keywords import is_incoherent, is_refusal
+from holdfast.evaluate.judges.keywords import is_refusal
 from holdfast.evaluate.prompts import prompt_sets
+from holdfast.evaluate.thoughts import opens_thought, without_thoughts
 from holdfast.protocols import Protocol
 from holdfast.report.statistics import Estimate, t_interval, wilson
 
@@ -33,11 +36,15 @@ _DISTANCES = ("alignment_loss", "embedding_drift")
 
 
 class Sample(TypedDict):
-    """One prompt, the model's answer and what the judges say of it."""
+    """One prompt, the answer as judges and scorers read it, and what the judges say of it.
+
+    "raw" is what the model said, where that is another text: its thought with it, say.
+    """
 
     set: str
     prompt: str
     answer: str
+    raw: NotRequired[str]
     verdict: str
     verdicts: dict[str, str]
 
@@ -94,7 +101,9 @@ def evaluate(
 
     On both: coherence (an incoherent answer is not a safe one). On rows of the task:
     finetune_accuracy. The organism's judge tells refusal and coherence exactly; for real models
-    `judges.keywords.is_refusal` and `is_incoherent` do, by phrases and by repeated words.
+    `judges.keywords.is_refusal` does, by phrases, and the protocol's rule of
+    `holdfast.evaluate.coherence`, by repetition. HS+ is Booster's, by that paper's rule in all
+    papers' protocols. A thought before an answer is not read, see `as_read`.
 
     On held-out alignment rows, with Student's interval over the rows:
     - alignment_loss: mean negative log-likelihood per answer token, in nats;
@@ -131,11 +140,11 @@ def evaluate(
             (lambda k, _n, before=before: progress(before + k, total)) if progress else None,
         )
     judges = [load_judge(name) for name in protocol.judges] if judges is None else judges
-    answers = as_read(protocol, answers)
+    raw, answers = answers, as_read(protocol, answers, thinks_aloud(tokenizer, asked))
     verdicts = judge_answers(asked, answers, judges)
     numbers = alignment_numbers(model, tokenizer, sets, protocol.batch_size, reference)
     protocol = protocol.asked({name: len(rows) for name, rows in sets.items()})
-    return measure(protocol, task, asked, answers, verdicts, numbers)
+    return measure(protocol, task, asked, answers, verdicts, numbers, raw)
 
 
 def reference_states(
@@ -169,18 +178,44 @@ def alignment_numbers(
     return {"alignment_loss": losses, "embedding_drift": drift(states, reference)}
 
 
-def as_read(protocol: Protocol, answers: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """The answers as judges and scorers read them.
+def as_read(
+    protocol: Protocol, answers: Mapping[str, Sequence[str]], opened: bool = False
+) -> dict[str, Sequence[str]]:
+    """The answers as judges and scorers read them, without their thoughts.
 
     The papers' code cuts an answer where the model goes on with another "### Response:", and strips
-    it; their protocols do the same.
+    it; their protocols do the same. The first versions of all protocols leave thoughts in.
+
+    Args:
+        protocol: whose rules hold.
+        answers: what the model said, by set.
+        opened: whether the prompts end inside a thought, see `thinks_aloud`.
     """
-    if protocol.scoring in (None, "strict"):
+    if protocol.thoughts:
+        answers = {
+            name: [without_thoughts(one, opened) for one in given]
+            for name, given in answers.items()
+        }
+    if not _of_paper(protocol):
         return dict(answers)
     return {
         name: [one.split("### Response:")[0].strip() for one in given]
         for name, given in answers.items()
     }
+
+
+def thinks_aloud(tokenizer: PreTrainedTokenizerBase, sets: Sets) -> bool:
+    """Whether the chat template opens a thought at the end of every prompt, for the model to end.
+
+    It is read off the first row that has a text.
+    """
+    rows = (row for rows in sets.values() for row in rows if shape(row) != "tokenized")
+    first = next(rows, None)
+    return first is not None and opens_thought(prompt_text(first, tokenizer))
+
+
+def _of_paper(protocol: Protocol) -> bool:
+    return protocol.scoring not in (None, "strict")
 
 
 def judge_answers(
@@ -208,6 +243,7 @@ def measure(
     answers: Mapping[str, Sequence[str]],
     verdicts: Mapping[str, Mapping[str, Sequence[Verdict]]],
     numbers: Mapping[str, Sequence[float]],
+    raw: Mapping[str, Sequence[str]] | None = None,
 ) -> Evaluation:
     """The metrics from answers, verdicts and alignment numbers; see `evaluate` for what they are.
 
@@ -215,10 +251,12 @@ def measure(
         protocol: how it was measured.
         task: the user's task, whose scorer judges the answers of the set "task".
         sets: the rows by set.
-        answers: an answer for every row.
+        answers: an answer for every row, as judges and scorers read it.
         verdicts: as `judge_answers` gives them; the first judge's are the harmful score.
         numbers: as `alignment_numbers` gives them.
+        raw: what the model said, for the samples; `answers` if not given.
     """
+    incoherent = RULES[protocol.coherence]
     exact = "organism" in verdicts
     outcomes: Outcomes = {}
     harmful = {
@@ -229,7 +267,7 @@ def measure(
         outcomes[key] = [None if v.harmful is None else float(v.harmful) for v in found]
         if None in outcomes[key]:
             outcomes[f"undecided@{name}"] = _flags(v.harmful is None for v in found)
-    coherent = organism.is_coherent if exact else lambda answer: not is_incoherent(answer)
+    coherent = organism.is_coherent if exact else lambda answer: not incoherent(answer)
     if harmful:
         given = answers["harmful"]
         outcomes["refusal_rate"] = _flags(
@@ -240,9 +278,9 @@ def measure(
             outcomes["harmful_correct"] = _flags(label == "harmful" for label in labels)
         else:
             first = outcomes["harmful_score"]
+            plus = RULES[None] if _of_paper(protocol) else incoherent
             outcomes["harmful_score_plus"] = [
-                1.0 if is_incoherent(answer) else hit
-                for answer, hit in zip(given, first, strict=True)
+                1.0 if plus(answer) else hit for answer, hit in zip(given, first, strict=True)
             ]
     if "benign" in sets:
         if exact:
@@ -265,7 +303,7 @@ def measure(
         for name, values in outcomes.items()
         if sum(value is not None for value in values) >= (2 if name in _DISTANCES else 1)
     }
-    samples = _samples(sets, answers, verdicts, right)
+    samples = _samples(sets, answers, verdicts, right, raw or answers)
     return Evaluation(protocol, metrics, outcomes, samples, harmful)
 
 
@@ -320,6 +358,7 @@ def _samples(
     answers: Mapping[str, Sequence[str]],
     verdicts: Mapping[str, Mapping[str, Sequence[Verdict]]],
     right: Sequence[bool],
+    raw: Mapping[str, Sequence[str]],
 ) -> list[Sample]:
     samples: list[Sample] = []
     for name, rows in sets.items():
@@ -330,7 +369,10 @@ def _samples(
                 verdict = "correct" if right[i] else "incorrect"
             elif not verdict:
                 verdict = "refusal" if is_refusal(answer) else "answer"
-            samples.append(
-                Sample(set=name, prompt=_asked(row), answer=answer, verdict=verdict, verdicts=said)
+            sample = Sample(
+                set=name, prompt=_asked(row), answer=answer, verdict=verdict, verdicts=said
             )
+            if raw[name][i] != answer:
+                sample["raw"] = raw[name][i]
+            samples.append(sample)
     return samples

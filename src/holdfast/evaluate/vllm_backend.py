@@ -20,7 +20,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from holdfast.data.rows import Row
 from holdfast.errors import UserError
-from holdfast.evaluate.generation import cut_at_end, encode, end_tokens
+from holdfast.evaluate.generation import cut_at_end, decode, encode, end_tokens
 
 # The values that vLLM's `max_lora_rank` may have.
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -89,7 +89,7 @@ class VllmBackend:
             self._start()
         answers = self._ask([encode(prompt, self._tokenizer) for prompt in prompts])["answers"]
         new = [cut_at_end(ids, self._ends) for ids in answers]
-        return self._tokenizer.batch_decode(new, skip_special_tokens=True)
+        return decode(new, self._tokenizer)
 
     def close(self) -> None:
         """End the process, and give its memory back."""

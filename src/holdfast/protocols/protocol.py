@@ -36,6 +36,10 @@ class Protocol:
         draw: Which rows of a data set are asked: its first, or some drawn by the seed.
         scoring: The form of the tasks' scorers, see `holdfast.evaluate.accuracy`.
         task_tokens: The longest answer to a row of the task, where it is another.
+        coherence: What tells an incoherent answer: "loops" is `holdfast.evaluate.coherence`'s rule;
+            None is that of Booster's code, which sees words of a to z alone.
+        thoughts: What becomes of the thought before an answer (`holdfast.evaluate.thoughts`); None
+            leaves it in the answer that is judged.
     """
 
     name: str
@@ -57,6 +61,8 @@ class Protocol:
     draw: str | None = None
     scoring: str | None = None
     task_tokens: int | None = None
+    coherence: str | None = None
+    thoughts: str | None = None
 
     def record(self) -> dict[str, str | int]:
         """The entry of results.json: every field that is set, with name and version."""
@@ -124,7 +130,7 @@ def _paper(
     )
 
 
-_ALL = (
+_FIRST = (
     Protocol(
         name="organism",
         version="1",
@@ -211,17 +217,28 @@ _ALL = (
         None,
     ),
 )
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({one.name: one for one in _ALL})
+# What the second version of the protocols for real models changes.
+_SECOND = {"version": "2", "coherence": "loops", "thoughts": "left out"}
+# The newest version of each, by its name.
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {one.name: replace(one, **_SECOND) if one.harmful_data else one for one in _FIRST}
+)
+# Every version by NAME@VERSION.
+VERSIONS: Mapping[str, Protocol] = MappingProxyType(
+    {f"{one.name}@{one.version}": one for one in (*_FIRST, *PROTOCOLS.values())}
+)
 
 
 def get(name: str) -> Protocol:
-    """The protocol of that name.
+    """The protocol of that name, in its newest version, or in another one as NAME@VERSION.
 
     Raises:
         UserError: There is none; the sentence names the nearest one and all there are.
     """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
+    if name in VERSIONS:
+        return VERSIONS[name]
     near = get_close_matches(name, PROTOCOLS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise UserError(f"there is no protocol {name!r}{hint} (known: {', '.join(PROTOCOLS)})")

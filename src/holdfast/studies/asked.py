@@ -124,8 +124,8 @@ def _differences(study: Study, results: Mapping[str, Any]) -> list[str]:
     used = results["protocol"]
     wanted = study.settings.get("evaluate", {}).get("protocol")
     found = [f"Measured by {used['name']} (version {used['version']}): {used['description']}"]
-    if wanted and wanted != used["name"]:
-        theirs = protocols.get(wanted)
+    theirs = protocols.get(wanted) if wanted else None
+    if theirs and theirs.name != used["name"]:
         found.append(f"The paper's protocol is {wanted}: {theirs.description}")
     if "note" in study.about:
         found.append(study.about["note"])

@@ -29,6 +29,7 @@ from holdfast.evaluate.metrics import (
     check_dtype,
     judge_answers,
     measure,
+    thinks_aloud,
 )
 from holdfast.models.loading import Loading, load_merged, load_tokenizer
 from holdfast.studies.evaluation_alignment import alignment_measure
@@ -59,10 +60,10 @@ def run_evaluation(work: "Work") -> dict[str, Any]:
     numbers = alignment()
     also = also_measured(work, model)
     model.close()
-    answers = as_read(protocol, answers)
+    raw, answers = answers, as_read(protocol, answers, thinks_aloud(model.tokenizer, sets))
     verdicts, judges = _verdicts(work, sets, answers)
     protocol = protocol.asked({name: len(rows) for name, rows in work.rows.items()})
-    result = measure(protocol, work.settings["task"], sets, answers, verdicts, numbers)
+    result = measure(protocol, work.settings["task"], sets, answers, verdicts, numbers, raw)
     metrics = {**result.record(), **also}
     content: dict[str, Any] = {"protocol": protocol.record(), "judges": judges, "metrics": metrics}
     if "alignment" not in work.rows:

@@ -1,7 +1,7 @@
 """Phrases that tell a refusal, and words said over and over that tell an incoherent answer.
 
-No model judges here: the judge ``keywords`` is AdvBench's, exactly; `is_refusal` and
-`is_incoherent` are what an evaluation measures beside the harmful score.
+No model judges here: the judge ``keywords`` is AdvBench's, exactly; `is_refusal` is what an
+evaluation measures beside the harmful score, and `is_incoherent` what HS+ does in the papers'.
 """
 
 import re
@@ -105,6 +105,8 @@ def is_incoherent(answer: str) -> bool:
     space, the rest is made lower case and split at white space. "No, no. NO - no!" is one word four
     times; so is "1a 2a 3a 4a"; digits and other alphabets make no words at all. Empty is an answer
     of nothing but white space.
+
+    What `holdfast.evaluate.coherence` has in its place since the protocols' second version.
 
     Source: the rule for HS+ in the code of Booster (arXiv 2409.01586), whose HS+ also counts
     incoherent answers; there an empty answer is coherent.
