@@ -90,6 +90,13 @@ def look_up(name: str, revision: str | None = None) -> Repository:
     return Repository(name, commit, ADAPTER_CONFIG in files)
 
 
+def is_downloaded(name: str, revision: str, file: str) -> bool:
+    """Whether a file of a model is in the local cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, file, revision=revision), str)
+
+
 def adapter_folder(repository: Repository) -> Path:
     """The adapter's files in the local cache, downloaded where they are missing.
 

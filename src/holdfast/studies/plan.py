@@ -15,6 +15,7 @@ from holdfast.settings import at, check, inside, nearest
 from holdfast.studies.evaluation_settings import check_judged_rows, measured_by
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.identity import model_identity, stage_identity
+from holdfast.studies.lengths import check_lengths
 from holdfast.studies.methods import method_of, short_name
 from holdfast.studies.remembered import remembered
 from holdfast.studies.seen import check_pipeline
@@ -131,6 +132,8 @@ def make_stage(
         raise UserError(str(error) if place == where else f"{place}: {error}") from None
     if kind == "evaluate":
         data = {**data, **measured_by(settings, identify)}
+    elif not by_name and any(settings.get(key) for key in _FILES):
+        _check_lengths(kind, settings, stack, parent, where)
     parents = {"model": parent.identity if parent else identify(str(settings["model"]))}
     if reference is not None:
         parents["reference"] = reference.identity
@@ -271,6 +274,17 @@ SHARED = (
     "parallel",
     "template",
 )
+
+
+def _check_lengths(
+    kind: str, settings: Mapping[str, Any], stack: Stack, parent: Stage | None, where: str
+) -> None:
+    """Check that no answer is cut away whole; see `holdfast.studies.lengths`."""
+    template = settings["template"]
+    while template is None and parent is not None:  # its tokenizer's is inherited
+        template, parent = parent.settings["template"], parent.parent
+    sets = stage_rows(kind, _deciding_rows(settings), stack.is_organism)
+    check_lengths(settings, sets, stack, template, where)
 
 
 def _fingerprints(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:

@@ -45,7 +45,8 @@ class LocalPool:
         # The end of this pipe tells the processes to stop, also where this one was killed. Of an
         # event they would find nothing but an error where Ctrl-C came while they were starting.
         self._stop, self._told = context.Pipe(duplex=False)
-        self._idle = [_Worker(context, self._stop, own) for own in gpus]
+        self._workers = len(gpus)
+        self._idle = [_Worker(context, self._stop, own, self._workers) for own in gpus]
         self._busy: dict[Connection, tuple[_Worker, Stage]] = {}
 
     @property
@@ -80,7 +81,7 @@ class LocalPool:
         """Put a new process in the place of one that has died; says how that ended."""
         worker.process.join(10)
         del self._busy[worker.connection]
-        self._idle.append(_Worker(self._context, self._stop, worker.gpus))
+        self._idle.append(_Worker(self._context, self._stop, worker.gpus, self._workers))
         return f"its process ended unexpectedly (exit code {worker.process.exitcode})"
 
     def close(self) -> None:
@@ -91,10 +92,11 @@ class LocalPool:
 
 
 class _Worker:
-    def __init__(self, context: Any, stop: Any, gpus: str | None):
+    def __init__(self, context: Any, stop: Any, gpus: str | None, workers: int):
         self.connection, theirs = context.Pipe()
         self.gpus = gpus
-        self.process = context.Process(target=serve, args=(theirs, stop, gpus), daemon=True)
+        own = (theirs, stop, gpus, workers)
+        self.process = context.Process(target=serve, args=own, daemon=True)
         self.process.start()
         theirs.close()
 

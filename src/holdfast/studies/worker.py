@@ -76,19 +76,28 @@ def printing_to(log: Path) -> Iterator[None]:
                 os.close(before)
 
 
-def serve(connection: Connection, stop: Connection, gpus: str | None = None) -> None:
+def serve(
+    connection: Connection, stop: Connection, gpus: str | None = None, workers: int = 1
+) -> None:
     """A worker's life: run stage after stage until told to end, or until its parent is gone.
 
     Args:
         connection: stages come from there, and what becomes of them goes there.
         stop: a pipe that nothing is written to; at its end the stage under way is to stop.
         gpus: CUDA_VISIBLE_DEVICES of this process, where it is not to have all.
+        workers: how many there are beside one another, itself among them: each computes on its
+            share of the processor's cores, unless OMP_NUM_THREADS says on how many.
     """
     if gpus is not None:  # before anything asks CUDA for its devices
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     speak_utf8()
+    import torch
+
     import holdfast.studies.execute  # noqa: F401  (before the freeze)
+
+    if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
 
     gc.collect()
     gc.freeze()  # what the imports made stays: each collection after a stage would look through it
