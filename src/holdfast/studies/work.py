@@ -11,6 +11,7 @@ from holdfast.studies.folders import PROGRESS, write_json
 from holdfast.studies.plan import Stage, given_identity
 from holdfast.studies.seen import check_against, overlaps_of
 from holdfast.studies.stage_data import stage_rows
+from holdfast.studies.time_left import TimeLeft
 
 # Seconds between two lines for `holdfast status`.
 _TOLD_EVERY = 2.0
@@ -45,6 +46,7 @@ class Work:
         self.reference_identity = _identity(stage.reference, stage.settings.get("reference"))
         self.stopping, self._progress = stopping, progress
         self._told = time.monotonic()
+        self._left = TimeLeft()
         self.rows = stage_rows(stage.kind, stage.settings, model.is_organism)
         self.data = {
             role: {"rows": len(rows), "fingerprint": fingerprint(rows)}
@@ -56,6 +58,8 @@ class Work:
 
     def progress(self, share: float, note: str) -> None:
         """Tell the progress; a stage that has no checkpoints stops here if it is to stop."""
+        if left := self._left.at(share):
+            note = f"{note}, {left}"
         self._progress(share, note)
         if time.monotonic() - self._told >= _TOLD_EVERY:
             self._told = time.monotonic()
