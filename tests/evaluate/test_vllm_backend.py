@@ -9,13 +9,19 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from holdfast.errors import UserError
+from holdfast.evaluate import vllm_backend
 from holdfast.evaluate.answers import answer_all
 from holdfast.evaluate.generation import encode
 from holdfast.evaluate.vllm_backend import VllmBackend, max_rank
+from holdfast.models.stack import resolve
+from holdfast.studies import evaluation
+from holdfast.studies.identity import stage_identity
+from holdfast.studies.stages import resolve as resolve_settings
 from tiny_models import lora, tiny_model
 
 VLLM = """
@@ -47,7 +53,8 @@ def TokensPrompt(prompt_token_ids):
 
 class LLM:
     def __init__(self, model, *, dtype="auto", seed=0, revision=None, max_model_len=None,
-                 enable_lora=False, max_loras=1, max_lora_rank=16):
+                 enable_lora=False, max_loras=1, max_lora_rank=16,
+                 gpu_memory_utilization=0.9, tensor_parallel_size=1):
         engine = dict(locals())
         del engine["self"]
         log(engine=engine, pid=os.getpid(), silent=os.environ["VLLM_NO_USAGE_STATS"])
@@ -121,6 +128,8 @@ def test_it_is_asked_for_what_transformers_would_answer(stand_in, base, tokenize
         "enable_lora": False,
         "max_loras": 1,
         "max_lora_rank": 16,
+        "gpu_memory_utilization": 0.9,
+        "tensor_parallel_size": 1,
     }
     assert engine["pid"] != os.getpid()
     assert engine["silent"] == "1"
@@ -140,8 +149,9 @@ def test_it_is_asked_for_what_transformers_would_answer(stand_in, base, tokenize
 def test_an_adapter_is_given_as_it_is(stand_in, base, tokenizer, tmp_path):
     lora(tiny_model("llama"), r=20).save_pretrained(str(tmp_path / "adapter"))
     backend = VllmBackend(
-        base, tokenizer, 3, revision="v1", adapter=tmp_path / "adapter", max_length=40
-    )
+        base, tokenizer, 3, revision="v1", adapter=tmp_path / "adapter", max_length=40,
+        memory=0.5, gpus=2,
+    )  # fmt: skip
     with backend:
         backend(["w6"])
     engine, asked = said(stand_in)
@@ -149,6 +159,8 @@ def test_an_adapter_is_given_as_it_is(stand_in, base, tokenizer, tmp_path):
     assert engine["engine"]["max_lora_rank"] == 32
     assert engine["engine"]["max_model_len"] == 40
     assert engine["engine"]["revision"] == "v1"
+    assert engine["engine"]["gpu_memory_utilization"] == 0.5
+    assert engine["engine"]["tensor_parallel_size"] == 2
     assert asked["lora"] == {
         "lora_name": "adapter",
         "lora_int_id": 1,
@@ -233,3 +245,36 @@ def test_ranks(tmp_path):
         config.write_text(content)
         with pytest.raises(UserError, match="no LoRA adapter's config"):
             max_rank(tmp_path)
+
+
+def test_its_settings_in_an_evaluation(stand_in, base, monkeypatch):
+    """The share of memory changes no result, the number of GPUs does; both are vLLM's alone."""
+    stack = resolve(base)
+
+    def of(**given):
+        settings = resolve_settings("evaluate", given, stack)
+        return settings, stage_identity("evaluate", settings, {}, {})
+
+    plain, identity = of(backend="vllm")
+    assert (plain["gpu_memory_utilization"], plain["tensor_parallel_size"]) == (None, 1)
+    settings, same = of(backend="vllm", gpu_memory_utilization=0.5)
+    assert same == identity
+    settings, other = of(backend="vllm", gpu_memory_utilization=0.5, tensor_parallel_size=2)
+    assert other != identity
+    monkeypatch.setattr(evaluation, "load_tokenizer", lambda *_: SimpleNamespace(chat_template=""))
+    made = []
+    monkeypatch.setattr(vllm_backend, "VllmBackend", lambda *a, **given: made.append(given))
+    work = SimpleNamespace(settings=settings, model=stack, model_identity="a")
+    evaluation.EvaluatedModel(work).backend(5)
+    assert (made[0]["memory"], made[0]["gpus"]) == (0.5, 2)
+    ours = [
+        evaluation.EvaluatedModel(SimpleNamespace(**{**vars(work), "settings": one})).made_with(5)
+        for one in (plain, settings)
+    ]
+    assert ours[0] != ours[1]
+    with pytest.raises(UserError, match="gpu_memory_utilization is 1.5; it is the share"):
+        of(backend="vllm", gpu_memory_utilization=1.5)
+    with pytest.raises(UserError, match="tensor_parallel_size is 0; it must be 1 or more"):
+        of(backend="vllm", tensor_parallel_size=0)
+    with pytest.raises(UserError, match="is a setting of vLLM, and transformers answers"):
+        of(tensor_parallel_size=2)

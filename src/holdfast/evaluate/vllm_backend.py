@@ -43,6 +43,8 @@ class VllmBackend:
         dtype: the number format of the weights.
         max_length: the longest prompt with its answer, in tokens, which decides how much memory
             vLLM takes for its cache; None is all that the model can read.
+        memory: the share of a GPU's memory that vLLM takes, above 0 to 1; None for its own choice.
+        gpus: among how many GPUs it divides the model (tensor parallelism).
 
     Raises:
         UserError: the adapter or the model's config cannot be read, the rank is too high, or there
@@ -58,6 +60,8 @@ class VllmBackend:
         adapter: Path | None = None,
         dtype: str = "bfloat16",
         max_length: int | None = None,
+        memory: float | None = None,
+        gpus: int = 1,
     ):
         self._tokenizer = tokenizer
         self._ends = end_tokens(tokenizer, _own_settings(base, revision))
@@ -66,6 +70,10 @@ class VllmBackend:
             engine["revision"] = revision
         if max_length is not None:
             engine["max_model_len"] = max_length
+        if memory is not None:
+            engine["gpu_memory_utilization"] = memory
+        if gpus > 1:
+            engine["tensor_parallel_size"] = gpus
         if adapter is not None:
             engine |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": max_rank(adapter)}
         self._job = {

@@ -18,6 +18,7 @@ from holdfast.studies.cost_model import (
     LONGEST,
     ORGANISM_TOKENS,
     OTHER_TOKENS,
+    PROCESSOR_OPERATIONS,
     RESERVE,
     TOKENS,
     batch_rows,
@@ -48,7 +49,7 @@ class Estimate:
         gpu_seconds: on the GPU that this module assumes; 0 for the organism, which needs none.
         peak_bytes: the most memory at once.
         unknown: why something is None, in a few words.
-        core_seconds: of the organism on one core; 0 for other models.
+        core_seconds: on one core of a processor.
     """
 
     steps: int | None
@@ -65,6 +66,7 @@ def estimate_stage(
     model: ModelSize | None,
     rows: int | None = None,
     organism: bool = False,
+    on_processor: bool = False,
 ) -> Estimate:
     """What one stage needs.
 
@@ -77,8 +79,9 @@ def estimate_stage(
         model: the base's size, None if nobody knows.
         rows: how many rows it has, where the settings do not say.
         organism: the base is the organism: on the CPU, with short rows.
+        on_processor: it will run on this machine's processor, so weights keep their type.
     """
-    if _is_taken_as_bfloat16(settings, organism):
+    if not on_processor and _is_taken_as_bfloat16(settings, organism):
         settings = {**settings, "dtype": "bfloat16"}
     if kind == "evaluate":
         return _evaluation(settings, model, organism)
@@ -88,21 +91,22 @@ def estimate_stage(
     if kind == "repair":
         return _repair(settings, model, count or 0, organism)
     if count is None and settings["max_steps"] <= 0:
-        return Estimate(None, None, None, None, NO_ROWS)
+        return Estimate(None, None, None, None, NO_ROWS, None)
     steps = training_steps(settings, count or 1)
     tokens = _seen_rows(settings, count or 1, steps) * row_tokens(settings, organism)
     if model is None:
-        return Estimate(steps, tokens, None, None, NO_SIZE)
+        return Estimate(steps, tokens, None, None, NO_SIZE, None)
     operations = tokens * training_operations(settings, model, steps)
     peak = training_bytes(settings, model, organism)
     if organism:
         core = CORE_START + operations / CORE_OPERATIONS
         return Estimate(steps, tokens, 0.0, peak, core_seconds=core)
     a_second = operations_a_second(settings) * settings.get("processes", 1)
-    return Estimate(steps, tokens, operations / a_second, peak)
+    core = operations / PROCESSOR_OPERATIONS
+    return Estimate(steps, tokens, operations / a_second, peak, core_seconds=core)
 
 
-_UNKNOWN = Estimate(None, None, None, None, OWN)
+_UNKNOWN = Estimate(None, None, None, None, OWN, None)
 
 
 def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:
@@ -156,10 +160,10 @@ def _repair(
 ) -> Estimate:
     scores = settings["method"] == "antidote" and settings.get("score") != "magnitude"
     if scores and not rows:
-        return Estimate(0, None, None, None, NO_ROWS)
+        return Estimate(0, None, None, None, NO_ROWS, None)
     tokens = rows * row_tokens({**settings, "harmful_ratio": 0.0}, organism) if scores else 0
     if model is None:
-        return Estimate(0, tokens, None, None, NO_SIZE)
+        return Estimate(0, tokens, None, None, NO_SIZE, None)
     n = model.parameters
     longest = min(settings.get("max_length") or LONGEST, LONGEST)
     # Without gradients one layer's activations live at a time.
@@ -167,7 +171,9 @@ def _repair(
     peak = round(weight_bytes(settings, n) + RESERVE * batch)
     if organism:
         return Estimate(0, tokens, 0.0, peak, core_seconds=tokens * 2 * n / CORE_OPERATIONS)
-    return Estimate(0, tokens, tokens * 2 * n / operations_a_second(settings), peak)
+    operations = tokens * 2 * n
+    seconds, core = operations / operations_a_second(settings), operations / PROCESSOR_OPERATIONS
+    return Estimate(0, tokens, seconds, peak, core_seconds=core)
 
 
 def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: bool) -> Estimate:
@@ -185,7 +191,7 @@ def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: 
     read = sum(n * long for n, long, _ in asked) + protocol.n_alignment * OTHER_TOKENS
     tokens = read + sum(n * new for n, _, new in asked)
     if model is None:
-        return Estimate(0, tokens, None, None, NO_SIZE)
+        return Estimate(0, tokens, None, None, NO_SIZE, None)
     if organism:
         core = tokens * 2 * model.parameters / CORE_OPERATIONS
         return Estimate(0, tokens, 0.0, 4 * model.parameters, core_seconds=core)
@@ -193,10 +199,14 @@ def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: 
     one = max(2 * n / (BANDWIDTH * DECODING), 2 * n * size / operations_a_second(settings))
     seconds = read * 2 * n / operations_a_second(settings)
     seconds += sum(math.ceil(count / size) * new * one for count, _, new in asked)
-    seconds += protocol.n_harmful * _JUDGE / operations_a_second(settings)
+    judges = sum("revision" in judge for judge in settings["judges"])  # those that are models
+    judged = judges * protocol.n_harmful * _JUDGE
+    seconds += judged / operations_a_second(settings)
     longest = max(long + new for _, long, new in asked)
     cache = size * longest * model.layers * 2 * model.kv_width * 2
-    return Estimate(0, tokens, seconds, round(weight_bytes(settings, n) + cache))
+    core = (tokens * 2 * n + judged) / PROCESSOR_OPERATIONS
+    peak = round(weight_bytes(settings, n) + cache)
+    return Estimate(0, tokens, seconds, peak, core_seconds=core)
 
 
 @dataclass(frozen=True)
@@ -207,6 +217,7 @@ class PlanEstimate:
         stages: the estimate of every stage by its identity.
         steps: optimizer steps in all, of the stages that are known.
         gpu_seconds: on one GPU, one stage after another; of the stages that are known.
+        core_seconds: on one core of a processor, of the stages that are known.
         peak_bytes: of the largest stage that is known.
         notes: sentences on what is assumed or left out.
     """
@@ -214,15 +225,17 @@ class PlanEstimate:
     stages: dict[str, Estimate] = field(default_factory=dict)
     steps: int = 0
     gpu_seconds: float = 0.0
+    core_seconds: float = 0.0
     peak_bytes: int = 0
     notes: tuple[str, ...] = ()
 
 
-def estimate_plan(stages: Iterable[Stage]) -> PlanEstimate:
+def estimate_plan(stages: Iterable[Stage], on_processor: bool = False) -> PlanEstimate:
     """What the stages need, each counted once.
 
     Args:
         stages: stages of a plan, as `holdfast.studies.plan.all_stages` gives them.
+        on_processor: see `estimate_stage`.
     """
     found: dict[str, Estimate] = {}
     sizes: dict[str, ModelSize | None] = {}
@@ -232,9 +245,11 @@ def estimate_plan(stages: Iterable[Stage]) -> PlanEstimate:
         if base not in sizes:
             sizes[base] = model_size(base)
         organism = stage.stack.is_organism
-        if _is_taken_as_bfloat16(settings, organism):
+        if not on_processor and _is_taken_as_bfloat16(settings, organism):
             notes["No GPU here: weights are taken in bfloat16, as on one."] = None
-        estimate = estimate_stage(stage.kind, settings, sizes[base], organism=organism)
+        estimate = estimate_stage(
+            stage.kind, settings, sizes[base], organism=organism, on_processor=on_processor
+        )
         if estimate.unknown == NO_ROWS:
             notes["Stages whose number of rows is in the data alone are not counted."] = None
         if estimate.unknown == OWN and not organism:
@@ -250,6 +265,7 @@ def estimate_plan(stages: Iterable[Stage]) -> PlanEstimate:
         stages=found,
         steps=sum(e.steps or 0 for e in known),
         gpu_seconds=sum(e.gpu_seconds or 0.0 for e in known),
+        core_seconds=sum(e.core_seconds or 0.0 for e in known),
         peak_bytes=max((e.peak_bytes or 0 for e in known), default=0),
         notes=tuple(notes),
     )

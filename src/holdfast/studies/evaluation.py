@@ -114,6 +114,8 @@ class EvaluatedModel:
             revision=stack.revision,
             adapter=Path(stack.source) if stack.entries else None,
             dtype=protocol.dtype,
+            memory=self.work.settings["gpu_memory_utilization"],
+            gpus=self.work.settings["tensor_parallel_size"],
         )
 
     def made_with(self, tokens: int | None = None) -> dict[str, Any]:
@@ -127,6 +129,8 @@ class EvaluatedModel:
             "dtype": protocol.dtype,
             "backend": protocol.backend,
             **{key: settings[key] for key in keys if settings[key]},
+            # Sums in parts round in their own way.
+            **({"gpus": gpus} if (gpus := settings["tensor_parallel_size"]) > 1 else {}),
         }
 
     def close(self) -> None:

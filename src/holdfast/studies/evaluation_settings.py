@@ -86,6 +86,8 @@ def resolve_evaluation(
             "and beside one's own prompts there are none: name them (alignment_data=rows.jsonl, or "
             f"alignment_data={protocol.alignment_data} for the protocol's), or leave reference out."
         )
+    backend = settings["backend"] or protocol.backend
+    _check_vllm(settings, backend, where)
     dtype = settings["dtype"]
     if dtype == "auto":
         narrow = protocol.dtype == "bfloat16" and lacks_bfloat16()
@@ -93,7 +95,7 @@ def resolve_evaluation(
     return {
         "protocol": name,
         "judges": judges,
-        "backend": settings["backend"] or protocol.backend,
+        "backend": backend,
         "dtype": dtype,
     }
 
@@ -102,6 +104,21 @@ def _has_alignment(settings: Mapping[str, Any], protocol: Protocol) -> bool:
     """Whether there are alignment rows, as `prompt_sets` has it."""
     own = bool(settings["alignment_data"])
     return own or protocol.harmful_data is None or not settings["harmful_data"]
+
+
+def _check_vllm(settings: Mapping[str, Any], backend: str, where: str) -> None:
+    share, gpus = settings["gpu_memory_utilization"], settings["tensor_parallel_size"]
+    given = {"gpu_memory_utilization": share is not None, "tensor_parallel_size": gpus > 1}
+    for key in (key for key, said in given.items() if said and backend != "vllm"):
+        raise UserError(
+            f"{at(where, key)}: {key} is a setting of vLLM, and {backend} answers: add "
+            "backend=vllm, or leave it out."
+        )
+    if share is not None and not 0 < share <= 1:
+        raise UserError(
+            f"{at(where, 'gpu_memory_utilization')}: gpu_memory_utilization is {share}; it is the "
+            "share of a GPU's memory that vLLM takes: above 0, at most 1."
+        )
 
 
 def stage_protocol(settings: Mapping[str, Any]) -> Protocol:

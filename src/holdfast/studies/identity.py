@@ -48,6 +48,8 @@ def stage_identity(
     decisive = {k: v for k, v in settings.items() if k not in left_out}
     if decisive.get("processes") == 1:  # the only one there was, before there could be several
         decisive = {k: v for k, v in decisive.items() if k not in ("processes", "parallel")}
+    if decisive.get("tensor_parallel_size") == 1:  # likewise
+        del decisive["tensor_parallel_size"]
     if "template" in decisive:
         decisive["template"] = template_identity(decisive["template"])
     return _hash([kind, mechanism, decisive, dict(parents), dict(data)])

@@ -8,12 +8,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from holdfast.models.accelerator import has_accelerator
 from holdfast.report.escape import terminal_text
 from holdfast.studies.engine import stage_folder
 from holdfast.studies.estimate import Estimate, estimate_plan
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.plan import Pipeline, Stage, all_stages
 
+# Seconds on one core beyond which nobody waits for a processor: GPU hours are told then.
+_LONG_ON_PROCESSOR = 200 * 3600
 _WORDS = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 
 
@@ -22,7 +25,8 @@ def print_plan(
 ) -> None:
     """Show the stages of a run by kind and method: how many, steps, time, memory.
 
-    The time is GPU hours, of the organism minutes on one core.
+    The time is GPU hours; minutes on one core for the organism, and for models that are small
+    enough to run on a machine without a GPU where this is one.
 
     Args:
         pipelines: the pipelines of the run.
@@ -33,12 +37,15 @@ def print_plan(
     """
     stages = all_stages(pipelines)
     plan = estimate_plan(stages)
+    organism = all(stage.stack.is_organism for stage in stages)
+    here = not organism and not has_accelerator() and 0 < plan.core_seconds < _LONG_ON_PROCESSOR
+    if here:
+        plan = estimate_plan(stages, on_processor=True)
     there = set() if by_name else {one.identity for one in stages if _is_there(one, root)}
     used = Counter(s.identity for p in pipelines for s in p.stages.values())
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    organism = all(stage.stack.is_organism for stage in stages)
     titles = ["stage", "method", "stages", "pipelines each", "steps"]
-    titles += ["minutes"] if organism else ["GPU hours", "GiB"]
+    titles += ["minutes"] if organism else ["CPU minutes" if here else "GPU hours", "GiB"]
     if not by_name:
         titles.insert(3, "there")
     for title in titles:
@@ -52,7 +59,9 @@ def print_plan(
             [_told([one.core_seconds for one in found], 60)]
             if organism
             else [
-                _told([one.gpu_seconds for one in found], 3600),
+                _told([one.core_seconds for one in found], 60)
+                if here
+                else _told([one.gpu_seconds for one in found], 3600),
                 _range([_gib(one.peak_bytes) for one in found]),
             ]
         )
@@ -82,6 +91,12 @@ def print_plan(
             1,
             f"The organism needs no GPU: about {_minutes(plan.stages.values())} minutes on one core"
             f"{rest}, within a factor of two; --workers N takes N cores.",
+        )
+    elif here:
+        lines.insert(
+            1,
+            f"No GPU here: about {_minutes(plan.stages.values())} minutes on one core of the "
+            f"processor, within a factor of three, and {_gib(plan.peak_bytes)} GiB at most.",
         )
     else:
         hours = plan.gpu_seconds / 3600

@@ -35,6 +35,7 @@ NEUTRAL = {
     "dataloader_num_workers",
     "dataloader_pin_memory",
     "device_map",
+    "gpu_memory_utilization",
 }
 
 Attention = (
@@ -249,6 +250,9 @@ class EvaluateStage:
         max_new_tokens: the longest answer, in tokens, in the place of the protocol's.
         batch_size: the most prompts answered at once; the protocol's if not given.
         backend: what generates the answers; vllm runs in a process of its own.
+        gpu_memory_utilization: vllm's share of a GPU's memory, above 0 to 1; its own choice if not
+            given.
+        tensor_parallel_size: among how many GPUs vllm divides the model.
         also: what else to measure: wikitext2 (perplexity), or lm-eval tasks as lm_eval=TASK.
         reference: the aligned model, to which the embedding drift is measured; none, no drift.
         dtype: the weights' type: auto is the protocol's; float16 for bfloat16 on a GPU without it.
@@ -272,6 +276,8 @@ class EvaluateStage:
     max_new_tokens: int | None = None
     batch_size: int | None = None
     backend: Literal["transformers", "vllm"] | None = None
+    gpu_memory_utilization: float | None = None
+    tensor_parallel_size: int = 1
     also: list[str] | None = None
     reference: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -426,6 +432,7 @@ _SMALLEST = {
     "limit": 1,
     "max_new_tokens": 1,
     "batch_size": 1,
+    "tensor_parallel_size": 1,
     "processes": 1,
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1,
