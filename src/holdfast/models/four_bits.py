@@ -25,7 +25,7 @@ def keep_unpacked(model: nn.Module) -> None:
     """
     if "bitsandbytes" not in sys.modules:  # then no layer is one of its
         return
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for name, module in model.named_modules():
         if not isinstance(module, Linear4bit):
