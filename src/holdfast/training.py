@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from holdfast import parallel
+from holdfast.data.chat_templates import TrainOn
 from holdfast.data.rows import tokenize_rows
 from holdfast.errors import DivergedError, UserError
 from holdfast.labelled import labelled_positions
@@ -43,10 +44,12 @@ class SFTConfig(TrainingArguments):
             a row whose answer would be cut away whole is an error.
         too_long: what happens to such a row: error stops before the training, drop leaves it out,
             as the papers' code in effect does, and counts it.
+        train_on: which answers of a conversation are trained: all, or the last.
     """
 
     max_length: int = 512
     too_long: Literal["error", "drop"] = "error"
+    train_on: Literal["all", "last"] = "all"
 
     # Rows reach the collator as they are: ours takes what it needs, a caller's own knows its rows.
     remove_unused_columns: bool | None = field(default=False)
@@ -105,7 +108,7 @@ class SFTTrainer(Trainer):
 
         def prepare(rows: Any) -> Any:
             drop = args.too_long == "drop"
-            prepared = prepare_rows(rows, processing_class, args.max_length, drop)
+            prepared = prepare_rows(rows, processing_class, args.max_length, drop, args.train_on)
             if drop:
                 self.dropped_rows += len(rows) - len(prepared)
             return prepared
@@ -320,6 +323,7 @@ def prepare_rows(
     tokenizer: PreTrainedTokenizerBase | None,
     max_length: int,
     drop_cut: bool = False,
+    train_on: TrainOn = "all",
 ) -> Any:
     """Tokenize rows; rows that are tokenized already come back as they are.
 
@@ -335,7 +339,7 @@ def prepare_rows(
             "the rows are text and there is no tokenizer: pass processing_class, or rows with "
             f"{', '.join(TOKENIZED)}."
         )
-    return tokenize_rows(rows, tokenizer, max_length, drop_cut=drop_cut)
+    return tokenize_rows(rows, tokenizer, max_length, drop_cut=drop_cut, train_on=train_on)
 
 
 def _collator_for(

@@ -9,7 +9,8 @@ from holdfast.data.prompts import COLUMNS
 from holdfast.data.rows import check_rows
 from holdfast.errors import UserError
 
-NAMES = ("instruction", "input", "output", "prompt", "completion", "messages")
+NAMES = ("instruction", "input", "output", "prompt", "completion", "messages", "conversations")
+NAMES += ("system", "history", "tools")
 
 # Names that files often have, for a hint; what they mean is the user's to say.
 _PROMPTS = ("question", "query", "prompt", "instruction", "problem", "user", "human", "input")

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from holdfast.data.conversations import said
 from holdfast.data.prepare import prepare
 from holdfast.data.prompts import parts, plain, shape
 from holdfast.data.sources import SOURCES, load
@@ -109,7 +110,10 @@ def _texts(row: Mapping[str, Any]) -> tuple[str, str]:
         taken = parts(row, need_answer=False)
     except UserError:
         return "\n".join(f"{name}: {value}" for name, value in row.items()), ""
-    return plain(taken.prompt), plain(taken.answer)
+    if isinstance(taken.prompt, str) or len(taken.prompt) == 1:
+        return plain(taken.prompt), plain(taken.answer)
+    turns = [f"{turn['role']}: {said(turn)}" for turn in taken.prompt]
+    return "\n\n".join(turns), plain(taken.answer)
 
 
 def _cut(text: str) -> str:

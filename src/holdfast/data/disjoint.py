@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from holdfast.data.near import SIMILAR, NearPair, asked, near_pairs
 from holdfast.data.prompts import parts, plain, shape
-from holdfast.data.rows import Row, prompt_key, row_key
+from holdfast.data.rows import Row, prompt_key, row_key, turn_keys
 from holdfast.data.sources.reference import SOURCES
 from holdfast.errors import UserError
 
@@ -31,6 +31,8 @@ KEYS_FILE = "rows.keys"
 TEST = "test"
 # The roles whose rows train or steer a model, in the order of the stages.
 TRAINING_ROLES = ("alignment", "probe", "user", "realignment")
+# Beside a role's rows: what their conversations ask and answer before the last answer.
+TURNS = " turns"
 _DIGITS = 16  # of a hash in hexadecimal: 8 bytes, so 10⁵ rows collide by chance once in 10⁹ runs
 
 
@@ -105,6 +107,18 @@ def keys_of(rows: Sequence[Row]) -> list[Key]:
     return [_key(row) for row in rows]
 
 
+def keys_of_turns(rows: Sequence[Row]) -> list[Key]:
+    """Return the keys of the answers that rows train before their last; of most rows there is none.
+
+    A conversation trains every question in it, so none of them may be a test prompt.
+    """
+    return [
+        Key(whole[:_DIGITS], prompt[:_DIGITS], _origin(row))
+        for row in rows
+        for whole, prompt in turn_keys(row)
+    ]
+
+
 def check_roles(keys: Mapping[str, Sequence[Key]]) -> list[Overlap]:
     """Check that sets of rows are disjoint by role, and tell what they share without harm.
 
@@ -127,7 +141,7 @@ def check_roles(keys: Mapping[str, Sequence[Key]]) -> list[Overlap]:
         told += _same_prompts(first, ours, second, theirs)
     for role in TRAINING_ROLES:
         if keys.get(role) and keys.get(TEST):
-            told += _test_prompts(keys[TEST], role, keys[role])
+            told += _test_prompts(keys[TEST], role, keys[role], keys.get(role + TURNS, ()))
     return told
 
 
@@ -220,9 +234,11 @@ def _same_prompts(
     return [Overlap("same prompt", first, second, len(pairs), len(ours), tuple(pairs[:3]))]
 
 
-def _test_prompts(test: Sequence[Key], role: str, trained: Sequence[Key]) -> list[Overlap]:
+def _test_prompts(
+    test: Sequence[Key], role: str, trained: Sequence[Key], turns: Sequence[Key]
+) -> list[Overlap]:
     origins: dict[str, set[str]] = {}
-    for key in trained:
+    for key in [*trained, *turns]:
         origins.setdefault(key.prompt, set()).add(key.origin)
     wrong = sum(
         any(not _published(key.origin, other) for other in origins.get(key.prompt, ()))

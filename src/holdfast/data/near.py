@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.data.conversations import said
 from holdfast.data.prompts import parts, shape
 
 SHINGLE = 3
@@ -37,9 +38,10 @@ class NearPair:
 
 
 def asked(row: Mapping[str, Any]) -> str:
-    """Return what a row asks: its `input` where it has one, else the user's last message.
+    """Return what a row asks: its `input` where it has one, else what the user says.
 
-    An instruction that all rows of a task share would make all of them look the same.
+    An instruction that all rows of a task share would make all of them look the same, and so would
+    the last message alone of conversations that end in thanks.
     """
     kind = shape(row)
     if kind == "tokenized":
@@ -49,8 +51,7 @@ def asked(row: Mapping[str, Any]) -> str:
     prompt = parts(row, need_answer=False).prompt
     if isinstance(prompt, str):
         return prompt
-    users = [message["content"] for message in prompt if message["role"] == "user"]
-    return users[-1] if users else ""
+    return "\n\n".join(said(message) for message in prompt if message["role"] == "user")
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:

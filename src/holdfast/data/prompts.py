@@ -1,11 +1,16 @@
 """Rows as text: one rendering for training and evaluation.
 
-A *row* is a dict in one of four shapes, told apart by its columns (others are allowed and kept):
+A *row* is a dict in one of these shapes, told apart by its columns (others are allowed and kept):
 
-- Alpaca: ``instruction``, ``input`` (may be missing or empty), ``output``;
-- messages: ``messages``, a list of ``{"role", "content"}``, the assistant's answer last;
+- Alpaca: ``instruction``, ``input`` (may be missing or empty), ``output``; beside them perhaps
+  ``system`` and ``history``;
+- messages: ``messages``, a list of ``{"role", "content"}``, or ``conversations``, the same or of
+  ``{"from", "value"}``; the assistant's answer is the last, and those before it are answers too;
 - prompt-completion: ``prompt`` and ``completion``, both text or both lists of messages;
 - tokenized: ``input_ids``, ``attention_mask``, ``labels``.
+
+What a row of messages may say beside text is in `holdfast.data.conversations`; how a chat template
+writes it, and which of its text is trained, in `holdfast.data.chat_templates`.
 
 The papers' codes render a prompt one way for training and another way for evaluation (a newline is
 lost). Here both go through `prompt_text`.
@@ -16,13 +21,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from holdfast.data.chat_templates import Span, TrainOn, asked_text, trained_text, without_end
+from holdfast.data.conversations import (
+    Conversation,
+    alpaca_conversation,
+    check_verbatim,
+    check_wanted,
+    checked_text,
+    conversation_of,
+    said,
+    split_conversation,
+)
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Row = Mapping[str, Any]
-Shape = Literal["tokenized", "messages", "prompt-completion", "alpaca"]
+Shape = Literal["tokenized", "messages", "prompt-completion", "alpaca", "conversations"]
 
 ALPACA_WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further "
@@ -40,33 +56,42 @@ COLUMNS: dict[Shape, tuple[str, ...]] = {
     "messages": ("messages",),
     "prompt-completion": ("prompt", "completion"),
     "alpaca": ("instruction", "output"),
+    "conversations": ("conversations",),
 }
 
 
 class Parts(NamedTuple):
-    """A row taken apart: what the model reads and what it should say.
+    """A row taken apart: what the model reads and what it should say last.
 
     Args:
         prompt: The messages before the answer, or the verbatim text of a prompt-completion row.
         answer: The messages of the answer (one, as a rule), or the verbatim text.
+        options: What a chat template gets beside them, such as tools.
     """
 
     prompt: list[dict[str, Any]] | str
     answer: list[dict[str, Any]] | str
+    options: Mapping[str, Any] = {}
 
 
 class Text(NamedTuple):
     """A row as text.
 
     Args:
-        prompt: What the model reads.
-        answer: What it should say, without the end-of-sequence token.
+        prompt: What the model reads before its last answer.
+        answer: What it should say then, without the end-of-sequence token.
         is_chat: Whether a chat template wrote it, special tokens included.
+        trained: What is trained, as spans of characters in prompt + answer; None for all of the
+            answer and nothing else.
+        has_end: Whether the end-of-sequence token is still to follow, and is trained with the
+            answer; else prompt and answer are all that a template that marks its answers wrote.
     """
 
     prompt: str
     answer: str
     is_chat: bool
+    trained: tuple[Span, ...] | None = None
+    has_end: bool = True
 
 
 def shape(row: Row) -> Shape:
@@ -87,6 +112,7 @@ def shape(row: Row) -> Shape:
     for name, needed in COLUMNS.items():
         if any(column in there for column in needed):
             raise _missing(name, there)
+    check_wanted(row)
     raise UserError(
         f"the columns {_quoted(there)} are no known kind of row; needed are 'instruction' and "
         "'output' (Alpaca), or 'messages', or 'prompt' and 'completion', or 'input_ids', "
@@ -102,43 +128,64 @@ def parts(row: Row, need_answer: bool = True) -> Parts:
         need_answer: Whether a missing or empty answer is a mistake.
 
     Raises:
-        UserError: A column is missing or of the wrong type, or the answer is empty.
+        UserError: A column is missing or of the wrong type, or an answer is empty, or the row is
+            marked as one that is not to be trained.
     """
-    kind = shape(row)
-    if kind == "tokenized":
-        raise UserError(
-            "the row is already tokenized ('input_ids'), so its text is not known; where text is "
-            "needed, give 'instruction' and 'output', 'messages', or 'prompt' and 'completion'"
-        )
-    there = _columns(row)
-    if need_answer and not all(column in there for column in COLUMNS[kind]):
-        raise _missing(kind, there)
-    if kind == "messages":
-        taken = _split_messages(_messages(row["messages"], "messages"), need_answer)
-    elif kind == "alpaca":
-        taken = _alpaca_parts(row, there)
-    elif isinstance(row["prompt"], str):
-        completion = _text(row["completion"], "completion") if "completion" in there else ""
-        taken = Parts(row["prompt"], completion)
-    else:
-        prompt = _messages(row["prompt"], "prompt", or_text=True)
-        completion = _messages(row["completion"], "completion") if "completion" in there else []
-        taken = Parts(prompt, completion)
-    if not taken.prompt and isinstance(taken.prompt, list):
-        raise UserError(f"column '{COLUMNS[kind][0]}' holds no message before the answer")
-    if need_answer and not plain(taken.answer).strip():
-        raise UserError(f"the answer (column '{COLUMNS[kind][-1]}') is empty; every row needs one")
-    return taken
+    found = _read(row, need_answer)
+    if isinstance(found, Parts):
+        return found
+    messages = found.messages
+    end = _end(found) if need_answer else len(messages)
+    return Parts(messages[: found.asked], messages[found.asked : end], found.options)
+
+
+def answered_turns(row: Row) -> list[Parts]:
+    """Every answer in a row's messages that is trained, with what the model reads before it."""
+    if shape(row) == "tokenized":
+        return []
+    found = _read(row, need_answer=False)
+    if isinstance(found, Parts):
+        return []
+    messages = found.messages
+    return [
+        Parts(messages[:place], messages[place : place + 1], found.options)
+        for place in found.trained
+    ]
+
+
+def is_conversation(row: Row) -> bool:
+    """Whether a row says more than one question, perhaps a system turn, and one answer.
+
+    Only of such rows more than one answer may be trained, or an answer may be not.
+    """
+    if shape(row) == "tokenized":
+        return False
+    found = _read(row, need_answer=False)
+    if isinstance(found, Parts):
+        return False
+    if shape(row) in ("messages", "conversations"):
+        answers = [turn for turn in found.messages if turn["role"] == "assistant"]
+        ends = found.asked < len(found.messages)
+        one = len(answers) == len(found.trained) == ends
+        return not one or bool(found.options or row.get("system"))
+    first = found.asked if shape(row) == "alpaca" else 1
+    more = len(found.messages) - found.asked > 1 or bool(row.get("system"))
+    return first > 1 or more or bool(found.options)
 
 
 def plain(part: list[dict[str, Any]] | str) -> str:
     """Return the bare text of a prompt or an answer: contents only, joined by blank lines."""
     if isinstance(part, str):
         return part
-    return "\n\n".join(message["content"] for message in part)
+    return "\n\n".join(said(message) for message in part)
 
 
-def render(row: Row, tokenizer: PreTrainedTokenizerBase, need_answer: bool = True) -> Text:
+def render(
+    row: Row,
+    tokenizer: PreTrainedTokenizerBase,
+    need_answer: bool = True,
+    train_on: TrainOn = "all",
+) -> Text:
     """Render a row as text.
 
     Prompt-completion text is taken verbatim. Messages go through the tokenizer's chat template,
@@ -146,33 +193,36 @@ def render(row: Row, tokenizer: PreTrainedTokenizerBase, need_answer: bool = Tru
     conversation, so that what is trained is what is asked at evaluation. Alpaca rows go through the
     chat template where the tokenizer has one, else through Stanford's Alpaca templates.
 
+    Args:
+        row: The row.
+        tokenizer: Its chat template is used.
+        need_answer: Whether a row without an answer is a mistake; without need nothing is trained.
+        train_on: Which of the assistant's turns are trained: all, or the last.
+
     Raises:
         UserError: As `parts`; messages without a chat template; a template that cannot render the
-            row, or that does not keep the prompt as a prefix.
+            row, that leaves out some of its text, or that does not keep the prompt as a prefix;
+            a row of which nothing is trained.
     """
-    prompt, answer = parts(row, need_answer)
-    if isinstance(prompt, str) and isinstance(answer, str):
-        return Text(prompt, _without_eos(answer, tokenizer), is_chat=False)
-    assert isinstance(prompt, list)
-    assert isinstance(answer, list)
+    found = _read(row, need_answer)
+    if isinstance(found, Parts):
+        assert isinstance(found.prompt, str)
+        assert isinstance(found.answer, str)
+        return Text(found.prompt, without_end(found.answer, tokenizer), is_chat=False)
+    messages = found.messages
+    kind = shape(row)
     if not tokenizer.chat_template:
-        if shape(row) != "alpaca":
-            raise UserError(
-                f"the row holds messages, but the tokenizer {tokenizer.name_or_path!r} has no chat "
-                "template; give a tokenizer that has one, or rows of 'prompt' and 'completion' text"
-            )
-        return Text(_alpaca_prompt(row), _without_eos(plain(answer), tokenizer), is_chat=False)
-    asked = _chat(prompt, tokenizer, add_generation_prompt=True)
-    if not answer:
+        _check_plain(kind, found, tokenizer)
+        answer = plain(messages[found.asked :])
+        return Text(_alpaca_prompt(row), without_end(answer, tokenizer), is_chat=False)
+    asked = asked_text(messages[: found.asked], found.options, tokenizer)
+    if not need_answer:
         return Text(asked, "", is_chat=True)
-    whole = _chat(prompt + answer, tokenizer, add_generation_prompt=False)
-    if not whole.startswith(asked):
-        raise UserError(
-            f"the chat template of {tokenizer.name_or_path!r} writes a prompt that is no prefix of "
-            "the whole conversation, so training would not match evaluation; give rows of 'prompt' "
-            "and 'completion' text, or a template that keeps the prompt"
-        )
-    return Text(asked, _without_eos(whole[len(asked) :], tokenizer), is_chat=True)
+    one_answer = kind == "alpaca" and found.trained == (found.asked,)
+    answer, trained, has_end = trained_text(
+        asked, found, _end(found), train_on, one_answer, tokenizer
+    )
+    return Text(asked, answer, True, trained, has_end)
 
 
 def prompt_text(row: Row, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -203,81 +253,108 @@ def _missing(kind: Shape, there: list[str]) -> UserError:
 
 def _text(value: object, column: str) -> str:
     if isinstance(value, str):
-        return value
+        return checked_text(value, column)
     if isinstance(value, float) and value != value:
         raise UserError(f"column '{column}' is an empty cell (NaN); it must be text")
     raise UserError(f"column '{column}' must be text, and is {type(value).__name__}: {value!r:.60}")
 
 
-def _messages(value: object, column: str, or_text: bool = False) -> list[dict[str, Any]]:
-    wanted = "text or a list of" if or_text else "a list of"
-    if not isinstance(value, list | tuple):
+def _read(row: Row, need_answer: bool) -> Parts | Conversation:
+    """A row taken apart; parts are verbatim text."""
+    kind = shape(row)
+    if kind == "tokenized":
         raise UserError(
-            f"column '{column}' must be {wanted} messages, and is {type(value).__name__}: "
-            f"{value!r:.60}"
+            "the row is already tokenized ('input_ids'), so its text is not known; where text is "
+            "needed, give 'instruction' and 'output', 'messages', or 'prompt' and 'completion'"
         )
-    for message in value:
-        if not (
-            isinstance(message, Mapping)
-            and isinstance(message.get("role"), str)
-            and isinstance(message.get("content"), str)
-        ):
-            raise UserError(
-                f"column '{column}' must be {wanted} messages, each with a 'role' and a 'content' "
-                f"that are text, and holds {message!r:.60}"
-            )
-    return [dict(message) for message in value]
+    there = _columns(row)
+    if need_answer:
+        check_wanted(row)
+        if not all(column in there for column in COLUMNS[kind]):
+            raise _missing(kind, there)
+    found = _taken(row, kind, there)
+    if need_answer and isinstance(found, Conversation) and kind in ("messages", "conversations"):
+        found = found._replace(asked=_last_answer(found, kind))
+    prompt = found.prompt if isinstance(found, Parts) else found.messages[: found.asked]
+    if not prompt and isinstance(prompt, list):
+        raise UserError(f"column '{COLUMNS[kind][0]}' holds no message before the answer")
+    if need_answer:
+        _check_answers(found, COLUMNS[kind][-1])
+    return found
 
 
-def _split_messages(messages: list[dict[str, Any]], need_answer: bool) -> Parts:
-    if messages and messages[-1]["role"] == "assistant":
-        return Parts(messages[:-1], messages[-1:])
-    if need_answer or not messages:
-        last = messages[-1]["role"] if messages else "nothing"
+def _taken(row: Row, kind: Shape, there: list[str]) -> Parts | Conversation:
+    if kind in ("messages", "conversations"):
+        found = conversation_of(row[kind], kind, row)
+        if not found.messages:
+            raise _no_answer(found, kind)
+        return found
+    if kind == "alpaca":
+        instruction = _text(row["instruction"], "instruction")
+        given = _text(row["input"], "input") if "input" in there else ""
+        asked = f"{instruction}\n\n{given}" if given else instruction
+        answer = _text(row["output"], "output") if "output" in there else None
+        return alpaca_conversation(asked, answer, row)
+    if isinstance(row["prompt"], str):
+        check_verbatim(row)
+        completion = _text(row["completion"], "completion") if "completion" in there else ""
+        return Parts(_text(row["prompt"], "prompt"), completion)
+    return split_conversation(row["prompt"], row.get("completion"), row)
+
+
+def _last_answer(found: Conversation, kind: Shape) -> int:
+    places = [place for place, turn in enumerate(found.messages) if turn["role"] == "assistant"]
+    if not places:
+        raise _no_answer(found, kind)
+    return places[-1]
+
+
+def _no_answer(found: Conversation, kind: Shape) -> UserError:
+    last = found.messages[-1]["role"] if found.messages else "nothing"
+    return UserError(
+        f"column '{kind}' must end with the assistant's answer, and ends with {last!r}"
+    )
+
+
+def _check_answers(found: Parts | Conversation, column: str) -> None:
+    answer = found.answer if isinstance(found, Parts) else found.messages[found.asked :]
+    if not plain(answer).strip():
+        raise UserError(f"the answer (column '{column}') is empty; every row needs one")
+    if isinstance(found, Parts):
+        return
+    if not found.trained:
         raise UserError(
-            f"column 'messages' must end with the assistant's answer, and ends with {last!r}"
+            "the row's answers all have the weight 0, so nothing of it is trained: "
+            "leave the row out"
         )
-    return Parts(messages, [])
+    for place in found.trained:
+        if not said(found.messages[place]).strip():
+            raise UserError(f"turn {place + 1} (column '{column}') is an empty answer")
 
 
-def _alpaca_parts(row: Row, there: list[str]) -> Parts:
-    instruction = _text(row["instruction"], "instruction")
-    given = _text(row["input"], "input") if "input" in there else ""
-    asked = f"{instruction}\n\n{given}" if given else instruction
-    prompt = [{"role": "user", "content": asked}]
-    if "output" not in there:
-        return Parts(prompt, [])
-    return Parts(prompt, [{"role": "assistant", "content": _text(row["output"], "output")}])
+def _end(found: Conversation) -> int:
+    """Before which turn a conversation ends that is trained: after its last answer."""
+    places = [place for place, turn in enumerate(found.messages) if turn["role"] == "assistant"]
+    return max(places, default=len(found.messages) - 1) + 1
+
+
+def _check_plain(kind: Shape, found: Conversation, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse what only a chat template can write."""
+    name = tokenizer.name_or_path
+    if kind != "alpaca":
+        raise UserError(
+            f"the row holds messages, but the tokenizer {name!r} has no chat "
+            "template; give a tokenizer that has one, or rows of 'prompt' and 'completion' text"
+        )
+    if found.asked > 1 or found.options:
+        raise UserError(
+            f"the row has a system prompt, a history or tools, but the tokenizer {name!r} has no "
+            "chat template, and Alpaca's has no place for them: give a template (template=own."
+            "jinja), or leave those columns out"
+        )
 
 
 def _alpaca_prompt(row: Row) -> str:
     if row.get("input"):
         return ALPACA_WITH_INPUT.format(instruction=row["instruction"], input=row["input"])
     return ALPACA_WITHOUT_INPUT.format(instruction=row["instruction"])
-
-
-def _without_eos(answer: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    # `tokenize` adds the end itself. Templates write it too, some with a line break after it.
-    end = tokenizer.eos_token
-    if isinstance(end, str) and answer.rstrip().endswith(end):
-        return answer.rstrip().removesuffix(end)
-    return answer
-
-
-def _chat(
-    messages: list[dict[str, Any]],
-    tokenizer: PreTrainedTokenizerBase,
-    add_generation_prompt: bool,
-) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-    except TemplateError as error:
-        raise UserError(
-            f"the chat template of {tokenizer.name_or_path!r} cannot render the row: {error}"
-        ) from None
-    assert isinstance(text, str)
-    return text

@@ -106,6 +106,7 @@ def _read_json(path: Path, text: str) -> list[dict[str, Any]]:
 def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows = []
+    limit = csv.field_size_limit(len(text) + 1)  # of a cell; Python's own is 131,072 characters
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -116,6 +117,8 @@ def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
             rows.append(row)
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.reader.line_num}: broken CSV ({error})") from None
+    finally:
+        csv.field_size_limit(limit)
     return rows
 
 

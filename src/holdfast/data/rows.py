@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from holdfast.data.chat_templates import Span, TrainOn
+from holdfast.data.conversations import said
 from holdfast.data.prompts import (
+    Parts,
     Row,
+    Text,
     answer_text,
+    answered_turns,
     parts,
     plain,
     prompt_text,
@@ -38,6 +43,7 @@ __all__ = [
     "shape",
     "tokenize",
     "tokenize_rows",
+    "turn_keys",
 ]
 
 
@@ -56,8 +62,13 @@ class Tokens(TypedDict):
     labels: list[int]
 
 
-def tokenize(row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
-    """Tokenize a row for training: prompt ids + answer ids + end of sequence, answer trained only.
+def tokenize(
+    row: Row,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    train_on: TrainOn = "all",
+) -> Tokens:
+    """Tokenize a row for training: prompt ids + answer ids + end of sequence, answers trained only.
 
     Prompt and answer are encoded separately, so the ids of the evaluation prompt (`prompt_ids`) are
     exactly the beginning of the training row. The attention mask comes from lengths and never from
@@ -65,28 +76,36 @@ def tokenize(row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> T
     token. What exceeds `max_length` is cut on the right. A row that is already tokenized passes
     through untouched, all its columns with it.
 
+    With `train_on` all, the answers that a conversation's prompt holds are trained too. Where the
+    chat template marks its answers by ``{% generation %}``, ids and labels are those of TRL's
+    `assistant_only_loss`: all that the template writes, in one piece, and a token is trained if
+    any character of it is marked.
+
     Raises:
         UserError: As `render`; nothing of the answer is left within `max_length`; the tokenizer has
             no end-of-sequence token; a tokenized row's columns differ in length or train nothing.
     """
-    return _tokenize(row, tokenizer, max_length, lambda: _start_ids(tokenizer))
+    return _tokenize(row, tokenizer, max_length, train_on, lambda: _start_ids(tokenizer))
 
 
 def _tokenize(
     row: Row,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
+    train_on: TrainOn,
     start: Callable[[], list[int]],
 ) -> Tokens:
     if shape(row) == "tokenized":
         return _checked_tokens(row)
-    end = tokenizer.eos_token_id
+    end: Any = tokenizer.eos_token_id
     if end is None:
         raise UserError(
             f"the tokenizer {tokenizer.name_or_path!r} has no end-of-sequence token (eos_token), "
             "so a model could not learn where an answer ends"
         )
-    text = render(row, tokenizer)
+    text = render(row, tokenizer, train_on=train_on)
+    if text.trained is not None:
+        return _of_several(text, text.trained, end, tokenizer, max_length)
     prompt = _encode_prompt(text.prompt, text.is_chat, tokenizer, start)
     answer = [*_encode(text.answer, tokenizer), end]
     # The first position is never predicted, so an answer needs room after it.
@@ -100,16 +119,71 @@ def _tokenize(
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
 
+def _of_several(
+    text: Text,
+    trained: Sequence[Span],
+    end: int,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> Tokens:
+    """The tokens of a conversation that has several answers, or marks in its template."""
+    if text.has_end:  # the prompt apart, as it is asked
+        cut, stop = len(text.prompt), len(text.prompt) + len(text.answer)
+        ids, labels = _labelled(text.prompt, trained, tokenizer)
+        after = [(start - cut, last - cut) for start, last in trained if last > cut]
+        more = _labelled(text.answer, after, tokenizer)
+        is_trained = any(last >= stop for _, last in trained)
+        ids += [*more[0], end]
+        labels += [*more[1], end if is_trained else IGNORED]
+    else:
+        ids, labels = _labelled(text.prompt + text.answer, trained, tokenizer)
+    places = [place for place, label in enumerate(labels) if label != IGNORED]
+    ids, labels = ids[:max_length], labels[:max_length]
+    if not any(label != IGNORED for label in labels[1:]):
+        raise AnswerCutError(
+            f"all answers are cut off: the first begins after {places[0] if places else len(ids)} "
+            f"tokens, and max_length is {max_length}; raise max_length or shorten the prompt"
+        )
+    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+
+
+def _labelled(
+    text: str, trained: Sequence[Span], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], list[int]]:
+    """A text's ids and labels: a token is trained if any of its characters is."""
+    try:
+        found = tokenizer(
+            text, add_special_tokens=False, verbose=False, return_offsets_mapping=True
+        )
+    except NotImplementedError:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path!r} does not tell which characters a token is "
+            "of, which several answers in a row need: give one with a tokenizer.json, or set "
+            "train_on=last"
+        ) from None
+    ids = list(found["input_ids"])
+    is_trained = bytearray(len(text))
+    for start, stop in trained:
+        start, stop = max(start, 0), min(stop, len(text))
+        is_trained[start:stop] = b"\1" * max(stop - start, 0)
+    labels = [
+        token if any(is_trained[start:stop]) else IGNORED
+        for token, (start, stop) in zip(ids, found["offset_mapping"], strict=True)
+    ]
+    return ids, labels
+
+
 def tokenize_rows(
     rows: Iterable[Row],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     where: str = "",
     drop_cut: bool = False,
+    train_on: TrainOn = "all",
 ) -> list[Tokens]:
     """Tokenize rows as `tokenize` does; an error names the row, counted from 1, and `where` it is.
 
-    With `drop_cut` a row whose answer is cut away whole is left out instead.
+    With `drop_cut` a row whose answers are cut away whole is left out instead.
 
     Raises:
         UserError: As `tokenize`; all rows are left out.
@@ -118,7 +192,7 @@ def tokenize_rows(
     result = []
     for number, row in enumerate(rows, start=1):
         try:
-            result.append(_tokenize(row, tokenizer, max_length, start))
+            result.append(_tokenize(row, tokenizer, max_length, train_on, start))
         except AnswerCutError as error:
             if not drop_cut:
                 raise _at(number, where, error) from None
@@ -186,8 +260,14 @@ def row_key(row: Row) -> str:
     if shape(row) == "tokenized":
         tokens = _checked_tokens(row)
         return fingerprint([{"ids": list(tokens["input_ids"]), "labels": list(tokens["labels"])}])
-    prompt, answer = parts(row)
-    return fingerprint([{"prompt": _comparable(prompt), "answer": plain(answer).strip()}])
+    return _row_key(parts(row))
+
+
+def turn_keys(row: Row) -> list[tuple[str, str]]:
+    """Return `row_key` and `prompt_key` of a row's trained answers but the one of `prompt_key`."""
+    keys = [(_row_key(one), _prompt_key(one)) for one in answered_turns(row)]
+    own = prompt_key(row) if keys else ""
+    return [pair for pair in keys if pair[1] != own]
 
 
 def prompt_key(row: Row) -> str:
@@ -196,13 +276,23 @@ def prompt_key(row: Row) -> str:
         tokens = _checked_tokens(row)
         pairs = zip(tokens["input_ids"], tokens["labels"], strict=True)
         return fingerprint([{"prompt": [int(token) for token, y in pairs if y == IGNORED]}])
-    return fingerprint([{"prompt": _comparable(parts(row, need_answer=False).prompt)}])
+    return _prompt_key(parts(row, need_answer=False))
 
 
-def _comparable(prompt: list[dict[str, Any]] | str) -> list[list[str]]:
-    if isinstance(prompt, str):
-        return [["user", prompt.strip()]]
-    return [[message["role"], message["content"].strip()] for message in prompt]
+def _row_key(row: Parts) -> str:
+    return fingerprint([{"prompt": _comparable(row), "answer": plain(row.answer).strip()}])
+
+
+def _prompt_key(row: Parts) -> str:
+    return fingerprint([{"prompt": _comparable(row)}])
+
+
+def _comparable(row: Parts) -> list[list[str]]:
+    if isinstance(row.prompt, str):
+        return [["user", row.prompt.strip()]]
+    turns = [[message["role"], said(message).strip()] for message in row.prompt]
+    options = [[key, fingerprint([{key: value}])] for key, value in sorted(row.options.items())]
+    return turns + options
 
 
 def _canonical(value: object) -> bytes:

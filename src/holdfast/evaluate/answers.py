@@ -179,10 +179,13 @@ def _prompts_fingerprint(sets: Mapping[str, Sequence[Row | str]]) -> str:
             text = _text(row)
             if isinstance(row, str) or text is None:
                 content.append([name, _tokens(row), text])
-            elif shape(row) == "alpaca":
+                continue
+            asked = parts(row, need_answer=False)
+            options = [dict(asked.options)] if asked.options else []
+            if shape(row) == "alpaca" and len(asked.prompt) == 1 and not options:
                 content.append([name, row["instruction"], row.get("input") or ""])
             else:
-                content.append([name, parts(row, need_answer=False).prompt])
+                content.append([name, asked.prompt, *options])
     return fingerprint([{"prompts": content}])
 
 

@@ -334,7 +334,7 @@ def _items(rows: Sequence[Row], answers: Sequence[str]) -> list[Item]:
 
 
 def _asked(row: Row) -> str:
-    if "instruction" in row:
+    if "instruction" in row and not (row.get("system") or row.get("history")):
         return "\n".join(filter(None, (row["instruction"], row.get("input"))))
     from holdfast.data.prompts import parts, plain
 

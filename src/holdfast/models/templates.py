@@ -5,14 +5,18 @@ for training and for evaluation. A stage saves its tokenizer, so later stages in
 """
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.data.chat_templates import DATE, may_write_thoughts, writes_date
 from holdfast.errors import UserError
 from holdfast.settings import at
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from holdfast.models.stack import Stack
 
 ALPACA = "alpaca"
 
@@ -41,6 +45,45 @@ def template_identity(template: str | None) -> str | None:
     return hashlib.sha256(_read(template).encode()).hexdigest()
 
 
+def template_text(stack: "Stack", template: str | None) -> str:
+    """The chat template that rows will be rendered with, without loading a tokenizer; "" for none.
+
+    Of a model on the Hub the file is fetched where it is not in the cache.
+
+    Args:
+        stack: the model.
+        template: the stage's setting, or the last one that was given before it.
+    """
+    if template is not None:
+        return "" if template == ALPACA else _read(template)
+    folder = stack.tokenizer or stack.base_folder()
+    found = {
+        name: _file(stack, folder, name)
+        for name in ("chat_template.jinja", "tokenizer_config.json")
+    }
+    if found["chat_template.jinja"]:
+        return found["chat_template.jinja"]
+    try:
+        own = json.loads(found["tokenizer_config.json"] or "{}").get("chat_template")
+    except (ValueError, AttributeError):
+        return ""  # told where the tokenizer is loaded
+    return own if isinstance(own, str) else "" if own is None else json.dumps(own)
+
+
+def template_marks(text: str) -> dict[str, str]:
+    """What of a template's rendering stands in a stage's identity beside the template itself.
+
+    Args:
+        text: the template.
+
+    Returns:
+        ``date``, the day that a template writes which asks for today; ``thought``, where an empty
+        thought that it writes before an answer belongs to.
+    """
+    marks = {"date": DATE.isoformat()} if writes_date(text) else {}
+    return marks | ({"thought": "prompt"} if may_write_thoughts(text) else {})
+
+
 def set_template(tokenizer: "PreTrainedTokenizerBase", template: str | None) -> None:
     """Give the tokenizer the chat template that rows are rendered with, or take it away.
 
@@ -61,6 +104,23 @@ def set_template(tokenizer: "PreTrainedTokenizerBase", template: str | None) -> 
         raise UserError(f"{template} is no chat template that can be rendered: {error}") from error
     if not text:
         raise UserError(f"{template} renders a question as nothing: it is no chat template.")
+
+
+def _file(stack: "Stack", folder: Path | None, name: str) -> str:
+    """A small file of a model; "" where there is none."""
+    path = folder / name if folder else None
+    if folder is None and stack.revision:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            path = Path(hf_hub_download(stack.base, name, revision=stack.revision))
+        except (HfHubHTTPError, OSError, ValueError):  # not there, or not to be had now
+            return ""
+    try:
+        return path.read_text(encoding="utf-8") if path else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _read(template: str) -> str:

@@ -32,6 +32,7 @@ from holdfast.evaluate.metrics import (
     thinks_aloud,
 )
 from holdfast.models.loading import Loading, load_merged, load_tokenizer
+from holdfast.models.templates import template_marks
 from holdfast.studies.evaluation_alignment import alignment_measure
 from holdfast.studies.evaluation_also import also_measured
 from holdfast.studies.evaluation_settings import stage_protocol
@@ -125,6 +126,7 @@ class EvaluatedModel:
         return {
             "model": self.work.model_identity,
             "template": fingerprint([{"template": self.tokenizer.chat_template}]),
+            **template_marks(str(self.tokenizer.chat_template or "")),
             "max_new_tokens": tokens,
             "dtype": protocol.dtype,
             "backend": protocol.backend,

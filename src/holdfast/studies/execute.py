@@ -115,6 +115,7 @@ def _execute(
                 "peak_memory_bytes": max(peak_memory(), work.peak_memory),
                 "seed": stage.settings["seed"],
                 **({"method_version": stage.version} if stage.version else {}),
+                **({"template": dict(stage.template)} if stage.template else {}),
                 "data": work.data,
                 "overlaps": [overlap.record() for overlap in work.overlaps],
                 "budget": budget,

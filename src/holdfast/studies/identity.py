@@ -20,6 +20,8 @@ MECHANISMS: dict[str, int] = {
 
 # Where things lie and what they are called decides no result: their content is hashed instead.
 _NAMES = {"model", "reference"}
+# Of conversations it is in what their rows' fingerprints say; of other rows it changes nothing.
+_NAMES |= {"train_on"}
 _NAMES |= {"data", "harmful_data", "alignment_data", "columns", "sampling"}
 # An evaluation's protocol and judges are hashed with all that is in them.
 _NAMES |= {"benign_data", "task_data", "protocol", "judges", "limit", "max_new_tokens"}

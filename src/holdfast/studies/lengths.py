@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from holdfast.data.chat_templates import TrainOn
 from holdfast.data.rows import AnswerCutError, fingerprint, tokenize
 from holdfast.errors import UserError
 from holdfast.models import hub
@@ -51,9 +52,11 @@ def check_lengths(
         long = [n for n, row in enumerate(rows) if _bytes(row) + _AROUND >= longest]
         if not long:
             continue
-        key = (stack, stack.tokenizer, template, longest, fingerprint(rows))
+        train_on = settings.get("train_on", "all")
+        key = (stack, stack.tokenizer, template, longest, train_on, fingerprint(rows))
         if key not in _KNOWN:
-            _KNOWN[key] = _first_cut(stack, template, longest, [rows[n] for n in long], long)
+            chosen = [rows[n] for n in long]
+            _KNOWN[key] = _first_cut(stack, template, longest, train_on, chosen, long)
         found = _KNOWN[key]
         if found:
             row, why = found
@@ -64,13 +67,18 @@ def check_lengths(
 
 
 def _first_cut(
-    stack: Stack, template: str | None, longest: int, rows: Rows, numbers: Sequence[int]
+    stack: Stack,
+    template: str | None,
+    longest: int,
+    train_on: TrainOn,
+    rows: Rows,
+    numbers: Sequence[int],
 ) -> tuple[int, str] | None:
     """The first row whose answer is cut away whole, by its number from 1, and what to say of it."""
     tokenizer = _tokenizer(stack, stack.tokenizer, template)
     for number, row in zip(numbers, rows, strict=True):
         try:
-            tokenize(row, tokenizer, longest)
+            tokenize(row, tokenizer, longest, train_on)
         except AnswerCutError as error:
             return number + 1, str(error)
     return None

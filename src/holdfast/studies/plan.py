@@ -7,10 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from holdfast.data.chat_templates import has_marks
+from holdfast.data.prompts import is_conversation, shape
 from holdfast.data.rows import fingerprint
 from holdfast.errors import UserError
 from holdfast.models.stack import ORGANISM, Stack
 from holdfast.models.stack import resolve as resolve_model
+from holdfast.models.templates import template_marks, template_text
 from holdfast.settings import at, check, inside, nearest
 from holdfast.studies.evaluation_settings import check_judged_rows, measured_by
 from holdfast.studies.folders import recorded_identity
@@ -35,6 +38,8 @@ class Stage:
         reference: for an evaluation the stage whose model is the aligned one.
         stack: the base of its model; above the first stage its adapters are the parents' to know.
         version: of its method's code, where that is not this package's own.
+        template: what its chat template's rendering depends on, such as a date; see
+            `holdfast.models.templates.template_marks`.
     """
 
     kind: str
@@ -44,6 +49,7 @@ class Stage:
     reference: "Stage | None" = None
     stack: Stack = Stack(ORGANISM)  # noqa: RUF009 (frozen)
     version: str = ""
+    template: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -119,11 +125,13 @@ def make_stage(
         if settings.get("reference"):
             settings["reference"] = resolve_model(settings["reference"]).source
     identify = str if by_name else given_identity
+    text = "" if by_name else template_text(stack, _template(settings, parent))
+    marks = template_marks(text)
     try:
         data = (
             _names_of_rows(settings)
             if by_name
-            else _fingerprints(kind, settings, stack.is_organism)
+            else _fingerprints(kind, settings, stack.is_organism, has_marks(text))
         )
         if kind == "evaluate" and not by_name:
             check_judged_rows(settings)
@@ -139,9 +147,16 @@ def make_stage(
         parents["reference"] = reference.identity
     elif settings.get("reference"):
         parents["reference"] = identify(str(settings["reference"]))
-    identity = stage_identity(kind, settings, parents, data)
+    identity = stage_identity(kind, settings, parents, {**data, **marks})
     version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
-    return Stage(kind, settings, identity, parent, reference, stack, version)
+    return Stage(kind, settings, identity, parent, reference, stack, version, marks)
+
+
+def _template(settings: Mapping[str, Any], parent: Stage | None) -> str | None:
+    """The setting that decides a stage's chat template: its own, else the last one before it."""
+    while settings["template"] is None and parent is not None:
+        settings, parent = parent.settings, parent.parent
+    return settings["template"]
 
 
 def make_pipeline(
@@ -280,22 +295,38 @@ def _check_lengths(
     kind: str, settings: Mapping[str, Any], stack: Stack, parent: Stage | None, where: str
 ) -> None:
     """Check that no answer is cut away whole; see `holdfast.studies.lengths`."""
-    template = settings["template"]
-    while template is None and parent is not None:  # its tokenizer's is inherited
-        template, parent = parent.settings["template"], parent.parent
     sets = stage_rows(kind, _deciding_rows(settings), stack.is_organism)
-    check_lengths(settings, sets, stack, template, where)
+    check_lengths(settings, sets, stack, _template(settings, parent), where)
 
 
-def _fingerprints(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:
+def _fingerprints(
+    kind: str, settings: Mapping[str, Any], is_organism: bool, marked: bool
+) -> dict[str, str]:
     what = _deciding_rows(settings)
     files = [settings.get(key) for key in _FILES]
     if any(files) or not is_organism:
-        return _fingerprints_of(kind, what, is_organism)
+        sets = stage_rows(kind, what, is_organism)
+        conversations = _conversations(sets, settings.get("train_on", "all"), marked)
+        return {role: fingerprint(rows) for role, rows in sets.items()} | conversations
     # The organism's rows follow from the settings alone, and many stages read the same ones.
     version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
     key = f"{kind} {version} {json.dumps(what, sort_keys=True)}"
-    return remembered(key, lambda: _fingerprints_of(kind, what, True))
+    return remembered(
+        key,
+        lambda: {role: fingerprint(rows) for role, rows in stage_rows(kind, what, True).items()},
+    )
+
+
+def _conversations(sets: Mapping[str, Any], train_on: str, marked: bool) -> dict[str, str]:
+    """What stands in an identity for rows that may have several answers, or none that is trained.
+
+    Of rows of one question and one answer nothing does, whatever `train_on` is.
+    """
+    rows = [row for some in sets.values() for row in some]
+    found = {"conversations": train_on} if any(map(is_conversation, rows)) else {}
+    if marked and any(shape(row) != "alpaca" for row in rows):
+        found["answers"] = "as the template marks them"
+    return found
 
 
 def _deciding_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,8 +359,3 @@ _DECIDE_ROWS = [
     "harmful_data",
     "alignment_data",
 ]
-
-
-def _fingerprints_of(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, str]:
-    sets = stage_rows(kind, settings, is_organism)
-    return {role: fingerprint(rows) for role, rows in sets.items()}

@@ -15,11 +15,13 @@ from typing import Any
 
 from holdfast.data.disjoint import (
     TEST,
+    TURNS,
     Key,
     Keys,
     Overlap,
     check_roles,
     keys_of,
+    keys_of_turns,
     near_duplicates,
     read_keys,
     role_of,
@@ -139,5 +141,9 @@ def _keys(kind: str, settings: str, is_organism: bool) -> Keys:
 def _own_keys(kind: str, settings: Mapping[str, Any], sets: Mapping[str, Rows]) -> Keys:
     keys: Keys = {}
     for name, rows in sets.items():
-        keys.setdefault(role_of(kind, name, settings), []).extend(keys_of(rows))
+        role = role_of(kind, name, settings)
+        keys.setdefault(role, []).extend(keys_of(rows))
+        turns = [] if role == TEST else keys_of_turns(rows)
+        if turns:
+            keys.setdefault(role + TURNS, []).extend(turns)
     return keys

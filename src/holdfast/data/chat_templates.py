@@ -1,0 +1,360 @@
+"""What a tokenizer's chat template writes of a conversation, and which of that text is trained.
+
+Three things that templates do would make a number wrong without a word:
+
+- They write today's date (Llama 3.2, gpt-oss): it is pinned to `DATE`.
+- They leave out text, such as a turn of a role that they do not know: such a row is refused.
+- They write an empty thought before an answer that has none (Qwen3, ``<think>\\n\\n</think>``). It
+  belongs to the prompt then, in training and at answering, so that no answer begins with it.
+
+What is trained of several answers is what the template marks by ``{% generation %}``, as TRL's
+``assistant_only_loss`` has it; without marks what an assistant's turn adds to the text before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import date
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from holdfast.data.conversations import Conversation, Message, thought, tool_name
+from holdfast.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TrainOn = Literal["all", "last"]
+Span = tuple[int, int]  # characters of a text, from and before
+
+# What a template that asks for today's date gets: the day that Llama 3.1's template names itself.
+DATE = date(2024, 7, 26)
+_NOW = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>[^'\"\\]*)(?P=quote)\s*\)")
+_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_EMPTY_THOUGHT = re.compile(
+    r"\s*(?:<(?P<tag>think|thinking|thought|reasoning|seed:think)>\s*</(?P=tag)>"
+    r"|\[THINK\]\s*\[/THINK\])\s*\Z"
+)
+_THINKS = re.compile(r"think|thought|reasoning", re.IGNORECASE)
+_TAGS = re.compile(
+    r"</?(?:think|thinking|thought|reasoning|seed:think)>|\[/?THINK\]", re.IGNORECASE
+)
+_WORD = "holdfastprobe"  # no template reads it, and no row has it
+_TOOLS = -1  # stands for the tools among the places of turns
+
+
+def pinned(template: str) -> str:
+    """A chat template with `DATE` in the place of today.
+
+    Raises:
+        UserError: It asks for today in a form that is not written out in it.
+    """
+    fixed = _NOW.sub(lambda found: json.dumps(DATE.strftime(found["format"])), template)
+    if re.search(r"strftime_now\s*\(", fixed):
+        raise UserError(
+            "the chat template writes today's date in a form that is not a text in it "
+            "(strftime_now(…)), so its prompts would differ from day to day: write the date into a "
+            "template of your own (template=own.jinja)"
+        )
+    return fixed
+
+
+def writes_date(template: str) -> bool:
+    """Whether a template asks for today's date."""
+    return "strftime_now" in template
+
+
+def may_write_thoughts(template: str) -> bool:
+    """Whether a template has both tags of a thought, so that it may write an empty one."""
+    return re.search(r"think(ing)?>|THINK\]|thought>|reasoning>", template) is not None and (
+        "/think" in template or "/THINK" in template or "/thought" in template
+    )
+
+
+def has_marks(template: str) -> bool:
+    """Whether a template marks what the assistant says by ``{% generation %}``."""
+    return _MARK.search(template) is not None
+
+
+def template_for(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> str:
+    """The template that a row is written with, its date pinned; of several that for its tools."""
+    try:
+        return pinned(tokenizer.get_chat_template(None, options.get("tools")))
+    except ValueError as error:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path!r} has no chat template for the row: {error}"
+        ) from None
+
+
+def asked_text(
+    messages: Sequence[Message], options: dict[str, Any], tokenizer: PreTrainedTokenizerBase
+) -> str:
+    """What the model reads before it answers: the turns and the beginning of its own.
+
+    Raises:
+        UserError: The template cannot write them, or leaves out some of their text.
+    """
+    text = _written(messages, options, tokenizer, asks=True)
+    _check_holds(text, messages, options, tokenizer, answer=None)
+    return text + _empty_thought(text, messages, options, tokenizer)
+
+
+def trained_text(
+    asked: str,
+    row: Conversation,
+    end: int,
+    train_on: TrainOn,
+    by_prefix: bool,
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[str, tuple[Span, ...] | None, bool]:
+    """What follows a prompt in training, and which of the whole text is trained.
+
+    Args:
+        asked: The prompt, as `asked_text` has it.
+        row: The conversation.
+        end: Before which of its turns it ends: what follows its last answer trains nothing.
+        train_on: All answers that the row wants trained, or the last.
+        by_prefix: Whether a template's marks are not looked at.
+        tokenizer: Its template is used.
+
+    Returns:
+        The text after the prompt; what is trained, as spans of prompt + text (None for all of the
+        text alone); and whether the end of sequence is still to follow.
+
+    Raises:
+        UserError: As `asked_text`; the prompt, or an earlier answer's, is no prefix of the whole;
+            nothing is trained.
+    """
+    name = tokenizer.name_or_path
+    chosen = [place for place in row.trained if train_on == "all" or place == end - 1]
+    if not chosen:
+        raise UserError("the row's last answer has the weight 0, and train_on is last")
+    marks = has_marks(template_for(tokenizer, row.options)) and not by_prefix
+    messages = row.messages if marks else row.messages[:end]
+    whole = _written(messages, row.options, tokenizer, asks=False)
+    _check_holds(whole, messages, row.options, tokenizer, answer=end - 1)
+    if not whole.startswith(asked):
+        raise UserError(
+            f"the chat template of {name!r} writes a prompt that is no prefix of "
+            "the whole conversation, so training would not match evaluation; give rows of 'prompt' "
+            "and 'completion' text, or a template that keeps the prompt (an answer with a thought "
+            "needs one that writes no empty thought where there is none)"
+        )
+    if marks:
+        return whole[len(asked) :], _marked(row, whole, chosen, tokenizer), False
+    answer = without_end(whole[len(asked) :], tokenizer)
+    if chosen == [row.asked] and end == row.asked + 1:
+        return answer, None, True
+    spans = []
+    for place in chosen:
+        before = row.messages[:place]
+        prompt = asked if place == row.asked else asked_text(before, row.options, tokenizer)
+        text = _written(row.messages[: place + 1], row.options, tokenizer, asks=False)
+        if not whole.startswith(text):  # an end of sequence that it writes after a last turn alone
+            text = without_end(text, tokenizer)
+        if not (text.startswith(prompt) and whole.startswith(text)):
+            raise UserError(
+                f"the chat template of {name!r} writes turn {place + 1} otherwise once more turns "
+                "follow, so that training on it would not match evaluation: set train_on=last, "
+                "split the conversation, or give a template that marks the answers by "
+                "{% generation %}"
+            )
+        stop = len(asked) + len(answer) if place == end - 1 else len(text)
+        spans.append((len(prompt), stop))
+    return answer, tuple(spans), True
+
+
+def without_end(answer: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The answer without the end of sequence, which tokenizing adds itself.
+
+    Templates write it too, some with a line break after it.
+    """
+    end = tokenizer.eos_token
+    if isinstance(end, str) and answer.rstrip().endswith(end):
+        return answer.rstrip().removesuffix(end)
+    return answer
+
+
+def _written(
+    messages: Sequence[Message],
+    options: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    asks: bool,
+) -> str:
+    from jinja2 import TemplateError
+
+    template = template_for(tokenizer, options)
+    try:
+        text: Any = tokenizer.apply_chat_template(
+            list(messages),
+            tokenize=False,
+            add_generation_prompt=asks,
+            chat_template=template,
+            **options,
+        )
+    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"the chat template of {tokenizer.name_or_path!r} cannot render the row: {error}"
+        ) from None
+    return text
+
+
+def _marked(
+    row: Conversation, whole: str, chosen: list[int], tokenizer: PreTrainedTokenizerBase
+) -> tuple[Span, ...]:
+    """The text that the template marks, of the chosen turns."""
+    name, messages = tokenizer.name_or_path, row.messages
+    spans = _marks(messages, row.options, tokenizer)
+    answers = [place for place, turn in enumerate(messages) if turn["role"] == "assistant"]
+    if chosen != answers:
+        # Which mark is of which turn is seen by leaving out what follows the turn.
+        known: set[Span] = set()
+        kept: list[Span] = []
+        for place in answers:
+            text = _written(messages[: place + 1], row.options, tokenizer, asks=False)
+            upto = _marks(messages[: place + 1], row.options, tokenizer)
+            own = [span for span in upto if span in spans and span not in known]
+            own = [span for span in own if text[: span[1]] == whole[: span[1]]]
+            if place == answers[-1]:
+                own = [span for span in spans if span not in known]
+            known.update(own)
+            if not own:
+                raise UserError(
+                    f"the chat template of {name!r} marks turn {place + 1} otherwise once more "
+                    "turns follow, so that it cannot be told which answers are not to be trained"
+                )
+            kept += own if place in chosen else []
+        spans = kept
+    if not any(stop > start for start, stop in spans):
+        raise UserError(
+            f"the chat template of {name!r} marks nothing of the row by {{% generation %}}, so "
+            "nothing would be trained"
+        )
+    return tuple(spans)
+
+
+def _marks(
+    messages: Sequence[Message], options: dict[str, Any], tokenizer: PreTrainedTokenizerBase
+) -> list[Span]:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    _, marks = render_jinja_template(
+        [list(messages)],
+        chat_template=template_for(tokenizer, options),
+        return_assistant_tokens_mask=True,
+        **{"tools": None, **tokenizer.special_tokens_map, **options},
+    )
+    return [(int(start), int(stop)) for start, stop in marks[0]]
+
+
+def _empty_thought(
+    text: str,
+    messages: Sequence[Message],
+    options: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+) -> str:
+    """The empty thought, or what is left of one, that is written before an answer without any."""
+    if not _THINKS.search(template_for(tokenizer, options)):
+        return ""
+    answer = {"role": "assistant", "content": _WORD}
+    try:
+        whole = _written([*messages, answer], options, tokenizer, asks=False)
+    except UserError:
+        return ""
+    before, found, _ = whole[len(text) :].partition(_WORD)
+    if not found or not whole.startswith(text) or not before.strip():
+        return ""
+    tail = text[-64:]  # the prompt may have opened it
+    thought = _EMPTY_THOUGHT.search(tail + before)
+    return before if thought and thought.start() <= len(tail) else ""
+
+
+def _check_holds(
+    text: str,
+    messages: Sequence[Message],
+    options: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    answer: int | None,
+) -> None:
+    """Check that a rendering has all that the turns and the tools say.
+
+    The thoughts of earlier answers may be gone, as models are used without them.
+    """
+    lost = _lost(
+        template_for(tokenizer, options),
+        json.dumps([_outline(turn) for turn in messages], default=str),
+        json.dumps([tokenizer.special_tokens_map, options], default=str),
+        answer is None,
+    )
+    for place, turn in enumerate(messages):
+        for piece in _pieces(turn, place == answer):
+            if place in lost or (
+                piece not in text and json.dumps(piece, ensure_ascii=False)[1:-1] not in text
+            ):
+                raise UserError(
+                    f"the chat template of {tokenizer.name_or_path!r} leaves out what turn "
+                    f"{place + 1} ({turn['role']}) says: {piece!r:.60} is not in what it writes; "
+                    "give a template that writes it (template=own.jinja), or leave it out of the "
+                    "row"
+                )
+    for tool in options.get("tools", ()):
+        if _TOOLS in lost or tool_name(tool) not in text:
+            raise UserError(
+                f"the chat template of {tokenizer.name_or_path!r} writes nothing of the tool "
+                f"{tool_name(tool)!r}; give a template that knows tools, or rows without"
+            )
+
+
+def _pieces(turn: Message, is_answer: bool) -> list[str]:
+    """The texts of a turn that a rendering must have."""
+    found = [turn.get("content", "")]
+    if turn["role"] == "assistant":
+        found = _TAGS.split(found[0])
+        found = [thought(turn), *found] if is_answer else found[-1:]
+    found += [tool_name(call) for call in turn.get("tool_calls", ())]
+    return [piece.strip() for piece in found if piece.strip()]
+
+
+def _outline(turn: Message) -> Message:
+    """A turn without its words."""
+    words = _WORD if turn.get("content", "").strip() else ""
+    return {**turn, "content": words} if "content" in turn else turn
+
+
+@lru_cache(maxsize=4096)
+def _lost(template: str, turns: str, context: str, asks: bool) -> frozenset[int]:
+    """The turns whose words a template leaves out, found with words that stand nowhere else."""
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    messages = json.loads(turns)
+    specials, options = json.loads(context)
+    words: dict[int, list[str]] = {}
+    for place, turn in enumerate(messages):
+        if turn.get("content"):
+            turn["content"] = f"{_WORD}{place}x"
+            words[place] = [turn["content"]]
+        words.setdefault(place, []).extend(_renamed(turn.get("tool_calls", ()), f"t{place}"))
+    words[_TOOLS] = _renamed(options.get("tools", ()), "t")
+    try:
+        rendered, _ = render_jinja_template(
+            [messages],
+            chat_template=template,
+            add_generation_prompt=asks,
+            **{"tools": None, **specials, **options},
+        )
+    except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+        return frozenset()  # it reads the words themselves; the row's own are looked for
+    return frozenset(
+        place for place, some in words.items() if any(word not in rendered[0] for word in some)
+    )
+
+
+def _renamed(tools: Sequence[dict[str, Any]], mark: str) -> list[str]:
+    """Give tools, or calls of them, names that stand nowhere else; gives the names."""
+    names = [f"{_WORD}{mark}x{number}x" for number in range(len(tools))]
+    for tool, name in zip(tools, names, strict=True):
+        tool.get("function", tool)["name"] = name
+    return names
