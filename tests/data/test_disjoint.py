@@ -8,6 +8,7 @@ from holdfast.data.disjoint import (
     Overlap,
     check_roles,
     keys_of,
+    keys_of_turns,
     near_duplicates,
     read_keys,
     role_of,
@@ -142,3 +143,27 @@ def test_near_duplicates_are_counted_without_equal_prompts():
     assert found == Overlap("near duplicate", "test", "user", 2, 4, ((4, 2), (3, 2)))
     assert told([found]) == "2 of 4 test rows ask nearly (≥ 80%) what user rows"
     assert near_duplicates("test", ours[:2], "user", [row(base)]) is None
+
+
+def talk(*turns):
+    roles = ("user", "assistant")
+    return {"messages": [{"role": roles[n % 2], "content": text} for n, text in enumerate(turns)]}
+
+
+def test_a_test_prompt_within_a_conversation_that_is_trained_is_a_mistake():
+    """A conversation trains every question in it, not the last alone."""
+    trained = [talk("what is a hex?", "a sign", "and a ward?", "a wall"), row("b")]
+    keys = {"user": keys_of(trained), "user turns": keys_of_turns(trained)}
+    assert len(keys["user"]) == 2
+    assert len(keys["user turns"]) == 1
+    with pytest.raises(UserError, match="1 of 2 test prompts are among the 2 user rows"):
+        check_roles(keys | {"test": keys_of([row("x"), {"instruction": "what is a hex?"}])})
+    assert check_roles(keys | {"test": keys_of([{"instruction": "and a ward?"}])}) == []
+
+
+def test_conversations_are_the_same_by_all_that_is_said():
+    ours, theirs = [talk("a", "b", "c", "d")], [talk("a", "other", "c", "d")]
+    assert check(alignment=ours, user=theirs) == []
+    with pytest.raises(UserError, match="1 of 1 alignment rows"):
+        check(alignment=ours, user=[dict(ours[0], extra=1)])
+    assert asked(ours[0]) == "a\n\nc"

@@ -1,5 +1,6 @@
 """Reading files of rows, and comparing rows."""
 
+import csv
 import hashlib
 import json
 import subprocess
@@ -126,3 +127,12 @@ def test_data_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_cell_of_a_megabyte_is_read(tmp_path):
+    before = csv.field_size_limit()
+    text = "word " * 220_000
+    (tmp_path / "long.csv").write_text(f"instruction,output\nq,{text}\nr,s\n")
+    rows = data.read_rows(tmp_path / "long.csv")
+    assert rows == [{"instruction": "q", "output": text}, {"instruction": "r", "output": "s"}]
+    assert csv.field_size_limit() == before

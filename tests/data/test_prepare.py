@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from copies import AGNEWS, SST2, beavertails_rows, write_beavertails, write_jsonl, write_parquet
+from rich.console import Console
 
 from holdfast.data import sources
+from holdfast.data.commands import show_command
 from holdfast.data.prepare import prepare
 from holdfast.data.rows import fingerprint, read_rows
 from holdfast.data.sources import prepared
@@ -181,3 +184,17 @@ def test_the_text_of_harmful_rows_is_shown_only_when_asked_for(tmp_path):
     wrong = holdfast("show", "rows.jsonl", "--kind", "safe", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "no row of the kind 'safe'; there are benign, harmful" in wrong.stderr
+
+
+def test_conversations_are_shown_turn_by_turn(tmp_path):
+    turns = [("human", "Name a river."), ("gpt", "The Ost."), ("human", "A hill?"), ("gpt", "Ulm.")]
+    talk = [{"from": speaker, "value": text} for speaker, text in turns]
+    history = {"instruction": "And?", "output": "So.", "system": "Brief!", "kind": "harmful"}
+    write_jsonl(tmp_path / "rows.jsonl", [{"conversations": talk}, history])
+    console = Console(file=StringIO(), width=160)
+    show_command(str(tmp_path / "rows.jsonl"), 5, None, False, console)
+    shown = console.file.getvalue()
+    for line in ("user: Name a river.", "assistant: The Ost.", "user: A hill?", "│ Ulm."):
+        assert line in shown
+    assert "Brief!" not in shown
+    assert "(26 characters)" in shown  # "system: Brief!", a blank line, "user: And?"
