@@ -29,6 +29,7 @@ from holdfast.errors import DivergedError, UserError
 from holdfast.labelled import labelled_positions
 from holdfast.models.adapters import NEW, activate
 from holdfast.models.four_bits import keep_unpacked
+from holdfast.settings import check_ranges
 
 TOKENIZED = ("input_ids", "attention_mask", "labels")
 
@@ -47,7 +48,7 @@ class SFTConfig(TrainingArguments):
         train_on: which answers of a conversation are trained: all, or the last.
     """
 
-    max_length: int = 512
+    max_length: int = field(default=512, metadata={"range": "[1, inf)"})
     too_long: Literal["error", "drop"] = "error"
     train_on: Literal["all", "last"] = "all"
 
@@ -55,6 +56,10 @@ class SFTConfig(TrainingArguments):
     remove_unused_columns: bool | None = field(default=False)
     # A loss that is not a number stops the run (see SFTTrainer) and must not be averaged away.
     logging_nan_inf_filter: bool = field(default=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_ranges(self)
 
 
 class SFTTrainer(Trainer):

@@ -12,7 +12,7 @@ Source: arXiv 2402.01109, the comparison with random perturbation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -36,13 +36,11 @@ class RandomPerturbationConfig(SFTConfig):
             perturbation has; "element" gives every element the variance ρ.
     """
 
-    rho: float = 2.0
+    rho: float = field(default=2.0, metadata={"range": "[0, inf)"})
     norm: Literal["total", "element"] = "total"
 
     def __post_init__(self):
         super().__post_init__()
-        if self.rho < 0:
-            raise UserError(f"rho is {self.rho}: the size of the noise must be 0 or more.")
         if self.norm not in ("total", "element"):
             raise UserError(f'norm is "{self.norm}": it must be "total" or "element".')
 

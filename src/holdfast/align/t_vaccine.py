@@ -17,7 +17,7 @@ Source: G. Liu et al.: Targeted Vaccine, arXiv 2410.09760, algorithm 1.
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,21 +49,15 @@ class TVaccineConfig(SFTConfig):
             "attention" freezes only those of its attention block (the authors' code).
     """
 
-    rho: float = 3.0
-    layers: int = 8
-    probe_every: int = 200
-    draw_every: int = 20
-    probe_batch_size: int | None = None
+    rho: float = field(default=3.0, metadata={"range": "[0, inf)"})
+    layers: int = field(default=8, metadata={"range": "[1, inf)"})
+    probe_every: int = field(default=200, metadata={"range": "[1, inf)"})
+    draw_every: int = field(default=20, metadata={"range": "[1, inf)"})
+    probe_batch_size: int | None = field(default=None, metadata={"range": "[1, inf)"})
     freeze: Literal["layer", "attention"] = "layer"
 
     def __post_init__(self):
         super().__post_init__()
-        if self.rho < 0:
-            raise UserError(f"rho is {self.rho}: T-Vaccine's perturbation norm must be 0 or more.")
-        for name in ("layers", "probe_every", "draw_every", "probe_batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}: it must be 1 or more.")
         if self.freeze not in ("layer", "attention"):
             raise UserError(f'freeze is "{self.freeze}": it must be "layer" or "attention".')
 

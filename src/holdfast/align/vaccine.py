@@ -8,10 +8,9 @@ e_l is the output of attention block l, [rows, tokens, hidden]. To first order t
 Source: T. Huang, S. Hu, L. Liu: Vaccine, arXiv 2402.01109, algorithm 1; appendix A for ``every``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.align.perturbation import StepPlan, TwoPassMixin
-from holdfast.errors import UserError
 from holdfast.models.blocks import attention_blocks
 from holdfast.training import SFTConfig, SFTTrainer
 
@@ -25,15 +24,8 @@ class VaccineConfig(SFTConfig):
         every: τ, perturb on every τ-th step only, with plain steps between (accelerated Vaccine).
     """
 
-    rho: float = 2.0
-    every: int = 1
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.rho < 0:
-            raise UserError(f"rho is {self.rho}: Vaccine's perturbation norm must be 0 or more.")
-        if self.every < 1:
-            raise UserError(f"every is {self.every}: it must be a number of steps, 1 or more.")
+    rho: float = field(default=2.0, metadata={"range": "[0, inf)"})
+    every: int = field(default=1, metadata={"range": "[1, inf)"})
 
 
 class VaccineMixin(TwoPassMixin):

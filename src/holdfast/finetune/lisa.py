@@ -12,7 +12,7 @@ Source: T. Huang, S. Hu, F. Ilhan, S. F. Tekin, L. Liu: Lisa, arXiv 2405.18641, 
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -40,21 +40,10 @@ class LisaConfig(SFTConfig):
         proximal_warmup: the share of all steps at the start that run without the proximal term.
     """
 
-    rho: float = 1.0
-    alignment_steps: int = 100
-    user_steps: int = 900
-    proximal_warmup: float = 0.1
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.rho < 0:
-            raise UserError(f"rho is {self.rho}: Lisa's proximal strength must be 0 or more.")
-        if self.alignment_steps < 0:
-            raise UserError(f"alignment_steps is {self.alignment_steps}: it must be 0 or more.")
-        if self.user_steps < 1:
-            raise UserError(f"user_steps is {self.user_steps}: it must be 1 or more.")
-        if not 0 <= self.proximal_warmup <= 1:
-            raise UserError(f"proximal_warmup is {self.proximal_warmup}: it must be in 0…1.")
+    rho: float = field(default=1.0, metadata={"range": "[0, inf)"})
+    alignment_steps: int = field(default=100, metadata={"range": "[0, inf)"})
+    user_steps: int = field(default=900, metadata={"range": "[1, inf)"})
+    proximal_warmup: float = field(default=0.1, metadata={"range": "[0, 1]"})
 
 
 class LisaTrainer(SFTTrainer):

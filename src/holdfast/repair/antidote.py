@@ -13,7 +13,7 @@ square, and so do we.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
@@ -28,11 +28,12 @@ from holdfast.repair.matrices import Matrix, find_matrices
 from holdfast.repair.pruning import (
     Group,
     Repair,
-    check_settings,
+    check_group,
     check_zeroes_something,
     prune,
     top_scored,
 )
+from holdfast.settings import check_ranges
 from holdfast.training import Collator
 
 WINDOW = 8  # batches whose rows are sorted by length together, so that less padding is computed
@@ -54,21 +55,18 @@ class AntidoteConfig:
         max_length: longest row in tokens; what is longer is cut on the right.
     """
 
-    dense_ratio: float = 0.1
+    dense_ratio: float = field(default=0.1, metadata={"range": "(0, 1]"})
     score: Literal["wanda", "magnitude"] = "wanda"
     group: Group = "row"
     target_modules: list[str] | str | None = None
-    batch_size: int = 16
-    max_length: int = 2048
+    batch_size: int = field(default=16, metadata={"range": "[1, inf)"})
+    max_length: int = field(default=2048, metadata={"range": "[1, inf)"})
 
     def __post_init__(self):
-        check_settings(self.dense_ratio, self.group)
+        check_ranges(self)
+        check_group(self.group)
         if self.score not in ("wanda", "magnitude"):
             raise UserError(f"score is {self.score!r}: it must be 'wanda' or 'magnitude'.")
-        if self.batch_size < 1:
-            raise UserError(f"batch_size is {self.batch_size}: it must be 1 or more.")
-        if self.max_length < 1:
-            raise UserError(f"max_length is {self.max_length}: it must be 1 or more.")
 
 
 def antidote(

@@ -38,18 +38,12 @@ class Repair:
     report: PruningReport
 
 
-def check_settings(dense_ratio: float, group: str) -> None:
-    """Check the settings that every pruning repair has.
+def check_group(group: str) -> None:
+    """Check the setting that every pruning repair has.
 
     Raises:
-        UserError: the dense ratio is no number above 0 and up to 1, or the group is unknown.
+        UserError: the group is unknown.
     """
-    is_number = isinstance(dense_ratio, int | float) and not isinstance(dense_ratio, bool)
-    if not is_number or not 0 < dense_ratio <= 1:
-        raise UserError(
-            f"dense_ratio is {dense_ratio!r}: it is the share of weights to set to zero, a number "
-            "above 0 and up to 1 (0.1 in the paper)."
-        )
     if group not in ("row", "matrix"):
         raise UserError(f"group is {group!r}: it must be 'row' or 'matrix'.")
 

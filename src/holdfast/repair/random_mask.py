@@ -3,21 +3,21 @@
 What Antidote gains over this is what its scores find; the rest is a weaker adapter.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from holdfast.errors import UserError
 from holdfast.repair.matrices import find_matrices
 from holdfast.repair.pruning import (
     Group,
     Repair,
-    check_settings,
+    check_group,
     check_zeroes_something,
     prune,
     top_scored,
 )
+from holdfast.settings import check_ranges
 
 
 @dataclass
@@ -33,15 +33,14 @@ class RandomMaskConfig:
             whole adapter, or without adapter every linear layer in the decoder layers.
     """
 
-    dense_ratio: float = 0.1
-    seed: int = 0
+    dense_ratio: float = field(default=0.1, metadata={"range": "(0, 1]"})
+    seed: int = field(default=0, metadata={"range": "[0, 4294967295]"})
     group: Group = "row"
     target_modules: list[str] | str | None = None
 
     def __post_init__(self):
-        check_settings(self.dense_ratio, self.group)
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}: it must be 0 or more.")
+        check_ranges(self)
+        check_group(self.group)
 
 
 def random_mask(model: nn.Module, config: RandomMaskConfig | None = None) -> Repair:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, Union
 from holdfast.errors import UserError
 from holdfast.settings.fields import Field
 from holdfast.settings.places import at
+from holdfast.settings.ranges import check_range
 
 Allowed: TypeAlias = Mapping[str, Union[Field, "Allowed"]]
 
@@ -22,7 +23,7 @@ def check(
     """Check settings against the allowed fields, and return them with their types put right.
 
     A number may be written as text (`"1e-3"`), a whole one as 3.0 or 1e3, a list stands for a tuple
-    or a set. Ranges are the config's own to check.
+    or a set.
 
     Args:
         settings: The settings as read.
@@ -31,7 +32,8 @@ def check(
         prefix: The keys above, each followed by a dot.
 
     Raises:
-        UserError: An unknown key (it names the nearest known one), or a value of the wrong type.
+        UserError: An unknown key (it names the nearest known one), or a value of the wrong type or
+            outside of its field's range.
     """
     checked: dict[str, Any] = {}
     for key, value in settings.items():
@@ -53,7 +55,13 @@ def _checked(
     if field is None:
         raise UserError(f"there is no setting '{name}'{_suggest(key, allowed)}")
     if isinstance(field, Field):
-        return _coerce(value, field.type, name)
+        coerced = _coerce(value, field.type, name)
+        if isinstance(coerced, str) and field.choices and coerced not in field.choices:
+            choices = ", ".join(map(repr, field.choices))
+            hint = _suggest(coerced, field.choices)
+            raise UserError(f"{name} must be one of {choices}, and is {_shown(value)}{hint}")
+        check_range(coerced, field.range, name)
+        return coerced
     raise UserError(
         f"{name} must hold settings, such as {name}.{next(iter(field))}, and is {_shown(value)}"
     )

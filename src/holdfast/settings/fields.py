@@ -10,10 +10,13 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
-from holdfast.settings.sources import named, parse
+from holdfast.settings.ranges import TRANSFORMERS
+from holdfast.settings.sources import absolute, named, parse
+
+TRAINING_ARGUMENTS = "transformers.training_args:TrainingArguments"
 
 
 class Expression(str):
@@ -32,19 +35,25 @@ class Field:
         type: Its annotation's source, with the module's own aliases written out.
         default: Its default; `REQUIRED` if it has none, an `Expression` if only running it tells.
         help: Its meaning, in one line.
+        range: The numbers that it may be, see `holdfast.settings.ranges`; "" for all.
+        choices: The texts that it may be, where its type is an enum or its metadata names them;
+            none for all.
     """
 
     name: str
     type: str
     default: object
     help: str
+    range: str = ""
+    choices: tuple[str, ...] = ()
 
 
 def fields_of(target: str) -> dict[str, Field]:
     """Return the fields of the dataclass `"module:Class"` by name, inherited ones first.
 
     Help comes from the `Args:` section of the class's docstring (`name: meaning`), else from the
-    field's `metadata={"help": …}`. Base classes are followed to where they are defined.
+    field's `metadata={"help": …}`; its range and choices from the metadata's "range" and "choices".
+    Base classes are followed to where they are defined.
 
     Raises:
         LookupError: There is no such module or class.
@@ -66,17 +75,44 @@ def _fields_of(target: str) -> dict[str, Field]:
             fields |= fields_of(place)
     constants = _constants(tree)
     own = {field.name: field for field in _own_fields(body, constants)}
-    # A field that is given again keeps its place, as in a dataclass, and its meaning.
-    fields |= {
-        key: Field(key, field.type, field.default, field.help or fields[key].help)
-        if key in fields
-        else field
-        for key, field in own.items()
-    }
+    for key, field in own.items():
+        if target == TRAINING_ARGUMENTS:
+            field = replace(
+                field, range=TRANSFORMERS.get(key, ""), choices=field.choices or _enum(field, tree)
+            )
+        elif key in fields:
+            # A field that is given again keeps its place, as in a dataclass, and its meaning.
+            below = fields[key]
+            field = replace(
+                field,
+                help=field.help or below.help,
+                range=field.range or below.range,
+                choices=field.choices or below.choices,
+            )
+        fields[key] = field
     for key, text in _documented(ast.get_docstring(body) or "").items():
         if key in fields and (key in own or not fields[key].help):
-            fields[key] = Field(key, fields[key].type, fields[key].default, text)
+            fields[key] = replace(fields[key], help=text)
     return fields
+
+
+def _enum(field: Field, tree: ast.Module) -> tuple[str, ...]:
+    """The texts of the enum that a field of transformers has as its type; none if it has none."""
+    for name in field.type.split(" | "):
+        module = next(
+            (
+                absolute(node, TRAINING_ARGUMENTS.partition(":")[0])
+                for node in tree.body
+                if isinstance(node, ast.ImportFrom) and name in [one.name for one in node.names]
+            ),
+            None,
+        )
+        place = parse(module)[0] if module and module.startswith("transformers.") else tree
+        for node in place.body:
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                values = [_value(n.value, {}) for n in node.body if isinstance(n, ast.Assign)]
+                return tuple(value for value in values if type(value) is str)
+    return ()
 
 
 def forget() -> None:
@@ -89,7 +125,7 @@ def _place_of_base(base: ast.expr, module: str) -> str | None:
     """Return "module:Class" of a base class whose fields count, else None."""
     name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
     if name == "TrainingArguments":
-        return "transformers.training_args:TrainingArguments"
+        return TRAINING_ARGUMENTS
     found = named(base, module)
     is_class = found is not None and isinstance(found.node, ast.ClassDef)
     return f"{found.module}:{found.node.name}" if found is not None and is_class else None
@@ -125,9 +161,16 @@ def _own_fields(body: ast.ClassDef, constants: dict[str, ast.expr]) -> Iterator[
             default = _made_by(options["default_factory"])
         else:
             default = REQUIRED if value is None else _value(value, constants)
-        metadata = _value(options.get("metadata"), {})
-        text = metadata.get("help", "") if isinstance(metadata, dict) else ""
-        yield Field(node.target.id, annotation, default, " ".join(str(text).split()))
+        metadata = _value(options.get("metadata"), constants)
+        said = metadata if isinstance(metadata, dict) else {}
+        yield Field(
+            node.target.id,
+            annotation,
+            default,
+            help=" ".join(str(said.get("help", "")).split()),
+            range=str(said.get("range", "")),
+            choices=tuple(said.get("choices", ())),
+        )
 
 
 def _unquoted(annotation: ast.expr) -> ast.expr:

@@ -50,14 +50,14 @@ class SlurmSettings:
     """
 
     partition: str | None = None
-    time: int = 240
-    gpus: int | None = None
-    cpus: int = 4
+    time: int = field(default=240, metadata={"range": "[1, inf)"})
+    gpus: int | None = field(default=None, metadata={"range": "[0, inf)"})
+    cpus: int = field(default=4, metadata={"range": "[1, inf)"})
     memory: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    max_jobs: int = 100
+    max_jobs: int = field(default=100, metadata={"range": "[1, inf)"})
     setup: list[str] = field(default_factory=list)
 
 
@@ -68,12 +68,7 @@ def slurm_settings(given: Mapping[str, Any], where: str) -> SlurmSettings:
         UserError: an unknown setting, or a value of the wrong type or below 1.
     """
     checked = check(given, fields_of(f"{__name__}:SlurmSettings"), where, "slurm.")
-    settings = SlurmSettings(**checked)
-    for name in ("time", "cpus", "max_jobs"):
-        value = getattr(settings, name)
-        if value < 1:
-            raise UserError(f"{where}: slurm.{name} is {value}; it must be 1 or more.")
-    return settings
+    return SlurmSettings(**checked)
 
 
 class StageJob:

@@ -19,6 +19,17 @@ KINDS = ("align", "finetune", "repair", "evaluate")
 
 # Settings of transformers that a stage sets itself.
 _OURS = {"output_dir", "seed", "do_train", "do_eval", "do_predict", "remove_unused_columns"}
+_PUSH = "`holdfast push` publishes a stage's folder"
+_NO_ROWS = "a stage has no rows to measure on while it trains; `holdfast evaluate` measures it"
+_PROCESSES = "processes=N with parallel=ddp or fsdp2 trains in several processes"
+# Settings of transformers that a stage has no use for, and what is there in their place.
+_ELSEWHERE = {
+    **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_token", "hub_strategy"), _PUSH),
+    **dict.fromkeys(("hub_private_repo", "hub_always_push", "hub_revision"), _PUSH),
+    **dict.fromkeys(("eval_strategy", "eval_on_start", "load_best_model_at_end"), _NO_ROWS),
+    **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed", "local_rank"), _PROCESSES),
+    "resume_from_checkpoint": "the same command goes on from where it was interrupted",
+}
 # Settings that change nothing in the result, so a stage's identity leaves them out.
 NEUTRAL = {
     "logging_steps",
@@ -31,7 +42,6 @@ NEUTRAL = {
     "run_name",
     "batch_size",  # of a repair's forward passes
     "logging_first_step",
-    "push_to_hub",
     "dataloader_num_workers",
     "dataloader_pin_memory",
     "device_map",
@@ -42,6 +52,11 @@ Attention = (
     Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None
 )
 
+
+# The ranges of settings, see `holdfast.settings.ranges`.
+_COUNT = {"range": "[1, inf)"}
+_SHARE = {"range": "[0, 1]"}
+_SEED = {"range": "[0, 4294967295]"}  # what all libraries take
 
 # Tasks whose rows are a known data set of the same name.
 REAL_TASKS = ("sst2", "agnews", "gsm8k", "alpaca")
@@ -58,9 +73,9 @@ class LoraSettings:
         target_modules: names of the modules that get an adapter, or "all-linear".
     """
 
-    r: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
+    r: int = field(default=8, metadata=_COUNT)
+    alpha: float = field(default=16.0, metadata={"range": "(0, inf)"})
+    dropout: float = field(default=0.0, metadata={"range": "[0, 1)"})
     target_modules: str | list[str] = "all-linear"
 
 
@@ -99,9 +114,9 @@ class AlignStage:
     model: str = "organism"
     method: str = "sft"
     data: str | None = None
-    rows: int | None = None
+    rows: int | None = field(default=None, metadata=_COUNT)
     harmful_data: str | None = None
-    harmful_rows: int | None = 200
+    harmful_rows: int | None = field(default=200, metadata=_COUNT)
     sampling: Literal["first", "random"] = "first"
     columns: dict[str, str] | None = None
     adapter: Literal["lora", "full"] = "lora"
@@ -110,11 +125,11 @@ class AlignStage:
     attn_implementation: Attention = None
     device_map: Literal["auto"] | None = None
     quantization: Literal["4bit", "8bit"] | None = None
-    processes: int = 1
+    processes: int = field(default=1, metadata=_COUNT)
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     template: str | None = None
-    seed: int = 0
-    sample_seed: int | None = None
+    seed: int = field(default=0, metadata=_SEED)
+    sample_seed: int | None = field(default=None, metadata=_SEED)
 
 
 @dataclass
@@ -159,10 +174,10 @@ class FinetuneStage:
     task: str | None = None
     data: str | None = None
     harmful_data: str | None = None
-    harmful_ratio: float = 0.0
-    rows: int | None = None
+    harmful_ratio: float = field(default=0.0, metadata=_SHARE)
+    rows: int | None = field(default=None, metadata=_COUNT)
     alignment_data: str | None = None
-    alignment_rows: int | None = None
+    alignment_rows: int | None = field(default=None, metadata=_COUNT)
     sampling: Literal["first", "random"] = "first"
     columns: dict[str, str] | None = None
     adapter: Literal["double", "single", "full"] = "double"
@@ -171,11 +186,11 @@ class FinetuneStage:
     attn_implementation: Attention = None
     device_map: Literal["auto"] | None = None
     quantization: Literal["4bit", "8bit"] | None = None
-    processes: int = 1
+    processes: int = field(default=1, metadata=_COUNT)
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     template: str | None = None
-    seed: int = 0
-    sample_seed: int | None = None
+    seed: int = field(default=0, metadata=_SEED)
+    sample_seed: int | None = field(default=None, metadata=_SEED)
 
 
 @dataclass
@@ -212,8 +227,8 @@ class RepairStage:
     data: str | None = None
     source: Literal["realignment", "user", "benign"] = "realignment"
     task: str | None = None
-    harmful_ratio: float = 0.1
-    rows: int | None = None
+    harmful_ratio: float = field(default=0.1, metadata=_SHARE)
+    rows: int | None = field(default=None, metadata=_COUNT)
     sampling: Literal["first", "random"] = "first"
     columns: dict[str, str] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -221,8 +236,8 @@ class RepairStage:
     device_map: Literal["auto"] | None = None
     quantization: Literal["4bit", "8bit"] | None = None
     template: str | None = None
-    seed: int = 0
-    sample_seed: int | None = None
+    seed: int = field(default=0, metadata=_SEED)
+    sample_seed: int | None = field(default=None, metadata=_SEED)
 
 
 @dataclass
@@ -272,12 +287,12 @@ class EvaluateStage:
     task_data: str | None = None
     alignment_data: str | None = None
     judges: list[str | dict[str, Any]] | None = None
-    limit: int | None = None
-    max_new_tokens: int | None = None
-    batch_size: int | None = None
+    limit: int | None = field(default=None, metadata=_COUNT)
+    max_new_tokens: int | None = field(default=None, metadata=_COUNT)
+    batch_size: int | None = field(default=None, metadata=_COUNT)
     backend: Literal["transformers", "vllm"] | None = None
-    gpu_memory_utilization: float | None = None
-    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float | None = field(default=None, metadata={"range": "(0, 1]"})
+    tensor_parallel_size: int = field(default=1, metadata=_COUNT)
     also: list[str] | None = None
     reference: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -285,7 +300,7 @@ class EvaluateStage:
     device_map: Literal["auto"] | None = None
     quantization: Literal["4bit", "8bit"] | None = None
     template: str | None = None
-    seed: int = 0
+    seed: int = field(default=0, metadata=_SEED)
 
 
 SETTINGS = {
@@ -324,7 +339,7 @@ def _fields(kind: str, method: Method) -> Mapping[str, Field]:
                 f"{method.config} has a setting '{name}', which every {kind} stage has: give it "
                 "another name."
             )
-    return {name: f for name, f in fields.items() if name not in _OURS | stage}
+    return {name: f for name, f in fields.items() if name not in _OURS | _ELSEWHERE.keys() | stage}
 
 
 def mechanism_settings(kind: str, method: str) -> set[str]:
@@ -344,7 +359,7 @@ def resolve(
         where: where the settings are from, for messages.
 
     Raises:
-        UserError: an unknown method or setting, or a value of the wrong type.
+        UserError: an unknown method or setting, or a value of the wrong type or out of its range.
     """
     method = given.get("method", fields_of(SETTINGS[kind]).get("method", _NONE).default)
     try:
@@ -352,6 +367,8 @@ def resolve(
     except UserError as error:
         raise UserError(f"{at(where, 'method')}: {error}") from None
     for key in given:
+        if key in _ELSEWHERE and extra:
+            raise UserError(f"{at(where, key)}: '{key}' is no setting here: {_ELSEWHERE[key]}.")
         if key not in own and key not in extra:
             _check_other_methods(kind, str(method), key, where)
     checked = check(given, {**own, **extra}, where)
@@ -382,7 +399,6 @@ def resolve(
     _check_gguf(resolved, stack, where)
     _check_processes(resolved, where)
     check_template(resolved["template"], where)
-    _check_ranges(resolved, where)
     for name, one in extra.items():
         if one.default is REQUIRED and name not in resolved:
             raise UserError(
@@ -390,11 +406,6 @@ def resolve(
             )
     if kind == "finetune" and not stack.is_organism and not resolved["data"] and resolved["task"]:
         resolved["data"] = _task_rows(resolved["task"], where)
-    if kind in ("finetune", "repair") and not 0 <= resolved["harmful_ratio"] <= 1:
-        raise UserError(
-            f"{at(where, 'harmful_ratio')}: "
-            f"harmful_ratio is {resolved['harmful_ratio']}; it must be from 0 to 1."
-        )
     return resolved
 
 
@@ -420,51 +431,6 @@ def config_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NONE = Field("method", "str", "", "")
-
-# The smallest value of settings that the libraries below would reject without a word of where.
-_SMALLEST = {
-    "seed": 0,
-    "sample_seed": 0,
-    "data_seed": 0,
-    "rows": 1,
-    "alignment_rows": 1,
-    "harmful_rows": 1,
-    "limit": 1,
-    "max_new_tokens": 1,
-    "batch_size": 1,
-    "tensor_parallel_size": 1,
-    "processes": 1,
-    "per_device_train_batch_size": 1,
-    "gradient_accumulation_steps": 1,
-    "learning_rate": 0,
-    "num_train_epochs": 0,
-    "weight_decay": 0,
-    "max_length": 1,
-}
-
-
-# The largest seed that all libraries take.
-_LARGEST = dict.fromkeys(("seed", "sample_seed", "data_seed"), 2**32 - 1)
-
-
-def _check_ranges(settings: Mapping[str, Any], where: str) -> None:
-    for name, smallest in _SMALLEST.items():
-        value = settings.get(name)
-        if value is not None and value < smallest:
-            raise UserError(f"{at(where, name)}: {name} is {value}; it must be {smallest} or more.")
-    for name, largest in _LARGEST.items():
-        value = settings.get(name)
-        if value is not None and value > largest:
-            raise UserError(f"{at(where, name)}: {name} is {value}; it must be at most {largest}.")
-    lora = settings.get("lora", {"r": 1, "dropout": 0.0})
-    if lora["r"] < 1:
-        raise UserError(f"{at(where, 'lora', 'r')}: lora.r is {lora['r']}; it must be 1 or more.")
-    if not 0 <= lora["dropout"] < 1:
-        raise UserError(
-            f"{at(where, 'lora', 'dropout')}: "
-            f"lora.dropout is {lora['dropout']}; it must be from 0 to below 1."
-        )
-
 
 def _check_gguf(settings: Mapping[str, Any], stack: Stack, where: str) -> None:
     """What cannot be had of a base in a GGUF file."""

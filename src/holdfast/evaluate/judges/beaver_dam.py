@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers import AutoModelForSequenceClassification
@@ -49,12 +49,7 @@ class BeaverDamConfig(LocalJudgeConfig):
     model: str = "PKU-Alignment/beaver-dam-7b@refs/pr/1"
     batch_size: int = 16
     max_length: int = 256
-    threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.threshold < 1:
-            raise UserError(f"threshold must be from 0 to below 1, and is {self.threshold}")
+    threshold: float = field(default=0.5, metadata={"range": "[0, 1)"})
 
 
 class BeaverDam:

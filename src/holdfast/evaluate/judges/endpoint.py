@@ -10,22 +10,24 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.evaluate.judges.base import Item, Progress, Verdict
 from holdfast.evaluate.judges.chat import ChatClient, Halted, Reply
 from holdfast.evaluate.judges.endpoint_settings import (
     EndpointConfig,
+    address,
     check_config,
+    check_key,
     longest_answer,
+    read_key,
     read_template,
+    request_fields,
 )
 from holdfast.evaluate.judges.spending import OverLimit, Spending
 from holdfast.evaluate.judges.verdicts import FRAME, RUBRIC, framed, item_id, read_verdict
 from holdfast.report.escape import visible
 
-_OURS: dict[str, Any] = {"temperature": 0, "max_tokens": 1024}
 # A well-formed reply without a verdict is asked for again this often: at temperature 0 the next one
 # is mostly the same, and it is paid for.
 _NONSENSE_RETRIES = 2
@@ -67,10 +69,10 @@ class EndpointJudge:
             UserError: a setting that cannot be, a prompt file that is not there, no key.
         """
         self.config, self._sleep, self._jitter = config, sleep, jitter
-        self.url = config.url.rstrip("/").removesuffix("/chat/completions")
-        self._request = {k: v for k, v in {**_OURS, **config.request}.items() if v is not None}
-        self._key = (os.environ.get(config.api_key_env) or "").strip()
-        check_config(config, self.url, self._request, self._key)
+        check_config(config)
+        check_key(config)
+        self.url, self._key = address(config), read_key(config)
+        self._request = request_fields(config)
         self._template = RUBRIC if config.prompt is None else read_template(config.prompt)
         self._cache = Path(config.cache).expanduser() if config.cache else None
         self._cached = 0

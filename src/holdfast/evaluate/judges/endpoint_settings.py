@@ -1,15 +1,26 @@
 """The settings of the judge ``endpoint``, and what cannot be among them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from holdfast.errors import UserError
+from holdfast.settings.ranges import check_range, check_ranges
 
 OPENAI = "https://api.openai.com/v1"
 _TAKEN = {"model", "messages", "stream", "n"}
+_OURS: dict[str, Any] = {"temperature": 0, "max_tokens": 1024}
+_DOLLARS = {"range": "[0, inf)"}
+# What every server asks of fields of a request.
+_REQUEST = {
+    "temperature": "[0, 2]",
+    "top_p": "(0, 1]",
+    "max_tokens": "[1, inf)",
+    "max_completion_tokens": "[1, inf)",
+}
 
 
 @dataclass
@@ -36,39 +47,52 @@ class EndpointConfig:
     api_key_env: str = "OPENAI_API_KEY"
     prompt: str | None = None
     request: dict[str, Any] = field(default_factory=dict)
-    max_retries: int = 6
-    timeout: float = 120.0
-    concurrency: int = 8
-    limit_usd: float | None = None
-    price_per_million_input: float | None = None
-    price_per_million_output: float | None = None
+    max_retries: int = field(default=6, metadata={"range": "[0, inf)"})
+    timeout: float = field(default=120.0, metadata={"range": "(0, inf)"})
+    concurrency: int = field(default=8, metadata={"range": "[1, inf)"})
+    limit_usd: float | None = field(default=None, metadata=_DOLLARS)
+    price_per_million_input: float | None = field(default=None, metadata=_DOLLARS)
+    price_per_million_output: float | None = field(default=None, metadata=_DOLLARS)
     cache: str | None = "~/.cache/holdfast/endpoint"
 
 
-def check_config(config: EndpointConfig, url: str, request: Mapping[str, Any], key: str) -> None:
+def address(config: EndpointConfig) -> str:
+    """The server's address, up to and without /chat/completions."""
+    return config.url.rstrip("/").removesuffix("/chat/completions")
+
+
+def request_fields(config: EndpointConfig) -> dict[str, Any]:
+    """The fields of a request beside the model and the messages."""
+    return {k: v for k, v in {**_OURS, **config.request}.items() if v is not None}
+
+
+def read_key(config: EndpointConfig) -> str:
+    """The key; empty for none."""
+    return (os.environ.get(config.api_key_env) or "").strip()
+
+
+def check_config(config: EndpointConfig) -> None:
     """Find what cannot be, before anything is sent.
 
-    Args:
-        config: The settings.
-        url: The server's address as it will be used.
-        request: The fields of a request beside the model and the messages.
-        key: The key; empty for none.
-
     Raises:
-        UserError: a setting is out of its range, or a key or price is missing.
+        UserError: a setting is out of its range or of no meaning, or a price is missing.
     """
-    parts = urlsplit(url)
-    prices = (config.price_per_million_input, config.price_per_million_output)
-    money = (config.limit_usd, *prices)
+    check_ranges(config)
+    request = request_fields(config)
+    for name, allowed in _REQUEST.items():
+        check_range(request.get(name), allowed, f"request.{name}")
+    parts = _parts(address(config))
+    prices = (
+        config.price_per_million_input,
+        config.price_per_million_output,
+    )
     is_limited = config.limit_usd is not None
     problems = {
-        "url must begin with http:// or https:// and name a server": not parts.hostname
+        "url must begin with http:// or https:// and name a server": not parts
+        or not parts.hostname
         or parts.scheme not in ("http", "https"),
-        "url must hold no name, key or question mark": "@" in parts.netloc or bool(parts.query),
-        "max_retries must be 0 or more": config.max_retries < 0,
-        "timeout must be above 0": config.timeout <= 0,
-        "concurrency must be 1 or more": config.concurrency < 1,
-        "limit_usd and the prices must be 0 or more": any((one or 0) < 0 for one in money),
+        "url must hold no name, key or question mark": parts
+        and ("@" in parts.netloc or bool(parts.query)),
         f"request cannot set {', '.join(sorted(_TAKEN))}": bool(_TAKEN & request.keys()),
         "limit_usd needs price_per_million_input and price_per_million_output": is_limited
         and None in prices,
@@ -78,13 +102,32 @@ def check_config(config: EndpointConfig, url: str, request: Mapping[str, Any], k
     for problem, is_there in problems.items():
         if is_there:
             raise UserError(f"the judge endpoint: {problem}.")
+
+
+def check_key(config: EndpointConfig) -> None:
+    """Find out that the key is missing or none, before anything is sent.
+
+    Raises:
+        UserError: it is.
+    """
+    key = read_key(config)
     if not key.isascii():
         raise UserError(f"the key in {config.api_key_env} is no key: it is not plain ASCII.")
-    if url == OPENAI and not key:
+    if address(config) == OPENAI and not key:
         raise UserError(
             f"the judge endpoint needs a key for {OPENAI}: put it in the environment variable "
             f"{config.api_key_env}, or name another server with url."
         )
+
+
+def _parts(url: str) -> SplitResult | None:
+    """The parts of an address; None where it has none, such as [::1 without its end."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a number up to 65535, or it raises
+    except ValueError:
+        return None
+    return parts if not any(character.isspace() for character in url) else None
 
 
 def longest_answer(request: Mapping[str, Any]) -> int:

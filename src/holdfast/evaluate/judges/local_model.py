@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from holdfast.models import hub
 from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.fingerprint import folder_fingerprint
 from holdfast.models.loading import _load_errors as load_errors
+from holdfast.settings import check_ranges
 
 logger = logging.getLogger(__name__)
 
@@ -49,18 +50,14 @@ class LocalJudgeConfig:
 
     model: str = ""
     revision: str | None = None
-    batch_size: int = 8
+    batch_size: int = field(default=8, metadata={"range": "[1, inf)"})
     dtype: str = "auto"
-    max_length: int = 4096
+    max_length: int = field(default=4096, metadata={"range": "[1, inf)"})
 
     def __post_init__(self) -> None:
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype) and self.dtype != "auto":
             raise UserError(f"dtype must be 'auto' or one of torch's, and is '{self.dtype}'")
-        if self.batch_size < 1 or self.max_length < 1:
-            raise UserError(
-                "a judge needs batch_size >= 1 and max_length >= 1, not "
-                f"{self.batch_size} and {self.max_length}"
-            )
+        check_ranges(self)
 
 
 class LocalModel:

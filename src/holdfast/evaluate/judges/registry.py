@@ -1,11 +1,17 @@
 """The judges by name, and their settings: checked without loading any of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.evaluate.judges.base import Judge
+from holdfast.evaluate.judges.endpoint_settings import (
+    EndpointConfig,
+    check_config,
+    check_key,
+    read_template,
+)
 from holdfast.settings import Expression, check, fields_of, nearest
 
 # name: (class, its config dataclass). The class is made from its config alone; a name's own
@@ -78,7 +84,7 @@ def check_judge(spec: str | Mapping[str, Any], where: str = "the judge") -> dict
         where: where it is from, for messages.
 
     Raises:
-        UserError: an unknown judge or setting, or a value of the wrong type.
+        UserError: an unknown judge or setting, or a value of the wrong type or out of its range.
     """
     given = dict(spec) if isinstance(spec, Mapping) else _from_word(spec)
     name = str(given.pop("name", ""))
@@ -94,7 +100,29 @@ def check_judge(spec: str | Mapping[str, Any], where: str = "the judge") -> dict
     missing = [key for key, value in own.items() if isinstance(value, Expression)]
     if missing:
         raise UserError(f"{where}: the judge {name} needs {', '.join(missing)}.")
+    if name == "endpoint":
+        try:
+            check_config(EndpointConfig(**own))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
     return {"name": name, **own}
+
+
+def check_keys(judges: Iterable[Mapping[str, Any]]) -> None:
+    """Check that what judges on a server need is in the environment; sends nothing.
+
+    Args:
+        judges: as `check_judge` gives them.
+
+    Raises:
+        UserError: a key is missing or none, or a judge's own prompt is not there.
+    """
+    for judge in judges:
+        if judge["name"] == "endpoint":
+            config = EndpointConfig(**{k: v for k, v in judge.items() if k != "name"})
+            check_key(config)
+            if config.prompt is not None:
+                read_template(config.prompt)
 
 
 def load_judge(spec: str | Mapping[str, Any], where: str = "the judge") -> Judge:
