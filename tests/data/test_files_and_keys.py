@@ -77,7 +77,7 @@ def test_missing_files_folders_and_encodings(tmp_path):
     with pytest.raises(UserError, match=r"none.jsonl: there is no such file"):
         data.read_rows(tmp_path / "none.jsonl")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(UserError, match=r"folder.json: there is no such file"):
+    with pytest.raises(UserError, match=r"folder.json: is a folder; name the file of rows in it"):
         data.read_rows(tmp_path / "folder.json")
     with pytest.raises(UserError, match="byte 12 is not UTF-8"):
         data.read_rows(write(tmp_path / "a.jsonl", '{"place": "Köln"}', "latin-1"))

@@ -125,7 +125,9 @@ def test_an_endpoint_is_known_by_its_model_and_the_text_of_its_prompt(tmp_path):
         return measured({"name": "endpoint", "model": "m", "url": "http://localhost:1/v1", **own})
 
     first = endpoint(prompt=str(tmp_path / "a"))
-    assert first == endpoint(prompt=str(tmp_path / "b"), limit_usd=1.0, max_retries=0, cache=None)
+    prices = {"price_per_million_input": 1.0, "price_per_million_output": 2.0}
+    cost = {"limit_usd": 1.0, **prices, "max_retries": 0, "cache": None}
+    assert first == endpoint(prompt=str(tmp_path / "b"), **cost)
     assert first != endpoint(prompt=str(tmp_path / "c"))
     assert first != endpoint()
     assert first != endpoint(prompt=str(tmp_path / "a"), model="n")

@@ -21,7 +21,11 @@ MISTAKES = [
     ("align:\n  method: sft\n  lora: 3\n", 3, "align: lora must hold settings, such as lora.r"),
     ("align: sft\n\nharmful_ratio: []\n", 3, "harmful_ratio is an empty list"),
     ("align:\n  - sft\nfinetune: []\n", 3, "finetune is an empty list"),
-    ("align: sft\nharmful_ratio: 2\nfinetune: sft\n", 2, "finetune: harmful_ratio is 2"),
+    (
+        "align: sft\nharmful_ratio: 2\nfinetune: sft\n",
+        2,
+        "harmful_ratio is 2; it must",
+    ),
     ("align: sft\ntask: chess\n", 2, "evaluate: there is no task 'chess'"),
     ("align: sft\ndtype: float99\n", 2, "dtype must be one of"),
     (

@@ -111,7 +111,7 @@ def test_resolved_settings_put_the_given_over_the_recipe_over_the_fields():
         ("align", {"adapter": "double"}, "adapter must be one of 'lora', 'full'"),
         ("align", {"rows": 0}, "rows is 0; it must be 1 or more"),
         ("align", {"rows": None}, "rows is null"),
-        ("align", {"seed": -1}, "seed is -1; it must be 0 or more"),
+        ("align", {"seed": -1}, "seed is -1; it must be from 0 to 4294967295"),
         ("align", {"lora": {"r": 0}}, r"lora\.r is 0"),
         ("align", {"lora": {"dropout": 1.5}}, r"lora\.dropout is 1\.5"),
         ("align", {"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0"),

@@ -230,12 +230,17 @@ def test_a_stopped_alignment_goes_on_to_the_same_result(tmp_path, method):
         execute(stage, tmp_path / "again", Stack("organism"), stopping=lambda: next(asked))
     assert not (tmp_path / "again").exists()
     assert (tmp_path / "again.partial" / "checkpoints").is_dir()
-    with pytest.raises(UserError, match="interrupted run with other settings"):
-        run_here("align", {**own, "seed": 9}, tmp_path / "again")
+    # Other settings are not in its way, nor it in theirs.
+    other = make_stage("align", {**own, "seed": 9})
+    with pytest.raises(Stopped):
+        execute(other, tmp_path / "again", Stack("organism"), stopping=lambda: True)
+    aside = tmp_path / f"again.partial-{stage.identity[:12]}"
+    assert (aside / "checkpoints").is_dir()
     again = execute(stage, tmp_path / "again", Stack("organism"))
     a, b = (load_file(f / "adapter_model.safetensors") for f in (whole, again))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not (tmp_path / "again.partial").exists()
+    assert not aside.exists()
     for folder in (whole, again):
         steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()]
         assert steps == sorted(steps)
@@ -341,6 +346,8 @@ def test_a_failed_stage_stops_what_needs_it_and_nothing_else(tmp_path):
     target.with_name(target.name + ".partial").mkdir(parents=True)
     # A folder in the place of a file that the stage must write: an error that nobody foresaw.
     (target.with_name(target.name + ".partial") / "metrics.jsonl").mkdir()
+    mark = target.with_name(target.name + ".partial") / "identity"
+    mark.write_text(bad.stages["align"].identity)
     watcher = Silent()
     outcome = run_stages(all_stages([good, bad]), tmp_path, watcher, Launch(2))
     assert list(outcome.failures) == [bad.stages["align"].identity]

@@ -32,6 +32,8 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
             f"{path}: cannot read rows from a {suffix or 'suffixless'} file; "
             f"give one of {', '.join(SUFFIXES)}"
         )
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name the file of rows in it")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     if suffix == ".parquet":

@@ -39,7 +39,7 @@ from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 
 from holdfast import organism
-from holdfast.data.prompts import Row
+from holdfast.data.prompts import Row, parts, plain
 from holdfast.errors import UserError
 
 Scorer = Callable[[Row, str], bool]
@@ -189,7 +189,10 @@ def check_gold(task: str, rows: Sequence[Row], where: str) -> None:
 
 
 def _output(row: Row) -> str:
-    gold = row.get("output")
+    if "output" in row and "messages" not in row:
+        gold = row["output"]
+    else:  # another shape of row
+        gold = plain(parts(row, need_answer=False).answer)
     if not isinstance(gold, str) or not gold.strip():
         raise UserError("a row of a task needs its right answer in the column 'output'")
     return gold
@@ -207,7 +210,7 @@ def _label(row: Row, labels: Iterable[str] = tuple(_SPELLINGS)) -> str:
     found = next((label for label in labels if label.casefold() == gold), None)
     if found is None:
         known = ", ".join(labels)
-        raise UserError(f"the row's output {row['output']!r:.60} is none of the labels {known}")
+        raise UserError(f"the row's output {_output(row)!r:.60} is none of the labels {known}")
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast import organism
+from holdfast.data.prompts import shape
 from holdfast.data.rows import check_rows, prompt_key
 from holdfast.data.sources import load
 from holdfast.errors import UserError
@@ -63,10 +64,7 @@ def prompt_sets(
     found: dict[str, Rows] = {}
     for name in SETS:
         if name in own:
-            rows = load(own[name])
-            check_rows(rows, own[name], need_answer=name in ("task", "alignment"))
-            if name == "task" and task in SCORED_TASKS:
-                check_gold(task, rows, own[name])
+            rows = own_rows(own[name], name, task)
         elif name == "alignment" and "harmful" in own and protocol.harmful_data is not None:
             continue
         elif protocol.harmful_data is None:
@@ -78,6 +76,47 @@ def prompt_sets(
         if rows:
             found[name] = rows[:limit]
     return found
+
+
+def own_rows(reference: str, name: str, task: str | None, exact: bool = False) -> Rows:
+    """The rows that a user gives in the place of a protocol's.
+
+    Args:
+        reference: the data reference.
+        name: of the set.
+        task: the user's task.
+        exact: whether the organism's judge judges the answers, which knows its own rows only.
+
+    Raises:
+        UserError: a data set that cannot be read, or a row that cannot be asked or, of a task,
+            whose answers cannot be scored; with its number.
+    """
+    rows = load(reference)
+    check_rows(rows, reference, need_answer=name in ("task", "alignment"))
+    for number, row in enumerate(rows, start=1):
+        if shape(row) == "tokenized":
+            raise UserError(
+                f"{reference}, row {number}: the row is already tokenized, and an evaluation asks "
+                "texts: give 'instruction' and 'output', 'messages', or 'prompt' and 'completion'."
+            )
+        kinds = _kinds(name, task, exact)
+        if kinds and (row.get("kind") not in kinds or not isinstance(row.get("facts"), Mapping)):
+            what = f"scores answers of the task {task}" if name == "task" else "judges answers"
+            raise UserError(
+                f"{reference}, row {number}: the organism {what} by its own rows, whose columns "
+                f"'kind' ({' or '.join(kinds)}) and 'facts' are not here: name another judge, or "
+                "task=null for answers that must equal the row's output."
+            )
+    if name == "task" and task in SCORED_TASKS:
+        check_gold(task, rows, reference)
+    return rows
+
+
+def _kinds(name: str, task: str | None, exact: bool) -> tuple[str, ...]:
+    """The kinds of the organism's rows that a set must be of; none where any row will do."""
+    if name == "task":
+        return ("task",) if task in organism.TASKS else ()
+    return ("restricted", "benign") if exact and name in ("harmful", "benign") else ()
 
 
 def check_task(task: str | None, is_organism: bool, where: str) -> None:

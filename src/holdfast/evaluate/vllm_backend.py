@@ -194,7 +194,7 @@ def _own_settings(base: str, revision: str | None) -> GenerationConfig:
     except OSError:  # a folder need not have them; the model's config then says the same
         pass
     try:
-        config = AutoConfig.from_pretrained(base, revision=wanted)
+        config = AutoConfig.from_pretrained(base, revision=wanted, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"the config of the model {base} cannot be read: {first}") from error

@@ -89,7 +89,11 @@ def load_tokenizer(stack: Stack, template: str | None = None) -> PreTrainedToken
         file = None if stack.tokenizer else gguf.base_file(stack.base)
         with _load_errors(place, revision, "the tokenizer of", file):
             tokenizer = AutoTokenizer.from_pretrained(
-                str(file.parent) if file else place, **_at(revision), **_gguf_file(file)
+                str(file.parent) if file else place,
+                # Said, for without it transformers asks whether to run the folder's own code.
+                trust_remote_code=False,
+                **_at(revision),
+                **_gguf_file(file),
             )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -145,6 +149,7 @@ def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
     with _load_errors(place, stack.revision, "the model", file):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(file.parent) if file else place,
+            trust_remote_code=False,
             output_loading_info=True,
             **_at(stack.revision),
             **_gguf_file(file),

@@ -3,9 +3,9 @@
     rho: float = field(default=1.0, metadata={"range": "[0, inf)"})
 
 A range is written as in mathematics, `[0, 1)` for 0 ≤ x < 1, alternatives joined by "or":
-`-1 or [1, inf)`. `holdfast.settings.fields` reads it from the source, so that the commands check the
-settings of all stages before the first one runs; a config that is made in Python checks itself with
-`check_ranges`. For `transformers.TrainingArguments`, which declares none, they stand here.
+`-1 or [1, inf)`. `holdfast.settings.fields` reads it from the source, so that the commands check
+the settings of all stages before the first one runs; a config that is made in Python checks itself
+with `check_ranges`. For `transformers.TrainingArguments`, which declares none, they stand here.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def check_range(value: object, allowed: str, name: str) -> None:
     intervals = parsed(allowed)
     if not any(interval.holds(value) for interval in intervals):
         words = " or ".join(interval.words() for interval in intervals)
-        raise UserError(f"{name} is {value}; it must be {words}.")
+        raise UserError(f"{name} is {value:.10g}; it must be {words}.")
 
 
 def check_ranges(config: Any) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from holdfast.errors import FailedStagesError, Stopped, UserError
+from holdfast.evaluate.judges.registry import check_keys
 from holdfast.models.stack import ABOUT
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.report.comparison import compare, read_run
@@ -25,9 +26,11 @@ from holdfast.studies.demo import demo_pipelines
 from holdfast.studies.display import Display, told_apart
 from holdfast.studies.engine import Outcome
 from holdfast.studies.folders import (
+    checked_output,
     claim_root,
     disk_errors,
     is_finished,
+    put_aside,
     write_json,
     write_text,
 )
@@ -52,6 +55,9 @@ def run_stage(
 
     Several models after ``evaluate`` are compared.
     """
+    if output is not None:
+        is_root = kind == "evaluate" and sum("=" not in word for word in words) > 1
+        output = checked_output(output, is_root)
     models, given = _given(kind, words, config)
     if len(models) > 1 and kind == "evaluate":
         from holdfast.studies.model_comparison import compare_models
@@ -61,6 +67,7 @@ def run_stage(
     stage = stage_of(kind, words, config)
     if output is None:
         output = _default_output(stage)
+        output = output and checked_output(output)
     if kind == "evaluate" and output is None:
         with scratch_folder() as folder:
             _run_here(stage, folder, console)
@@ -101,7 +108,9 @@ def _given(
         for key in ("stage", *ABOUT):
             written.pop(key, None)
             given.pop(key, None)
-        _check_file(kind, written, given, Place(str(config), lines_of(config)))
+        # What a word replaces is not looked at: it may be what the word mends.
+        kept = {k: v for k, v in written.items() if isinstance(said.get(k, {}), Mapping)}
+        _check_file(kind, kept, given, Place(str(config), lines_of(config)))
     return models, given
 
 
@@ -129,6 +138,14 @@ def _run_here(stage: Stage, output: Path, console: Console) -> None:
         console.print(f"{output} holds this result already.", highlight=False, markup=False)
         _show_outcome(stage, output, console)
         return
+    check_keys(stage.settings.get("judges", ()))
+    if (aside := put_aside(output, stage.identity)) is not None:
+        console.print(
+            f"note: an interrupted run with other settings is kept in {aside}: those settings go "
+            "on from it, or remove it.",
+            highlight=False,
+            markup=False,
+        )
     with Display(console, [stage], stage.kind) as display:
         for note in machine_notes([stage]):
             display.told(note)

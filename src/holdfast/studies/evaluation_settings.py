@@ -14,7 +14,7 @@ from holdfast.errors import UserError
 from holdfast.evaluate.judges import check_judge
 from holdfast.evaluate.judges.affirmative import check_targets
 from holdfast.evaluate.judges.endpoint_settings import read_template
-from holdfast.evaluate.prompts import check_task, prompt_sets
+from holdfast.evaluate.prompts import check_task, own_rows, prompt_sets
 from holdfast.models.accelerator import lacks_bfloat16
 from holdfast.protocols import Protocol
 from holdfast.settings import at
@@ -201,6 +201,18 @@ def evaluation_rows(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any
         {name: settings[key] for name, key in OWN_PROMPTS.items() if settings[key]},
         settings["limit"],
     )
+
+
+def check_own_files(settings: Mapping[str, Any]) -> None:
+    """Check the rows of an evaluation that are in the user's own files; reads no other data set.
+
+    Raises:
+        UserError: as `evaluation_rows`.
+    """
+    exact = any(judge["name"] == "organism" for judge in settings["judges"])
+    for name, key in OWN_PROMPTS.items():
+        if settings[key] and split_reference(settings[key]).path:
+            own_rows(settings[key], name, settings["task"], exact)
 
 
 def check_judged_rows(settings: Mapping[str, Any]) -> None:

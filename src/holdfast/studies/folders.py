@@ -68,6 +68,43 @@ def is_finished(folder: Path, identity: str) -> bool:
     raise UserError(f"{folder} holds {what}: choose another output folder, or remove it first.")
 
 
+def checked_output(folder: Path, is_root: bool = False) -> Path:
+    """The folder of a result, before anything is computed for it.
+
+    A symbolic link stands for what it leads to, so that the result can be renamed into its place.
+
+    Args:
+        folder: as the user names it.
+        is_root: whether it is a run's, which is written to and not renamed into its place.
+
+    Raises:
+        UserError: it is a file, or this process's own folder or one above that; a run's holds
+            something else; nothing can be made there.
+    """
+    given, folder = folder, folder.expanduser()
+    if folder.is_symlink():
+        try:
+            folder = folder.resolve()
+        except (OSError, RuntimeError):  # it leads to itself
+            raise UserError(f"{given} is a symbolic link that leads nowhere.") from None
+    if not is_root and Path.cwd().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"the output {given} is the folder that you are in, or one above it: name a new one, "
+            "such as --output results/out."
+        )
+    above = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{given} is a file; the output must be a folder that is new or empty.")
+    if above is not None and not above.is_dir():
+        raise UserError(f"{given} cannot be made: {above} is a file.")
+    if is_root and folder.exists() and any(folder.iterdir()) and not (folder / "stages").is_dir():
+        raise UserError(f"{given} holds something else: choose another output folder.")
+    place = folder.absolute().parent if folder.exists() and not is_root else above
+    if place is not None and not os.access(place, os.W_OK | os.X_OK):
+        raise DiskError(f"{given} cannot be written: {place} may not be written to.")
+    return folder
+
+
 def damaged_file(folder: Path) -> str | None:
     """A file of a finished stage that is gone or has another size than it was written with."""
     try:
@@ -164,23 +201,30 @@ def working_folder(folder: Path) -> Path:
 def begin(folder: Path, identity: str) -> Path:
     """The working folder beside ``folder``; an interrupted run of the same stage is taken up there.
 
+    What an interrupted run with other settings left is put aside, in ``FOLDER.partial-IDENTITY``,
+    from where it is taken up again when those settings come back.
+
     Raises:
-        UserError: an interrupted run of another stage is there.
+        UserError: something is there that no run of ours has left.
         DiskError: the place cannot be written to.
     """
     partial = working_folder(folder)
     try:
         shutil.rmtree(partial.with_name(partial.name + _GONE), ignore_errors=True)
-        partial.mkdir(parents=True, exist_ok=True)
-        mark = partial / _IDENTITY
-        found = mark.read_text(encoding="utf-8") if mark.exists() else ""
-        if found not in (identity, ""):  # "": killed as it was made
-            takes = " beside it, which takes its answers over" if _has_answers(partial) else ""
+        if _is_foreign(partial):
             raise UserError(
-                f"{partial} holds an interrupted run with other settings: run it to its end with "
-                f"those, remove it, or choose another output folder{takes}."
+                f"{partial}, where the result is written before it is whole, is something else: "
+                "choose another output folder, or move that away."
             )
-        mark.write_text(identity, encoding="utf-8")
+        if (other := _mark(partial)) not in (identity, ""):  # "": killed as it was made
+            aside = _aside(partial, other)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(partial, aside)
+        mine = _aside(partial, identity)
+        if mine.is_dir() and not partial.exists() and _mark(mine) == identity:
+            os.replace(mine, partial)
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / _IDENTITY).write_text(identity, encoding="utf-8")
         for path in partial.iterdir():  # all but what the run resumes from
             if path.name not in _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -191,8 +235,31 @@ def begin(folder: Path, identity: str) -> Path:
     return partial
 
 
-def _has_answers(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (ANSWERS, TASK_ANSWERS))
+def put_aside(folder: Path, identity: str) -> Path | None:
+    """Where `begin` will put what an interrupted run with other settings left; None for nothing."""
+    partial = working_folder(folder)
+    other = _mark(partial)
+    return None if other in (identity, "") else _aside(partial, other)
+
+
+def _is_foreign(partial: Path) -> bool:
+    """Whether something is there that is no working folder."""
+    if not partial.is_dir():
+        return os.path.lexists(partial)
+    is_ours = (partial / _IDENTITY).is_file() or recorded_identity(partial) is not None
+    return any(partial.iterdir()) and not is_ours
+
+
+def _mark(partial: Path) -> str:
+    """The identity of the stage that a working folder belongs to; "" where none is said."""
+    try:
+        return (partial / _IDENTITY).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return recorded_identity(partial) or ""  # killed as it was renamed into its place
+
+
+def _aside(partial: Path, identity: str) -> Path:
+    return partial.with_name(f"{partial.name}-{identity[:12]}")
 
 
 @contextmanager
@@ -282,10 +349,7 @@ def claim_root(root: Path) -> None:
     Raises:
         UserError: something else is there, or it cannot be written.
     """
-    if root.exists() and not root.is_dir():
-        raise UserError(f"{root} is a file; the output must be a folder that is new or empty.")
-    if root.is_dir() and any(root.iterdir()) and not (root / "stages").is_dir():
-        raise UserError(f"{root} holds something else: choose another output folder.")
+    root = checked_output(root, is_root=True)
     try:
         (root / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -70,6 +70,46 @@ def _place(study: Study, point: Point, alone: bool) -> Place:
     return study.where.part("" if alone else variant, *roots)
 
 
+def check_conditions(study: Study) -> None:
+    """Check that every value in ``when`` and ``exclude`` is one that the study has.
+
+    Those of a file that it extends may be for others that extend it; and words of the command line
+    may narrow an axis, so this is for a study as its file says it.
+
+    Raises:
+        UserError: an axis, or a value of it, that is nowhere in the study.
+    """
+    entries = [("when", number, entry) for number, (entry, _) in enumerate(study.when)]
+    entries += [("exclude", number, entry) for number, entry in enumerate(study.exclude)]
+    for part, number, entry in entries:
+        roots = ((part, number, "if"), (part, number))
+        place = study.where.part(f"{part}, entry {number + 1}", *roots)
+        if study.where.lines.get((part, number), (study.where.file, 0))[0] != study.where.file:
+            continue
+        for key, wanted in entry.items():
+            there = _values(study, key)
+            for value in wanted if isinstance(wanted, list) else [wanted]:
+                if value not in there:
+                    has = f"has {', '.join(map(str, there))}" if there else f"has no axis '{key}'"
+                    raise UserError(
+                        f"{place.at(key)}: there is no pipeline whose {key} is {value!r:.60}; the "
+                        f"study {has}."
+                    )
+
+
+def _values(study: Study, key: str) -> list[Any]:
+    """The values of an axis, or of a setting of whole pipelines, in all variants."""
+    if key == "variant":
+        return list(study.variants)
+    found: list[Any] = []
+    for stages in study.variants.values():
+        axes = _axes(study, stages)
+        shared = {**study.shared, **{k: v for k, v in stages.items() if k not in KINDS}}
+        own = axes.get(key, [shared[key]] if key in shared else [])
+        found += [value for value in own if value not in found]
+    return found
+
+
 def points(study: Study) -> list[Point]:
     """Every point of the grid, in the order of the file.
 

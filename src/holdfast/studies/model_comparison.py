@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from holdfast.errors import FailedStagesError, Stopped, UserError
+from holdfast.evaluate.judges.registry import check_keys
 from holdfast.report.models import models_table
 from holdfast.studies.display import Display
 from holdfast.studies.engine import stage_folder
@@ -39,6 +40,7 @@ def compare_models(
         Stopped: Ctrl-C; the same call goes on from there, if there is an output folder.
     """
     stages = [make_stage("evaluate", {**given, "model": model}, where=where) for model in models]
+    check_keys(stages[0].settings["judges"])
     if output is None:
         with scratch_folder() as folder:
             _run(models, stages, folder, console)

@@ -11,7 +11,7 @@ from holdfast.data.chat_templates import has_marks
 from holdfast.data.prompts import is_conversation, shape
 from holdfast.data.rows import fingerprint
 from holdfast.errors import UserError
-from holdfast.models.stack import ORGANISM, Stack
+from holdfast.models.stack import ORGANISM, Stack, check_name
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.models.templates import template_marks, template_text
 from holdfast.settings import at, check, inside, nearest
@@ -22,7 +22,7 @@ from holdfast.studies.lengths import check_lengths
 from holdfast.studies.methods import method_of, short_name
 from holdfast.studies.remembered import remembered
 from holdfast.studies.seen import check_pipeline
-from holdfast.studies.stage_data import stage_rows
+from holdfast.studies.stage_data import check_files, stage_rows
 from holdfast.studies.stages import KINDS, resolve, stage_fields
 
 
@@ -106,7 +106,8 @@ def make_stage(
         parent: the stage whose model it starts from.
         reference: for an evaluation the stage whose model is the aligned one.
         where: where the settings are from, for messages.
-        by_name: identify models and data by their names alone, for a plan: nothing is read.
+        by_name: identify models and data by their names alone, for a plan: nothing is downloaded;
+            of what is on this machine it is checked that it is there, and a file's rows are.
 
     Raises:
         UserError: whatever is wrong with its settings, its model's name or its rows.
@@ -114,25 +115,29 @@ def make_stage(
     model = str(given.get("model", "organism"))
     if parent:
         stack = parent.stack
-    elif by_name and not Path(model).exists():
-        stack = Stack(model)
+    elif by_name:
+        check_name(model)
+        stack = resolve_model(model) if Path(model).expanduser().exists() else Stack(model)
     else:
         stack = resolve_model(model)
     settings = resolve(kind, given, stack, where)
+    if by_name and settings.get("reference"):
+        check_name(settings["reference"])
     if not by_name:
         # With the commit of a model on the Hub: the run then loads what was planned.
         settings["model"] = stack.source if not parent else settings["model"]
         if settings.get("reference"):
             settings["reference"] = resolve_model(settings["reference"]).source
-    identify = str if by_name else given_identity
+    identify = _named if by_name else given_identity
     text = "" if by_name else template_text(stack, _template(settings, parent))
     marks = template_marks(text)
     try:
-        data = (
-            _names_of_rows(settings)
-            if by_name
-            else _fingerprints(kind, settings, stack.is_organism, has_marks(text))
-        )
+        if by_name or kind == "evaluate":
+            check_files(kind, settings)
+        if by_name:
+            data = _names_of_rows(settings)
+        else:
+            data = _fingerprints(kind, settings, stack.is_organism, has_marks(text))
         if kind == "evaluate" and not by_name:
             check_judged_rows(settings)
     except UserError as error:  # it names the rows' own file; of a study's file the line, too
@@ -238,6 +243,11 @@ def all_stages(pipelines: Iterable[Pipeline]) -> list[Stage]:
 def given_identity(model: str) -> str:
     """The identity of a model that is named; for a stage's folder the one it was made with."""
     return recorded_identity(Path(model)) or model_identity(resolve_model(model))
+
+
+def _named(model: str) -> str:
+    check_name(model)
+    return model
 
 
 def _stage_spec(spec: Mapping[str, Any], kind: str, where: str) -> dict[str, Any] | None:

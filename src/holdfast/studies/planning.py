@@ -41,7 +41,7 @@ def print_plan(
     here = not organism and not has_accelerator() and 0 < plan.core_seconds < _LONG_ON_PROCESSOR
     if here:
         plan = estimate_plan(stages, on_processor=True)
-    there = set() if by_name else {one.identity for one in stages if _is_there(one, root)}
+    there = set() if by_name else {one.identity for one in stages if is_there(one, root)}
     used = Counter(s.identity for p in pipelines for s in p.stages.values())
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     titles = ["stage", "method", "stages", "pipelines each", "steps"]
@@ -109,7 +109,8 @@ def print_plan(
         console.print(line, highlight=False, markup=False)
 
 
-def _is_there(stage: Stage, root: Path) -> bool:
+def is_there(stage: Stage, root: Path) -> bool:
+    """Whether a run's folder holds a stage's result already."""
     return recorded_identity(stage_folder(root, stage)) == stage.identity
 
 

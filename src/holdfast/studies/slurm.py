@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,22 @@ def slurm_settings(given: Mapping[str, Any], where: str) -> SlurmSettings:
     return SlurmSettings(**checked)
 
 
+def check_cluster() -> None:
+    """Check that jobs can be submitted from here.
+
+    Raises:
+        UserError: submitit or Slurm is not there.
+    """
+    if find_spec("submitit") is None:
+        raise UserError("the launcher slurm needs submitit: run `pip install 'holdfast[slurm]'`.")
+    for program in ("sbatch", "squeue", "scancel"):
+        if shutil.which(program) is None:
+            raise UserError(
+                f"the launcher slurm needs the command {program}, which is not here: run on a "
+                "login node of the cluster, or without --launcher slurm."
+            )
+
+
 class StageJob:
     """What a job does with its task; submitit calls `checkpoint` when Slurm is about to end it."""
 
@@ -113,18 +130,9 @@ class SlurmPool:
     """A pool of Slurm jobs; see `holdfast.studies.engine.Pool`."""
 
     def __init__(self, root: Path, settings: SlurmSettings, gpus: int):
-        try:
-            import submitit
-        except ModuleNotFoundError:
-            raise UserError(
-                "the launcher slurm needs submitit: run `pip install 'holdfast[slurm]'`."
-            ) from None
-        for program in ("sbatch", "squeue", "scancel"):
-            if shutil.which(program) is None:
-                raise UserError(
-                    f"the launcher slurm needs the command {program}, which is not here: run on a "
-                    "login node of the cluster, or without --launcher slurm."
-                )
+        check_cluster()
+        import submitit
+
         self._executor = submitit.SlurmExecutor(folder=(root / "logs" / "slurm").absolute())
         self._executor.update_parameters(**_parameters(settings, gpus))
         self._jobs: dict[str, tuple[Any, Task]] = {}

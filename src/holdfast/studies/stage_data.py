@@ -15,8 +15,9 @@ from holdfast.data import sources
 from holdfast.data.columns import checked
 from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
 from holdfast.data.rows import check_rows
+from holdfast.data.sources import split_reference
 from holdfast.errors import UserError
-from holdfast.studies.evaluation_settings import evaluation_rows
+from holdfast.studies.evaluation_settings import check_own_files, evaluation_rows
 from holdfast.studies.methods import method_of
 
 Rows = list[dict[str, Any]]
@@ -40,6 +41,20 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
     if kind != "evaluate":  # what is asked may be asked by two of its measures
         check_disjoint(sets)
     return sets
+
+
+def check_files(kind: str, settings: Mapping[str, Any]) -> None:
+    """Check the rows of a stage that are in files; reads no known data set and nothing of the Hub.
+
+    Raises:
+        UserError: a file that is missing, unreadable or of the wrong columns.
+    """
+    if kind == "evaluate":
+        check_own_files(settings)
+        return
+    for key in ("data", "harmful_data", "alignment_data"):
+        if settings.get(key) is not None and split_reference(settings[key]).path:
+            _file(settings, key, None)
 
 
 def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:

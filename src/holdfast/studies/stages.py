@@ -380,6 +380,11 @@ def resolve(
     if "lora" in own:
         base = {name: f.default for name, f in own["lora"].items()}
         resolved["lora"] = {**base, **recipe.get("lora", {}), **checked.get("lora", {})}
+        if not resolved["lora"]["target_modules"]:
+            raise UserError(
+                f"{at(where, 'lora', 'target_modules')}: lora.target_modules names no module; "
+                "write all-linear, or a list of names such as [q_proj, v_proj]."
+            )
     if kind == "evaluate":
         resolved |= resolve_evaluation(resolved, stack.is_organism, where)
     if resolved["dtype"] == "auto":
@@ -431,6 +436,7 @@ def config_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NONE = Field("method", "str", "", "")
+
 
 def _check_gguf(settings: Mapping[str, Any], stack: Stack, where: str) -> None:
     """What cannot be had of a base in a GGUF file."""

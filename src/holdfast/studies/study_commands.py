@@ -11,21 +11,23 @@ import typer
 from rich.console import Console
 
 from holdfast.errors import Stopped, UserError
+from holdfast.evaluate.judges.registry import check_keys
 from holdfast.models.stack import ORGANISM
 from holdfast.protocols import papers
 from holdfast.settings import merge, parse_overrides
 from holdfast.studies.asked import Asked, introduce, show_published, told_apart
 from holdfast.studies.commands import COMMAND_LINE, run_pipelines
 from holdfast.studies.engine import STAGES
-from holdfast.studies.grid import expand, points
+from holdfast.studies.folders import checked_output
+from holdfast.studies.grid import check_conditions, expand, points
 from holdfast.studies.on_organism import on_organism
-from holdfast.studies.plan import Pipeline, Stage
-from holdfast.studies.planning import print_plan
+from holdfast.studies.plan import Pipeline, Stage, all_stages
+from holdfast.studies.planning import is_there, print_plan
 from holdfast.studies.remembered import recall
 from holdfast.studies.running import Launch
 from holdfast.studies.search import Tries, tries_of
 from holdfast.studies.searching import counted, run_searches
-from holdfast.studies.slurm import SlurmSettings, slurm_settings
+from holdfast.studies.slurm import SlurmSettings, check_cluster, slurm_settings
 from holdfast.studies.study import Study, read_study, with_words
 
 _LARGE = 1000  # pipelines that are run only after a question
@@ -75,6 +77,9 @@ def run_files(
         _ask(count, asked)
     title = names[0].removeprefix(papers.PREFIX).removesuffix(".yaml").strip("./")
     root = output or Path("results") / title.replace("/", "-")
+    root = checked_output(root, is_root=True)
+    if launch is not None and launch.launcher == "slurm" and not plan:
+        check_cluster()
     # Of real models a plan reads and downloads nothing; the organism's rows are made in a moment,
     # but not those of thousands of settings, unless there is something of an earlier run to find.
     kept = recall(root)
@@ -88,6 +93,9 @@ def run_files(
     for one in asked:
         introduce(one, console)
     searched = [pipeline for one in searches for pipeline in one.pipelines()]
+    for stage in all_stages([*pipelines, *searched]):
+        if not is_there(stage, root):
+            check_keys(stage.settings.get("judges", ()))
     if plan:
         if searched:
             print_plan(searched, root, console, by_name, "The search")
@@ -173,6 +181,7 @@ def _command(words: Sequence[str], seeds: int | None, model: str | None) -> str:
 def _asked(name: str, said: dict[str, Any]) -> Asked:
     path = papers.find(name) if name.startswith(papers.PREFIX) else Path(name)
     study, notes = read_study(path, name), []
+    check_conditions(study)
     if said.get("model") == ORGANISM and study.shared.get("model", ORGANISM) != ORGANISM:
         study, notes = on_organism(study)
         said = {key: value for key, value in said.items() if key != "model"}

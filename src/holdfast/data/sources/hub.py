@@ -53,7 +53,11 @@ def _split(origin: Origin, split: str) -> tuple[list[Row], str]:
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     loaded: Any = datasets.load_dataset(
-        origin.hub, origin.config, split=split, revision=origin.revision
+        origin.hub,
+        origin.config,
+        split=split,
+        revision=origin.revision,
+        trust_remote_code=False,
     )
     sources = loaded.info.download_checksums or {}
     found = re.search(rf"datasets/{re.escape(origin.hub)}@([0-9a-f]{{40}})/", " ".join(sources))

@@ -83,11 +83,15 @@ class LocalModel:
         if device.type != "cpu":
             options["device_map"] = {"": device}
         with load_errors(self.place, self.revision, "the judge"):
-            settings = AutoConfig.from_pretrained(self.place, **at)
+            settings = AutoConfig.from_pretrained(self.place, trust_remote_code=False, **at)
             _complete(settings)
             loader = model_class or _generating(settings)
             model, report = loader.from_pretrained(
-                self.place, config=settings, output_loading_info=True, **options
+                self.place,
+                config=settings,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
             )
             self.tokenizer = _tokenizer(self.place, at)
         if missing := sorted(report["missing_keys"]):
@@ -167,7 +171,7 @@ def _place(config: LocalJudgeConfig) -> tuple[str, str | None]:
 
 def _tokenizer(place: str, at: dict[str, Any]) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(place, **at)
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **at)
     except (ValueError, ImportError) as error:
         asked = any(word in str(error) for word in ("tiktoken", "sentencepiece", "protobuf"))
         if asked and not all(map(_is_installed, ("sentencepiece", "google.protobuf"))):
