@@ -96,7 +96,8 @@ def check_judge(spec: str | Mapping[str, Any], where: str = "the judge") -> dict
         )
     fields = fields_of(JUDGES[name][1])
     checked = check(given, fields, f"{where}: {name}")
-    own = {key: field.default for key, field in fields.items()} | _PRESETS.get(name, {}) | checked
+    own: dict[str, Any] = {key: field.default for key, field in fields.items()}
+    own |= _PRESETS.get(name, {}) | checked
     missing = [key for key, value in own.items() if isinstance(value, Expression)]
     if missing:
         raise UserError(f"{where}: the judge {name} needs {', '.join(missing)}.")
