@@ -272,7 +272,7 @@ def test_its_settings_in_an_evaluation(stand_in, base, monkeypatch):
         for one in (plain, settings)
     ]
     assert ours[0] != ours[1]
-    with pytest.raises(UserError, match=r"gpu_memory_utilization is 1\.5; it is the share"):
+    with pytest.raises(UserError, match=r"gpu_memory_utilization is 1\.5; it must be above 0"):
         of(backend="vllm", gpu_memory_utilization=1.5)
     with pytest.raises(UserError, match="tensor_parallel_size is 0; it must be 1 or more"):
         of(backend="vllm", tensor_parallel_size=0)

@@ -22,6 +22,8 @@ GIVEN = {
     "judges": None,
     "limit": None,
     "backend": None,
+    "gpu_memory_utilization": None,
+    "tensor_parallel_size": 1,
     "also": None,
     "dtype": "auto",
 }

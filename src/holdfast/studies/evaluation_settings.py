@@ -114,11 +114,6 @@ def _check_vllm(settings: Mapping[str, Any], backend: str, where: str) -> None:
             f"{at(where, key)}: {key} is a setting of vLLM, and {backend} answers: add "
             "backend=vllm, or leave it out."
         )
-    if share is not None and not 0 < share <= 1:
-        raise UserError(
-            f"{at(where, 'gpu_memory_utilization')}: gpu_memory_utilization is {share}; it is the "
-            "share of a GPU's memory that vLLM takes: above 0, at most 1."
-        )
 
 
 def stage_protocol(settings: Mapping[str, Any]) -> Protocol:
