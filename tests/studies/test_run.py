@@ -396,7 +396,7 @@ def test_a_run_is_noted_before_its_processes_start(tmp_path, monkeypatch):
     """What takes long to start could not be cancelled otherwise."""
     noted = []
 
-    def pool(_missing, root, _launch):
+    def pool(_missing, root, *_):
         noted.append((root / "run.json").exists())
         return nullcontext()
 

@@ -4,7 +4,9 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -142,18 +144,18 @@ def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
         options["quantization_config"] = _quantization(loading.quantization, dtype)
     place = str(organism.folder()) if stack.base == ORGANISM else stack.base
     file = gguf.base_file(stack.base)
-    if file is None:
-        options["use_safetensors"] = True
-    else:  # unpacked, a model is a plain one, to be trained, merged and saved as such
-        options["quantization_config"] = GgufConfig(dequantize=True)
     with _load_errors(place, stack.revision, "the model", file):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(file.parent) if file else place,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **_at(stack.revision),
-            **_gguf_file(file),
-            **options,
+        loaded: Any = (
+            _load_gguf(file, options)
+            if file
+            else AutoModelForCausalLM.from_pretrained(
+                place,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **_at(stack.revision),
+                **options,
+            )
         )
     model, report = loaded
     missing = sorted(report["missing_keys"])
@@ -250,6 +252,45 @@ def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:
 
 def _at(revision: str | None) -> dict[str, str]:
     return {"revision": revision} if revision else {}
+
+
+def _load_gguf(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
+    """A model out of a GGUF file, and what is missing; unpacked, it is a plain one.
+
+    Unpacking takes seconds, and a worker loads the same base for stage after stage: on the
+    processor a small one's weights are kept.
+    """
+    if "device_map" in options or gguf.parameters(gguf.header(file)) > _KEPT_PARAMETERS:
+        return _unpack(file, options)
+    about = file.stat()
+    kept, report = _kept(file, about.st_mtime_ns, about.st_size, options["dtype"])
+    weights = kept.state_dict()
+    model = type(kept).from_pretrained(
+        None,
+        config=deepcopy(kept.config),
+        state_dict={name: weight.clone() for name, weight in weights.items()},
+        **options,
+    )
+    return model, report
+
+
+def _unpack(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
+    return AutoModelForCausalLM.from_pretrained(
+        str(file.parent),
+        gguf_file=file.name,
+        quantization_config=GgufConfig(dequantize=True),
+        trust_remote_code=False,
+        output_loading_info=True,
+        **options,
+    )
+
+
+_KEPT_PARAMETERS = 500_000_000
+
+
+@lru_cache(maxsize=1)
+def _kept(file: Path, changed: int, size: int, dtype: torch.dtype) -> tuple[Any, Any]:
+    return _unpack(file, {"dtype": dtype})
 
 
 def _gguf_file(file: Path | None) -> dict[str, str]:
