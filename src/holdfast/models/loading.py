@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -26,15 +26,16 @@ from holdfast import organism
 from holdfast.errors import UserError
 from holdfast.models import gguf, hub
 from holdfast.models.accelerator import automatic_dtype
-from holdfast.models.adapters import NEW, activate, with_entry
+from holdfast.models.adapter_keys import not_finite
+from holdfast.models.adapter_support import Purpose, check_stack, mergeable, stackable
+from holdfast.models.adapters import NEW, activate, merge, with_entry
 from holdfast.models.four_bits import keep_unpacked
-from holdfast.models.saving import check_stackable, combine, save_stack
+from holdfast.models.saving import combine, save_stack
 from holdfast.models.stack import ORGANISM, Stack
 from holdfast.models.templates import set_template
 
 __all__ = [
     "Loading",
-    "check_stackable",
     "check_vocabulary",
     "combine",
     "load_base",
@@ -165,23 +166,51 @@ def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
             "are incomplete, or it is no causal language model."
         )
     keep_unpacked(model)
+    bad = not_finite(dict(model.named_parameters()))
+    if bad:
+        raise UserError(
+            f"the model {place} holds NaN or infinite numbers in {bad}{_in_file(place, bad)}: its "
+            "training went wrong, or the file is damaged."
+        )
     return model.eval()
 
 
-def load_merged(stack: Stack, loading: Loading | str = "auto") -> Any:
-    """The base with every adapter of the stack in effect, as a model without adapter.
+def load_merged(
+    stack: Stack, loading: Loading | str = "auto", purpose: Purpose = "evaluate"
+) -> Any:
+    """The base with every adapter of the stack in effect.
 
-    Adapters are merged into the weights, bottom up. Quantized weights cannot take them up without
-    loss: there they stay beside the weights, all frozen and active, named below0, below1, ….
+    Adapters are merged into the weights, bottom up. Quantized weights, whether they are quantized
+    here or lie so in the base's files, cannot take them up without loss: there they stay beside the
+    weights, all frozen and active, named below0, below1, …. So does, for an evaluation, a topmost
+    adapter of a kind that cannot be merged.
+
+    Args:
+        stack: names the base and the adapters.
+        loading: how; a text is a dtype.
+        purpose: what for; see `holdfast.models.adapter_support.check_stack`.
 
     Returns:
-        A PreTrainedModel; a PeftModel where the base is quantized and the stack has entries.
+        A PreTrainedModel, or a PeftModel where an adapter stays beside the weights.
+
+    Raises:
+        UserError: as `load_base`; an adapter does not fit, or not with the purpose.
     """
+    check_stack(stack.entries, purpose)
     model: Any = load_base(stack, loading)
-    if _is_quantized(loading):
-        return _with_frozen(model, stack.entries)
+    stacked = purpose not in ("evaluate", "full")
+    if is_quantized(model):
+        if purpose == "full":
+            raise UserError(
+                f"the weights of {stack.base} are quantized, and quantized weights cannot be "
+                "trained: train an adapter, or name the model in full precision."
+            )
+        return _with_frozen(model, stack, stacked)
     for entry in stack.entries:
-        model = with_entry(model, entry, NEW, trainable=False).merge_and_unload()
+        model = with_entry(model, entry, NEW, trainable=False, stacked=stacked)
+        if not mergeable(entry):
+            return model  # the last one, and only for an evaluation
+        model = merge(model)
     return model
 
 
@@ -192,23 +221,33 @@ def load_last_open(stack: Stack, loading: Loading | str = "auto", trainable: boo
 
     Returns:
         A PeftModel whose adapter "default" is the stack's last entry, or the base model.
+
+    Raises:
+        UserError: as `load_merged`.
     """
     if not stack.entries:
         return load_base(stack, loading)
-    below = load_merged(_lower(stack), loading)
-    model = with_entry(below, stack.entries[-1], NEW, trainable)
+    check_stack(stack.entries, "single" if trainable else "repair")
+    lower = Stack(stack.base, stack.entries[:-1], stack.revision)
+    below = load_merged(lower, loading, "double")
+    model = with_entry(below, stack.entries[-1], NEW, trainable, stacked=bool(lower.entries))
     activate(model, trainable)
     return model
 
 
-def _lower(stack: Stack) -> Stack:
-    return Stack(stack.base, stack.entries[:-1], stack.revision)
+def is_quantized(model: Any) -> bool:
+    """Whether a model's weights are quantized, by us or in its files."""
+    return getattr(model, "hf_quantizer", None) is not None
 
 
-def _with_frozen(model: Any, entries: tuple[Path, ...]) -> Any:
-    names = [f"below{number}" for number in range(len(entries))]
-    for name, entry in zip(names, entries, strict=True):
-        model = with_entry(model, entry, name, trainable=False)
+def _with_frozen(model: Any, stack: Stack, stacked: bool) -> Any:
+    if len(stack.entries) == 1 and not stackable(stack.entries[0]):
+        return with_entry(model, stack.entries[0], NEW, trainable=False)
+    names = [f"below{number}" for number in range(len(stack.entries))]
+    if len(names) > 1:  # one would count on the weights without the other
+        check_stack(stack.entries, "double")
+    for name, entry in zip(names, stack.entries, strict=True):
+        model = with_entry(model, entry, name, trainable=False, stacked=stacked or len(names) > 1)
     if names:
         model.base_model.set_adapter(names, inference_mode=True)
     return model
@@ -229,8 +268,13 @@ def _device(stack: Stack) -> torch.device:
     return torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def _is_quantized(loading: Loading | str) -> bool:
-    return isinstance(loading, Loading) and loading.quantization is not None
+def _in_file(place: str, name: str) -> str:
+    """Which of a folder's files holds a weight, for messages; empty where it is none of them."""
+    for path in sorted(Path(place).glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            if name in set(file.keys()):
+                return f" ({path.name})"
+    return ""
 
 
 def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:

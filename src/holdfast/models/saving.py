@@ -1,21 +1,30 @@
 """Save a stack of adapters in a stage's layout, which plain PEFT loads."""
 
+import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, PeftModelForCausalLM
+from peft.tuners.lora import LoraLayer
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from holdfast.errors import UserError
+from holdfast.models.adapter_keys import read_weights, renamed
+from holdfast.models.adapters import NEW
 from holdfast.models.gguf import SMOLLM2
 from holdfast.models.stack import ADAPTER_WEIGHTS, ENTRIES, ORGANISM, Stack
 
-PREFIX = "base_model.model."
-
 
 def save_stack(
-    model: PeftModel, below: Stack, folder: Path, state: dict[str, torch.Tensor] | None = None
+    model: PeftModel,
+    below: Stack,
+    folder: Path,
+    state: dict[str, torch.Tensor] | None = None,
+    replaced: Path | None = None,
 ) -> None:
     """Write ``model``'s adapter as the entry above the stack ``below``, in a stage's layout.
 
@@ -24,107 +33,122 @@ def save_stack(
         below: the base and the entries that are merged under it, or active beside it.
         folder: the stage's folder.
         state: the adapter's weights, where the model has only a part of them.
+        replaced: the entry that the new one was loaded from; whole weights of embedding or head
+            in its file are kept.
     """
     built_in = below.base in (ORGANISM, SMOLLM2)  # names that are ours, not PEFT's
     name = str(below.base_folder()) if built_in else below.base
     base = {"base_model_name_or_path": name, "revision": below.revision}
     entry = folder / ENTRIES / str(len(below.entries)) if below.entries else folder
     _save_adapter(model, entry, base, state)
+    if replaced is not None:
+        _keep_whole_weights(model, entry, replaced, state)
     if below.entries:
         for number, lower in enumerate(below.entries):
             _copy_adapter(lower, folder / ENTRIES / str(number), base)
-        combine([*below.entries, entry], folder, base)
+        combine([*below.entries, entry], folder, base, model.get_base_model().config)
 
 
-def combine(entries: list[Path], folder: Path, base: dict[str, Any]) -> None:
+def combine(
+    entries: list[Path], folder: Path, base: dict[str, Any], config: PretrainedConfig
+) -> None:
     """Write a stack of LoRA adapters as one, whose update of each weight is the sum of theirs.
 
-        ΔW = Σ_k s_k B_k A_k = [s_1 B_1 … s_n B_n] [A_1; …; A_n],  s_k = alpha_k / r_k
+        ΔW = Σ_k s_k B_k A_k = [B_1 … B_n] [s_1 A_1; …; s_n A_n]
 
-    A_k is [r_k, in], B_k is [out, r_k]. The scales go into B, so the whole has alpha = r.
+    A_k is [r_k, in], B_k is [out, r_k]; s_k is the scale that PEFT gives the module. PEFT puts them
+    together (``add_weighted_adapter``, "cat"), on a model without weights of its own. Its rank is
+    the sum of the highest ranks; where a module has less, the rest is zero.
 
     Args:
-        entries: the adapters' folders, lowest first.
+        entries: the adapters' folders, lowest first; see `adapter_support` for what can be in them.
         folder: where the whole goes.
         base: ``base_model_name_or_path`` and ``revision`` of the base.
-
-    Raises:
-        UserError: an entry that is no plain LoRA adapter.
+        config: the base model's.
     """
-    factors: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-    for entry in entries:
-        config = _plain_lora(entry)
-        weights = load_file(entry / ADAPTER_WEIGHTS)
-        for name in (key.removesuffix(".lora_A.weight") for key in weights if ".lora_A." in key):
-            a, b = weights[f"{name}.lora_A.weight"], weights[f"{name}.lora_B.weight"]
-            scale = _scaling(config, name.removeprefix(PREFIX), len(a))
-            factors.setdefault(name, []).append((a.float(), scale * b.float()))
-    whole: dict[str, torch.Tensor] = {}
-    ranks: dict[str, int] = {}
-    for name, pairs in factors.items():
-        whole[f"{name}.lora_A.weight"] = torch.cat([a for a, _ in pairs], dim=0)
-        whole[f"{name}.lora_B.weight"] = torch.cat([b for _, b in pairs], dim=1)
-        ranks[name.removeprefix(PREFIX)] = sum(len(a) for a, _ in pairs)
-    rank = max(ranks.values())
-    others = {name: r for name, r in ranks.items() if r != rank}
-    config = LoraConfig(
-        **base,
+    skeleton = _skeleton(config)
+    names = [f"entry{number}" for number in range(len(entries))]
+    model: Any = None
+    for name, entry in zip(names, entries, strict=True):
+        lora: Any = PeftConfig.from_pretrained(str(entry))
+        lora.task_type, lora.inference_mode = "CAUSAL_LM", True
+        weights = renamed(read_weights(entry), skeleton)
+        weights = {key: weight.float() for key, weight in weights.items() if ".lora_" in key}
+        if model is None:
+            model = PeftModelForCausalLM(skeleton, lora, name)
+        else:
+            model.add_adapter(name, lora)
+        set_peft_model_state_dict(model, weights, name)
+    for name in names:
+        model.peft_config[name] = _exactly(model, name)
+    model.base_model.add_weighted_adapter(names, [1.0] * len(names), NEW, combination_type="cat")
+    _save_adapter(model, folder, base, None)
+
+
+def _skeleton(config: PretrainedConfig) -> nn.Module:
+    """A model of the base's structure whose weights are zeros that take no memory."""
+    config = copy.deepcopy(config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # LoRA's factors have the same shapes on either
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    for module in model.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            zeros = torch.zeros((), dtype=torch.float32).expand(weight.shape)
+            module.register_parameter(name, nn.Parameter(zeros, requires_grad=False))
+    return model
+
+
+def _exactly(model: Any, name: str) -> LoraConfig:
+    """A config for what an adapter is in the model, whatever patterns and layers it was told by."""
+    layers: dict[str, Any] = {
+        module: layer
+        for module, layer in model.get_base_model().named_modules()
+        if isinstance(layer, LoraLayer) and name in layer.r
+    }
+    rank = max(layer.r[name] for layer in layers.values())
+    return LoraConfig(
         task_type="CAUSAL_LM",
         inference_mode=True,
         r=rank,
         lora_alpha=rank,
-        target_modules=sorted(ranks),
-        rank_pattern=dict(others),
-        alpha_pattern=dict(others),
+        target_modules=sorted(layers),
+        fan_in_fan_out=any(getattr(layer, "fan_in_fan_out", False) for layer in layers.values()),
     )
-    config.save_pretrained(str(folder))
-    save_file(whole, folder / ADAPTER_WEIGHTS, {"format": "pt"})
-
-
-def check_stackable(stack: Stack) -> None:
-    """Find out before any training that an adapter could not be stacked after it.
-
-    Raises:
-        UserError: an entry that is no plain LoRA adapter.
-    """
-    for entry in stack.entries:
-        _plain_lora(entry)
-
-
-def _scaling(config: LoraConfig, module: str, rank: int) -> float:
-    patterns = (config.alpha_pattern or {}).items()
-    alpha = next((a for key, a in patterns if module.endswith(key)), config.lora_alpha)
-    return alpha / (rank**0.5 if config.use_rslora else rank)
-
-
-def _plain_lora(entry: Path) -> LoraConfig:
-    config = PeftConfig.from_pretrained(str(entry))
-    extras = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias")
-    odd = [name for name in extras if getattr(config, name, None)]
-    if not isinstance(config, LoraConfig) or odd or config.bias != "none":
-        what = f"uses {', '.join(odd)}" if odd else f"is of type {config.peft_type}"
-        raise UserError(
-            f"the adapter {entry} {what}: only plain LoRA adapters can be stacked; merge it into "
-            "its base first."
-        )
-    return config
 
 
 def _save_adapter(
     model: PeftModel, folder: Path, base: dict[str, Any], state: dict[str, torch.Tensor] | None
 ) -> None:
-    _set_base(model.peft_config["default"], base)
+    _set_base(model.peft_config[NEW], base)
     model.save_pretrained(
-        str(folder), selected_adapters=["default"], save_embedding_layers=False, state_dict=state
+        str(folder), selected_adapters=[NEW], save_embedding_layers=False, state_dict=state
     )
     (folder / "README.md").unlink(missing_ok=True)  # an empty card; provenance.json says more
+
+
+def _keep_whole_weights(
+    model: PeftModel, folder: Path, replaced: Path, state: dict[str, torch.Tensor] | None
+) -> None:
+    """Add to a saved adapter the embedding and head that its file had before.
+
+    They are the model's own, or the file's where the model has only a part of them.
+    """
+    saved = load_file(folder / ADAPTER_WEIGHTS)
+    before = renamed(read_weights(replaced), model.get_base_model())
+    if before.keys() <= saved.keys():
+        return
+    now = get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=True)
+    for key in before.keys() - saved.keys():
+        saved[key] = now.get(key, before[key]).detach().cpu().clone().contiguous()
+    save_file(saved, folder / ADAPTER_WEIGHTS, {"format": "pt"})
 
 
 def _copy_adapter(entry: Path, folder: Path, base: dict[str, Any]) -> None:
     config = PeftConfig.from_pretrained(str(entry))
     _set_base(config, base)
     config.save_pretrained(str(folder))
-    (folder / ADAPTER_WEIGHTS).write_bytes((entry / ADAPTER_WEIGHTS).read_bytes())
+    shutil.copyfile(entry / ADAPTER_WEIGHTS, folder / ADAPTER_WEIGHTS)
 
 
 def _set_base(config: PeftConfig, base: dict[str, Any]) -> None:

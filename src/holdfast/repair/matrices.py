@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import MultiheadAttention, ParamWrapper
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -12,6 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from holdfast.errors import UserError
+from holdfast.models.adapter_support import check_config
 from holdfast.models.blocks import decoder_layers
 
 
@@ -95,6 +97,9 @@ def matrices_by_name(model: nn.Module) -> dict[str, Matrix]:
 
 
 def _all_matrices(model: nn.Module) -> tuple[list[Matrix], dict[str, str]]:
+    if isinstance(model, PeftModel):
+        for config in model.peft_config.values():
+            check_config(config, "repair")
     layers = _lora_layers(model)
     if layers:
         return _lora_factors(layers)

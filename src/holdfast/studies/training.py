@@ -15,7 +15,6 @@ from transformers import TrainerCallback
 from holdfast.errors import Stopped, UserError
 from holdfast.models.loading import (
     Loading,
-    check_stackable,
     check_vocabulary,
     load_last_open,
     load_merged,
@@ -49,12 +48,12 @@ def run_training(work: Work) -> dict[str, Any]:
         raise UserError(
             "adapter is single, but the model carries no adapter to go on with: use double."
         )
-    check_stackable(work.model)
     transformers.set_seed(settings["seed"])
     if single:
         model = load_last_open(work.model, Loading.of(settings), trainable=True)
     else:
-        model = load_merged(work.model, Loading.of(settings))
+        purpose = "full" if adapter == "full" else "double"
+        model = load_merged(work.model, Loading.of(settings), purpose)
         model.requires_grad_(adapter == "full")  # a merged adapter leaves its base frozen
     check_vocabulary(model, tokenizer)
     trainer = _trainer(
@@ -163,8 +162,11 @@ def save_model(
         state: its weights, where they are not its own tensors.
     """
     if isinstance(model, PeftModel):
-        entries = work.model.entries[:-1] if replaces_last else work.model.entries
-        save_stack(model, replace(work.model, entries=entries), work.folder, state)
+        entries, replaced = work.model.entries, None
+        if replaces_last:
+            *lower, replaced = entries
+            entries = tuple(lower)
+        save_stack(model, replace(work.model, entries=entries), work.folder, state, replaced)
     else:
         model.save_pretrained(work.folder, state_dict=state)
     tokenizer.save_pretrained(work.folder)
