@@ -112,22 +112,24 @@ _NOT_ALONE = _only("evaluate merge single repair", "it changes more than LoRA's 
 # By the name of LoraConfig's field; one that is empty, None or False counts as not used.
 OPTIONS: dict[str, Support] = {
     **dict.fromkeys(
-        # What PEFT notes about any adapter.
-        ["task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path"]
-        + ["revision", "inference_mode", "runtime_config"]
-        # Where LoRA goes, and how much of it.
-        + ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"]
-        + ["r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora"]
-        + ["lora_dropout", "fan_in_fan_out"]
-        # Each counts only with another option, which is decided by its own name.
-        + ["megatron_core", "qalora_group_size"]
-        + ["loftq_config", "eva_config", "corda_config", "lora_ga_config"],
+        [
+            *("task_type", "peft_type", "auto_mapping", "peft_version", "inference_mode"),
+            *("base_model_name_or_path", "revision", "runtime_config"),
+            *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+            *("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora"),
+            *("lora_dropout", "fan_in_fan_out"),
+            # Each counts only with another option, which is decided by its own name.
+            *("megatron_core", "qalora_group_size"),
+            *("loftq_config", "eva_config", "corda_config", "lora_ga_config"),
+        ],
         ALL,
     ),
     "bias": _NOT_ALONE,
     "modules_to_save": _NOT_ALONE,
     "trainable_token_indices": _NOT_ALONE,
-    "lora_bias": _NOT_ALONE,
+    "lora_bias": _only(
+        "evaluate single repair", "it adds a bias that not every layer of a base has a place for"
+    ),
     "use_dora": _only(
         "evaluate merge single repair", "it scales the base's weights beside adding to them"
     ),
@@ -289,3 +291,30 @@ def names_in(entry: Path) -> set[str]:
             return set(file.keys())
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is broken or cut off ({error}): get it again.") from error
+
+
+def as_markdown() -> str:
+    """The table as docs/adapters.md shows it; what is decided in the same way shares a row."""
+    parts = [
+        ("type", TYPES),
+        ("option of LoRA", {k: v for k, v in OPTIONS.items() if k != "init_lora_weights"}),
+        ("init_lora_weights", STARTS),
+        ("in the file", {"whole embedding or head (save_embedding_layers)": WHOLE_WEIGHTS}),
+    ]
+    texts = []
+    for title, kinds in parts:
+        together: dict[Support, list[str]] = {}
+        for name, support in kinds.items():
+            together.setdefault(support, []).append(name if " " in name else f"`{name}`")
+        header = [title, *USES, "what stands against it"]
+        rows = [
+            [", ".join(names), *("yes" if use in one.uses else "no" for use in USES), one.why]
+            for one, names in together.items()
+        ]
+        lines = [header, ["---"] * len(header), *rows]
+        texts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(texts) + "\n"
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")

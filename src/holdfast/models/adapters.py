@@ -111,11 +111,18 @@ def _check_patterns(model: PeftModel, name: str) -> None:
                 raise ValueError(f"its {option} {pattern} matches no module of the model")
 
 
-def merge(model: PeftModel) -> Any:
+def merge(model: PeftModel, entry: Path) -> Any:
     """The base with its active adapter taken up into its weights, by PEFT.
 
     Embedding and head that share a weight are given one each first, where the adapter changes
     either of them: it would change both.
+
+    Args:
+        model: with the adapter on it.
+        entry: the adapter's folder, for messages.
+
+    Raises:
+        UserError: PEFT cannot merge it.
     """
     base: Any = model.get_base_model()
     ends = base.get_input_embeddings(), base.get_output_embeddings()
@@ -123,7 +130,13 @@ def merge(model: PeftModel) -> Any:
         first, last = map(_inner, ends)
         if first.weight is last.weight and any(isinstance(end, BaseTunerLayer) for end in ends):
             last.weight = nn.Parameter(last.weight.detach().clone(), requires_grad=False)
-    merged: Any = model.merge_and_unload()
+    try:
+        merged: Any = model.merge_and_unload()
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        first_line = str(error).splitlines()[0]
+        raise UserError(
+            f"the adapter {entry} cannot be merged into its base ({first_line})."
+        ) from error
     ends = merged.get_input_embeddings(), merged.get_output_embeddings()
     tied = all(isinstance(end, nn.Module) for end in ends) and ends[0].weight is ends[1].weight
     if not tied and merged.config.get_text_config().tie_word_embeddings:

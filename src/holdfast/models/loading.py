@@ -210,7 +210,7 @@ def load_merged(
         model = with_entry(model, entry, NEW, trainable=False, stacked=stacked)
         if not mergeable(entry):
             return model  # the last one, and only for an evaluation
-        model = merge(model)
+        model = merge(model, entry)
     return model
 
 
