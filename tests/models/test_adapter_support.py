@@ -10,20 +10,14 @@ import typing
 
 import pytest
 import torch
-from adapter_kinds import (
-    OPTIONS,
-    TYPES,
-    VALUES,
-    moved,
-    write_bases,
-    write_kind,
-)
+from adapter_kinds import OPTIONS, REFUSED_STARTS, TYPES, VALUES, moved, write_bases, write_kind
 from peft import LoraConfig, PeftModel, PeftType
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from holdfast import RandomMaskConfig, random_mask
 from holdfast.errors import UserError
+from holdfast.evaluate.generation import _answer_batch
 from holdfast.models import adapter_support as support
 from holdfast.models.loading import load_last_open, load_merged, save_stack
 from holdfast.models.stack import Stack, resolve
@@ -192,3 +186,100 @@ def rewrite(adapter, **values):
     path = adapter / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
     return adapter
+
+
+@pytest.mark.parametrize("start", REFUSED_STARTS)
+def test_a_start_that_nobody_can_repeat_is_refused(bases, tmp_path, start):
+    adapter = write_kind(bases["llama"], tmp_path / "adapter")
+    rewrite(adapter, init_lora_weights=start)
+    assert f"starts as {start}" in refused(load_merged, resolve(f"{bases['llama']}+{adapter}"))
+
+
+def test_what_nobody_has_decided_is_refused(bases, tmp_path):
+    """A type, an option or a task of a later PEFT, or of no causal language model."""
+    cases = {
+        "type": ({"peft_type": "LATER"}, "is of type LATER"),
+        "option": ({"use_later": True}, "uses use_later"),
+        "task": ({"task_type": "SEQ_CLS"}, "is for SEQ_CLS"),
+    }
+    for name, (values, says) in cases.items():
+        adapter = rewrite(write_kind(bases["llama"], tmp_path / name), **values)
+        assert says in refused(load_merged, resolve(f"{bases['llama']}+{adapter}"))
+    number = rewrite(write_kind(bases["llama"], tmp_path / "number"), later_size=16)
+    close(
+        logits(load_merged(resolve(f"{bases['llama']}+{number}"))),
+        logits(plain(bases["llama"], tmp_path / "number")),
+    )
+
+
+@pytest.mark.parametrize("option", ["alpha_pattern", "rank_pattern", "modules_to_save", "use_dora"])
+def test_a_stack_is_evaluated_as_plain_peft_merges_it(bases, tmp_path, option):
+    base = bases["llama"]
+    _, settings = OPTIONS[option][0]
+    first = write_kind(base, tmp_path / "first", **settings)
+    second = write_kind(base, tmp_path / "second", target_modules=["down_proj", "q_proj"])
+    close(
+        logits(load_merged(resolve(f"{base}+{first}+{second}"))),
+        logits(plain(base, first, second)),
+    )
+
+
+def test_what_cannot_be_merged_carries_no_other(bases, tmp_path):
+    base = bases["llama"]
+    first = write_kind(base, tmp_path / "first", alora_invocation_tokens=[7, 8])
+    second = write_kind(base, tmp_path / "second")
+    text = refused(load_merged, resolve(f"{base}+{first}+{second}"))
+    assert "uses alora_invocation_tokens, and it cannot be merged into its base" in text
+    whole = resolve(f"{base}+{second}+{first}")
+    close(logits(load_merged(whole)), logits(plain(base, second, first)))
+    refused(load_merged, resolve(f"{base}+{first}"), purpose="full")
+
+
+def test_all_weights_over_a_tied_head_are_saved_as_two(bases, tmp_path):
+    """adapter=full: what is saved loads in plain transformers to the same logits."""
+    base = bases["tied"]
+    for number, settings in enumerate(
+        [{"target_modules": ["q_proj", "lm_head"]}, {"modules_to_save": ["lm_head"]}, {}]
+    ):
+        adapter = write_kind(base, tmp_path / f"adapter{number}", **settings)
+        model = load_merged(resolve(f"{base}+{adapter}"), purpose="full")
+        model.save_pretrained(tmp_path / f"full{number}")
+        again = AutoModelForCausalLM.from_pretrained(tmp_path / f"full{number}")
+        close(logits(again), logits(plain(base, adapter)))
+        assert again.config.tie_word_embeddings == (not settings)
+
+
+@pytest.mark.parametrize("kind", ["PREFIX_TUNING", "CARTRIDGE", "ADAPTION_PROMPT", "LILY", "BEFT"])
+def test_what_stays_beside_the_weights_answers_as_in_plain_peft(bases, tmp_path, kind):
+    adapter = write_kind(bases["llama"], tmp_path / "adapter", kind, **TYPES[kind])
+    answers_agree(bases["llama"], adapter)
+
+
+@pytest.mark.parametrize("option", ["alora_invocation_tokens", "layer_replication"])
+def test_options_that_stay_beside_the_weights_answer_as_in_plain_peft(bases, tmp_path, option):
+    base, settings = OPTIONS[option][0]
+    answers_agree(bases[base], write_kind(bases[base], tmp_path / "adapter", **settings))
+
+
+def answers_agree(base, adapter):
+    """Ours in a batch with padding on the left, plain PEFT's one by one."""
+    prompts = [[5, 9, 7, 8, 11, 12], [1, 7, 8, 33], [20, 21, 22, 23, 7, 8, 24, 25, 26]]
+    settings = GenerationConfig(max_new_tokens=8, do_sample=False, eos_token_id=63, pad_token_id=0)
+    model = load_merged(resolve(f"{base}+{adapter}"))
+    ours = _answer_batch(model, prompts, settings)
+    theirs = plain(base, adapter).eval()
+    bare = AutoModelForCausalLM.from_pretrained(base).eval()
+    found = []
+    for other in (theirs, bare):
+        found.append(
+            [
+                other.generate(
+                    input_ids=torch.tensor([ids]),
+                    attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                    generation_config=settings,
+                )[0, len(ids) :].tolist()
+                for ids in prompts
+            ]
+        )
+    assert ours == found[0]
+    assert ours != found[1]

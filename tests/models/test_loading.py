@@ -69,11 +69,31 @@ def test_weights_that_are_missing_are_told(broken):
         load_base(resolve(broken))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_told(base, adapters, broken, tmp_path, value):
+    path, name = broken / "model.safetensors", "model.layers.1.mlp.up_proj.weight"
+    weights = load_file(path)
+    weights[name][3, 5] = value
+    save_file(weights, path, {"format": "pt"})
+    match = rf"the model .*broken holds NaN or infinite numbers in {name} \(model\.safetensors\)"
+    with pytest.raises(UserError, match=match):
+        load_base(resolve(broken))
+    adapter = shutil.copytree(adapters[0], tmp_path / "adapter")
+    path = adapter / "adapter_model.safetensors"
+    weights = load_file(path)
+    name = max(weights)
+    weights[name][1, 2] = value
+    save_file(weights, path, {"format": "pt"})
+    match = rf"adapter_model\.safetensors holds NaN or infinite numbers in {name}"
+    with pytest.raises(UserError, match=match):
+        load_merged(resolve(f"{base}+{adapter}"))
+
+
 def test_an_adapter_whose_weights_are_cut_off_is_told(base, adapters, tmp_path):
     adapter = shutil.copytree(adapters[0], tmp_path / "adapter")
     path = adapter / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"the adapter .* does not fit its base model"):
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors is broken or cut off"):
         load_merged(resolve(f"{base}+{adapter}"))
 
 
