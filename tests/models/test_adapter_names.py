@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from adapter_kinds import write_bases, write_kind
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -75,22 +76,17 @@ def test_names_of_another_beginning_are_mapped(base, adapters, tmp_path, kind):
 
 
 def test_gpt2s_names_are_mapped_too(tmp_path):
-    import transformers
-
-    sizes = {"vocab_size": 64, "n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 256}
-    base = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes)).eval()
-    base.save_pretrained(tmp_path / "base")
-    right = lora(base, target_modules=["c_attn"], init_lora_weights=False)
-    right.save_pretrained(str(tmp_path / "right"))
+    base = write_bases(tmp_path)["gpt2"]
+    right = write_kind(base, tmp_path / "right", target_modules=["c_attn"])
     other = change(
-        tmp_path / "right",
+        right,
         tmp_path / "other",
-        lambda weights: {
-            key.replace("model.transformer.", "model."): w for key, w in weights.items()
-        },
+        lambda weights: {k.replace("model.transformer.", "model."): w for k, w in weights.items()},
     )
-    ours = load_merged(resolve(f"{tmp_path / 'base'}+{other}"))
-    torch.testing.assert_close(logits(ours), logits(right), atol=1e-4, rtol=1e-4)
+    expected = logits(plain(base, right))
+    ours = logits(load_merged(resolve(f"{base}+{other}")))
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+    assert (expected - logits(AutoModelForCausalLM.from_pretrained(base))).abs().max() > 1e-2
 
 
 def test_a_pattern_that_means_nothing_under_the_mapped_names_is_told(base, write_adapter, tmp_path):
@@ -175,6 +171,7 @@ def four_bits(tmp_path_factory):
     )
     model = AutoModelForCausalLM.from_pretrained(folder / "full", quantization_config=config)
     model.save_pretrained(folder / "base")
+    model = AutoModelForCausalLM.from_pretrained(folder / "base")
     adapter = lora(model, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     adapter.save_pretrained(str(folder / "adapter"))
     return folder / "base", folder / "adapter"

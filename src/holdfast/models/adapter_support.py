@@ -69,7 +69,7 @@ TYPES: dict[str, Support] = {
     "PREFIX_TUNING": _BESIDE,
     "CARTRIDGE": _BESIDE,
     "ADAPTION_PROMPT": _BESIDE,
-    "LILY": _BESIDE,
+    "LILY": _only("", "its router looks at all rows of a batch at once, padding among them"),
     "BEFT": _BESIDE,
     "XLORA": _only("", "it mixes other adapters, which lie elsewhere"),
     "SHADOW": _only("", "it gives out hidden states of its own kind"),
@@ -137,7 +137,8 @@ OPTIONS: dict[str, Support] = {
         "evaluate merge", "embedding and head share one adapter, which another could not"
     ),
     "target_parameters": _only(
-        "evaluate merge single", "its factors belong to a bare parameter and see no inputs"
+        "evaluate merge single repair",
+        "its factors belong to a bare parameter (a repair prunes the adapter's others)",
     ),
     "layer_replication": _only("evaluate", "it gives the model more layers than its base has"),
     "alora_invocation_tokens": _only("evaluate", "it acts on a part of the tokens alone"),
@@ -184,15 +185,17 @@ def check_stack(entries: tuple[Path, ...], purpose: Purpose) -> None:
     """
     last = len(entries) - 1
     for number, entry in enumerate(entries):
-        uses: list[Use] = ["evaluate"]
+        uses: list[Use] = []
         if purpose in ("double", "full"):
             uses.append("stack" if purpose == "double" else "merge")
         elif purpose != "evaluate":
-            uses += [purpose] if number == last else []
-            uses += ["stack"] if last else []
+            if number == last:
+                uses.append(purpose)
+            if last:
+                uses.append("stack")
         elif number < last:
             uses.append("merge")
-        check_adapter(entry, *uses)
+        check_adapter(entry, *uses, "evaluate")
 
 
 def check_adapter(entry: Path, *uses: Use) -> None:
@@ -233,9 +236,9 @@ def stackable(entry: Path) -> bool:
 
 
 def _sentence(adapter: str, what: str, support: Support, use: Use, can_merge: bool) -> str:
-    advice = ""
+    advice = "; a repair prunes LoRA, or a model without adapter" if use == "repair" else ""
     if use in ("stack", "single", "repair") and can_merge:
-        advice = "; merge it into its base with PEFT's merge_and_unload, and name that as the model"
+        advice += "; merge it into its base with PEFT's merge_and_unload, and name that instead"
     return f"{adapter} {what}, and it cannot be {USES[use]}: {support.why}{advice}."
 
 

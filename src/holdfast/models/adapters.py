@@ -40,14 +40,14 @@ def with_entry(
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     given = read_weights(entry)
     weights = renamed(given, base)
-    before = dict(base.named_parameters(remove_duplicate=False)) if stacked else {}
+    own: Any = dict(base.named_parameters(remove_duplicate=False)) if stacked else {}
     try:
         config: Any = PeftConfig.from_pretrained(str(entry))
         config.task_type = "CAUSAL_LM"  # also where it was made on AutoModel
         if not trainable and hasattr(config, "lora_dropout"):
             config.lora_dropout = 0.0  # a frozen adapter is part of the model, also in training
         if stacked:
-            _check_plain(entry, weights, before)
+            _check_plain(entry, weights, own)
         with tempfile.TemporaryDirectory() as scratch:
             folder = entry
             if weights.keys() != given.keys():
@@ -76,7 +76,7 @@ def with_entry(
 
 
 def _check_plain(
-    entry: Path, weights: dict[str, torch.Tensor], before: dict[str, torch.Tensor]
+    entry: Path, weights: dict[str, torch.Tensor], base: dict[str, torch.Tensor]
 ) -> None:
     """Refuse whole weights beside the factors, unless they are the base's own.
 
@@ -86,9 +86,8 @@ def _check_plain(
         if ".lora_" in key:
             continue
         name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
-        own = before.get(name, before.get(name.replace(".weight", ".base_layer.weight")))
-        same = own is not None and own.shape == weight.shape
-        if not same or not torch.equal(weight.to(own), own):
+        own = base.get(name, base.get(name.replace(".weight", ".base_layer.weight")))
+        if own is None or own.shape != weight.shape or not torch.equal(weight.to(own), own):
             raise UserError(
                 f"the adapter {entry} brings whole weights of its own ({key}), which take the "
                 "place of the base's, so it cannot be saved as one adapter with others; merge it "

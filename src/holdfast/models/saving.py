@@ -46,7 +46,8 @@ def save_stack(
     if below.entries:
         for number, lower in enumerate(below.entries):
             _copy_adapter(lower, folder / ENTRIES / str(number), base)
-        combine([*below.entries, entry], folder, base, model.get_base_model().config)
+        root: Any = model.get_base_model()
+        combine([*below.entries, entry], folder, base, root.config)
 
 
 def combine(
@@ -89,7 +90,7 @@ def _skeleton(config: PretrainedConfig) -> nn.Module:
     """A model of the base's structure whose weights are zeros that take no memory."""
     config = copy.deepcopy(config)
     if hasattr(config, "quantization_config"):
-        del config.quantization_config  # LoRA's factors have the same shapes on either
+        delattr(config, "quantization_config")  # LoRA's factors have the same shapes on either
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     for module in model.modules():

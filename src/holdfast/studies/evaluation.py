@@ -31,6 +31,7 @@ from holdfast.evaluate.metrics import (
     measure,
     thinks_aloud,
 )
+from holdfast.models.adapter_support import check_stack
 from holdfast.models.loading import Loading, load_merged, load_tokenizer
 from holdfast.models.templates import template_marks
 from holdfast.studies.evaluation_alignment import alignment_measure
@@ -108,6 +109,7 @@ class EvaluatedModel:
         from holdfast.evaluate.vllm_backend import VllmBackend
 
         stack = self.work.model
+        check_stack(stack.entries, "double")  # vLLM knows plain LoRA, and passes over the rest
         return VllmBackend(
             stack.base,
             self.tokenizer,
