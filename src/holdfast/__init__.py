@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     )
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
-    from holdfast.finetune.lisa import LisaConfig, LisaTrainer
+    from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
     from holdfast.training import SFTConfig, SFTTrainer
@@ -39,7 +39,7 @@ _HOMES = {
         "RandomPerturbationConfig",
         "RandomPerturbationTrainer",
     ),
-    "holdfast.finetune.lisa": ("LisaConfig", "LisaTrainer"),
+    "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
 }
@@ -47,6 +47,8 @@ _HOMES = {
 __all__ = [
     "AntidoteConfig",
     "LisaConfig",
+    "LisaMixin",
+    "LisaSettings",
     "LisaTrainer",
     "RandomMaskConfig",
     "RandomPerturbationConfig",

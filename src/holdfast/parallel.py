@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from holdfast.trainer.streams import ProcessBatches
+
 
 def part(items: Sequence[Any], processes: int, index: int) -> Sequence[Any]:
     """The part of process ``index``: consecutive items, as many as the others have or one more."""
@@ -77,8 +79,12 @@ class WithBlanks(Dataset):
         size = len(self.rows)
         if index < size:
             return self.rows[index]
-        row = self.rows[index - size]
-        return {**row, "labels": [-100] * len(row["labels"])} if "labels" in row else row
+        return blank(self.rows[index - size])
+
+
+def blank(row: Any) -> Any:
+    """The row with no token that carries a loss."""
+    return {**row, "labels": [-100] * len(row["labels"])} if "labels" in row else row
 
 
 def loader(trainer: Any, rows: Any, batches: Any) -> DataLoader:
@@ -89,22 +95,48 @@ def loader(trainer: Any, rows: Any, batches: Any) -> DataLoader:
         rows: all rows.
         batches: the batches of indices of all processes together.
     """
-    accelerator, args = trainer.accelerator, trainer.args
+    accelerator = trainer.accelerator
     if accelerator.num_processes > 1:
         batches = ShardedBatches(
             batches, len(rows), accelerator.num_processes, accelerator.process_index
         )
         rows = WithBlanks(rows)
-    made = DataLoader(
-        rows,
-        batch_sampler=batches,
-        collate_fn=trainer.data_collator,
-        num_workers=args.dataloader_num_workers,
-        pin_memory=args.dataloader_pin_memory,
-        persistent_workers=args.dataloader_persistent_workers,
-        prefetch_factor=args.dataloader_prefetch_factor,
-    )
+    return _placed(trainer, DataLoader(rows, batch_sampler=batches, **_options(trainer)))
+
+
+def stream_loader(trainer: Any, batches: Any, rows: int | None) -> DataLoader:
+    """The same for rows that come in batches already, as a stream.
+
+    Args:
+        trainer: the trainer, with its accelerator, settings and collator.
+        batches: the batches of rows of all processes together, one after the other.
+        rows: how many rows they hold, None if nobody knows.
+    """
+    accelerator = trainer.accelerator
+
+    def mine(batch: Sequence[Any]) -> Sequence[Any]:
+        share = part(batch, accelerator.num_processes, accelerator.process_index)
+        return share or [blank(batch[0])]
+
+    dataset = ProcessBatches(batches, mine, rows)
+    return _placed(trainer, DataLoader(dataset, batch_size=None, **_options(trainer)))
+
+
+def _options(trainer: Any) -> dict[str, Any]:
+    args = trainer.args
+    return {
+        # As transformers' own loader: where remove_unused_columns is set, the model's stay.
+        "collate_fn": trainer._get_collator_with_removed_columns(trainer.data_collator, "training"),
+        "num_workers": args.dataloader_num_workers,
+        "pin_memory": args.dataloader_pin_memory,
+        "persistent_workers": args.dataloader_persistent_workers,
+        "prefetch_factor": args.dataloader_prefetch_factor,
+    }
+
+
+def _placed(trainer: Any, made: DataLoader) -> DataLoader:
     # The rows are dealt out already: accelerate is not to do so again, only to place them.
+    accelerator = trainer.accelerator
     return prepare_data_loader(
         made,
         device=accelerator.device,
@@ -112,6 +144,7 @@ def loader(trainer: Any, rows: Any, batches: Any) -> DataLoader:
         process_index=0,
         put_on_device=accelerator.device_placement,
         non_blocking=accelerator.non_blocking,
+        dispatch_batches=False,
     )
 
 

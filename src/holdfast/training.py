@@ -7,8 +7,9 @@ processes. Prompt tokens and padding carry no loss; the end-of-sequence token do
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -21,15 +22,20 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_utils import has_length
 
 from holdfast import parallel
 from holdfast.data.chat_templates import TrainOn
-from holdfast.data.rows import tokenize_rows
+from holdfast.data.rows import tokenize_rows, tokenized
 from holdfast.errors import DivergedError, UserError
 from holdfast.labelled import labelled_positions
 from holdfast.models.adapters import NEW, activate
 from holdfast.models.four_bits import keep_unpacked
 from holdfast.settings import check_ranges
+from holdfast.trainer.arguments import as_config
+from holdfast.trainer.logged import LoggedMixin
+from holdfast.trainer.precision import train_in_float32
+from holdfast.trainer.streams import PreparedStream, StreamedBatches, is_stream, length
 
 TOKENIZED = ("input_ids", "attention_mask", "labels")
 
@@ -62,20 +68,26 @@ class SFTConfig(TrainingArguments):
         check_ranges(self)
 
 
-class SFTTrainer(Trainer):
+class SFTTrainer(LoggedMixin, Trainer):
     """Plain supervised fine-tuning with the loss on the answers only.
 
     Takes what ``transformers.Trainer`` takes, and beside it a ``peft_config``. Under ``accelerate
     launch`` (DDP, FSDP2) P processes with batches of b rows take the steps of one with P·b rows.
 
+    The weights that train are float32, also those of a model in 16 bits, which then computes in
+    them by autocast (see `holdfast.trainer.precision`); so they are saved.
+
     Args:
-        model: the model to train, bare or already wrapped by PEFT.
-        args: the settings.
+        model: the model to train, bare or already wrapped by PEFT; None with a ``model_init``.
+        args: the settings; of ``transformers.TrainingArguments``, or none at all, the method's own
+            are at their defaults.
+        data_collator: makes a batch of rows; by default pads on the tokenizer's side.
         train_dataset: rows in any of holdfast's shapes (Alpaca, messages, prompt-completion), or
-            already tokenized ones, which pass through untouched.
+            already tokenized ones, which pass through untouched. A stream (an ``IterableDataset``)
+            comes in its own order; one without a length needs ``max_steps`` and begins again when
+            it ends.
         eval_dataset: rows in the same shapes.
         processing_class: the tokenizer; needed unless rows are tokenized and a collator is given.
-        data_collator: makes a batch of rows; by default pads on the tokenizer's side.
         peft_config: trains a fresh adapter of this configuration instead of the weights.
 
     Raises:
@@ -83,6 +95,8 @@ class SFTTrainer(Trainer):
             that matches no module, or, while training, a loss that is not a finite number.
     """
 
+    config_class: type[SFTConfig] = SFTConfig
+    args: Any
     # Wider than transformers' own, which name every wrapper that a model may get.
     model: Any
     train_dataset: Any
@@ -90,44 +104,77 @@ class SFTTrainer(Trainer):
 
     def __init__(
         self,
-        model: PreTrainedModel | PeftModel,
-        args: SFTConfig,
+        model: PreTrainedModel | PeftModel | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: Callable | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: PreTrainedTokenizerBase | None = None,
-        data_collator: Callable | None = None,
+        model_init: Callable | None = None,
+        *further: Any,
         peft_config: PeftConfig | None = None,
         **kwargs: Any,
     ):
-        if args.n_gpu > 1:
+        config = as_config(args, self.config_class, SFTConfig)
+        if config.n_gpu > 1:
             # transformers would split every batch between them (torch.nn.DataParallel), and the
             # methods' sums over a batch with it. The process takes the first; a model that lies on
             # several (device_map) stays there.
-            args._n_gpu = 1
-        keep_unpacked(model)
-        if peft_config is not None:
-            model = with_adapter(model, peft_config, args.seed)
-        if data_collator is None:
-            data_collator = _collator_for(model, processing_class)
+            config._n_gpu = 1
+        if model is not None:
+            keep_unpacked(model)
+        if data_collator is None and processing_class is None:
+            raise UserError(
+                "without a data_collator the trainer needs processing_class, the tokenizer."
+            )
+        if peft_config is not None and model_init is not None:
+            model_init = _adapted(model_init, peft_config, config.seed)
+        elif peft_config is not None:
+            model = with_adapter(model, peft_config, config.seed)
+        if model is not None:
+            config = train_in_float32(model, config)
         self.dropped_rows = 0
 
         def prepare(rows: Any) -> Any:
-            drop = args.too_long == "drop"
-            prepared = prepare_rows(rows, processing_class, args.max_length, drop, args.train_on)
-            if drop:
+            drop = config.too_long == "drop"
+            prepared = prepare_rows(
+                rows, processing_class, config.max_length, drop, config.train_on
+            )
+            if drop and not is_stream(rows):
                 self.dropped_rows += len(rows) - len(prepared)
             return prepared
 
         self.prepare_rows = prepare
         super().__init__(
-            model=model,
-            args=args,
-            train_dataset=None if train_dataset is None else self.prepare_rows(train_dataset),
-            eval_dataset=None if eval_dataset is None else self._prepare_eval(eval_dataset),
-            processing_class=processing_class,
-            data_collator=data_collator,
+            model,
+            config,
+            data_collator,
+            None if train_dataset is None else self.prepare_rows(train_dataset),
+            None if eval_dataset is None else self._prepare_eval(eval_dataset),
+            processing_class,
+            model_init,
+            *further,
             **kwargs,
         )
+        if data_collator is None:
+            self.data_collator = _collator_for(self.model, processing_class)
+
+    def call_model_init(self, *args: Any, **kwargs: Any) -> Any:
+        """As transformers does; the weights of each new model train in float32 too."""
+        model = super().call_model_init(*args, **kwargs)
+        keep_unpacked(model)
+        needed = train_in_float32(model, self.args)
+        if needed is not self.args:  # too late for the accelerator, which is made before any model
+            raise UserError(
+                f"model_init makes a model in 16 bits: set {needed.mixed_precision}=True in args, "
+                "and its weights train in float32 while it computes in 16 bits."
+            )
+        return model
+
+    def num_examples(self, dataloader: DataLoader) -> int:
+        """The rows of a pass; of a stream its dataset is one of batches."""
+        rows = getattr(dataloader.dataset, "total_length", None)
+        return super().num_examples(dataloader) if rows is None else rows
 
     def create_accelerator_and_postprocess(self) -> None:
         """As transformers does; FSDP2 works on processors too."""
@@ -145,8 +192,14 @@ class SFTTrainer(Trainer):
         or is left out, whatever their number is."""
         rows, args = self.train_dataset, self.args
         processes = self.accelerator.num_processes
+        if rows is not None and is_stream(rows):
+            endless = length(rows) is None
+            size = processes * self._train_batch_size
+            drop_last = args.dataloader_drop_last
+            batches = StreamedBatches(rows, size, drop_last, endless)
+            return parallel.stream_loader(self, batches, length(rows))
         ordered = args.train_sampling_strategy in ("random", "sequential")
-        if processes == 1 or not ordered or not hasattr(rows, "__len__"):
+        if processes == 1 or not ordered or not has_length(rows):
             return super().get_train_dataloader()
         sampler: Any = self._get_train_sampler(rows)
         size = processes * self._train_batch_size
@@ -161,7 +214,7 @@ class SFTTrainer(Trainer):
         """Shuffle by ``data_seed`` (or ``seed``) and epoch alone, so that a method's own random
         numbers never change the order of the rows."""
         rows = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.train_sampling_strategy != "random" or not hasattr(rows, "__len__"):
+        if self.args.train_sampling_strategy != "random" or not has_length(rows):
             return super()._get_train_sampler(train_dataset)
         return EpochSampler(len(rows), self.data_seed)
 
@@ -200,11 +253,6 @@ class SFTTrainer(Trainer):
                 "learning rate or the method's strength, or look for rows without an answer."
             )
         return loss
-
-    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
-        # What was not logged yet is this process's share of the loss; the whole is their mean.
-        self._tr_loss = self.accelerator.reduce(self._tr_loss, reduction="mean")
-        return super()._finalize_training(*args, **kwargs)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
@@ -332,28 +380,58 @@ def prepare_rows(
 ) -> Any:
     """Tokenize rows; rows that are tokenized already come back as they are.
 
+    Of a stream each row is tokenized as it is read; of the first it is seen whether they are.
+
     Raises:
         UserError: no rows, no tokenizer for rows that need one, or a row that is no training row.
     """
-    if hasattr(rows, "__len__") and len(rows) == 0:
+    if has_length(rows) and len(rows) == 0:
         raise UserError("the data set is empty: it needs at least one row.")
-    if not hasattr(rows, "__getitem__") or "input_ids" in rows[0]:
+    if is_stream(rows):
+        return PreparedStream(
+            rows, lambda some: _as_read(some, tokenizer, max_length, drop_cut, train_on)
+        )
+    if "input_ids" in rows[0]:
         return rows
+    return tokenize_rows(rows, _needed(tokenizer), max_length, drop_cut=drop_cut, train_on=train_on)
+
+
+def _as_read(
+    rows: Iterable[Any],
+    tokenizer: PreTrainedTokenizerBase | None,
+    max_length: int,
+    drop_cut: bool,
+    train_on: TrainOn,
+) -> Iterator[Any]:
+    """The prepared rows of a stream, each as it is read."""
+    rows = iter(rows)
+    for first in rows:
+        if "input_ids" in first:
+            yield first
+            yield from rows
+        else:
+            read = chain([first], rows)
+            yield from tokenized(read, _needed(tokenizer), max_length, "", drop_cut, train_on)
+
+
+def _needed(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
     if tokenizer is None:
         raise UserError(
             "the rows are text and there is no tokenizer: pass processing_class, or rows with "
             f"{', '.join(TOKENIZED)}."
         )
-    return tokenize_rows(rows, tokenizer, max_length, drop_cut=drop_cut, train_on=train_on)
+    return tokenizer
 
 
-def _collator_for(
-    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase | None
-) -> Collator:
-    if tokenizer is None:
-        raise UserError(
-            "without a data_collator the trainer needs processing_class, the tokenizer."
-        )
+def _adapted(model_init: Callable, peft_config: PeftConfig, seed: int) -> Callable:
+    """The same, with a fresh adapter on each model."""
+    # transformers calls it with as many arguments as it has, none or the trial.
+    if inspect.signature(model_init).parameters:
+        return lambda trial: with_adapter(model_init(trial), peft_config, seed)
+    return lambda: with_adapter(model_init(), peft_config, seed)
+
+
+def _collator_for(model: Any, tokenizer: Any) -> Collator:
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     accepted = inspect.signature(base.forward).parameters
     return Collator(tokenizer, position_ids="position_ids" in accepted)

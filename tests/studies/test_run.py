@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -222,7 +224,8 @@ def test_what_is_there_is_reused_and_anything_else_left_alone(folders, tmp_path)
 
 @pytest.mark.parametrize("method", ["sft", "vaccine", "t_vaccine"])
 def test_a_stopped_alignment_goes_on_to_the_same_result(tmp_path, method):
-    own = {"method": method, **SHORT, "lora": {"dropout": 0.1}}
+    # Stopped after three steps, in the middle between two lines of the log.
+    own = {"method": method, **SHORT, "lora": {"dropout": 0.1}, "logging_steps": 2}
     whole = run_here("align", own, tmp_path / "whole")
     stage = make_stage("align", own)
     asked = iter([False, False, True, True, True])
@@ -241,9 +244,68 @@ def test_a_stopped_alignment_goes_on_to_the_same_result(tmp_path, method):
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not (tmp_path / "again.partial").exists()
     assert not aside.exists()
-    for folder in (whole, again):
-        steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()]
-        assert steps == sorted(steps)
+    lines = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (whole, again)]
+    assert lines[0] == lines[1]
+    last = json.loads(lines[0][-1])
+    assert (last["step"], last["train_loss"] > 0, "train_runtime" in last) == (4, True, False)
+
+
+class EventFile:
+    """In the place of TensorBoard's writer, which is not installed with the tests."""
+
+    def __init__(self, log_dir):
+        self.path = Path(log_dir) / "events"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add_scalar(self, name, value, step):
+        with self.path.open("a") as file:
+            file.write(f"{step} {name} {value}\n")
+
+    def add_text(self, *_):
+        pass
+
+    def flush(self):
+        pass
+
+    close = flush
+
+
+def test_tensorboard_files_are_kept_and_the_same_after_an_interruption(tmp_path, monkeypatch):
+    from transformers.integrations import integration_utils
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=EventFile))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    own = {"method": "sft", **SHORT, "logging_steps": 2, "report_to": "tensorboard"}
+    stage = make_stage("align", own)
+    asked = iter([False, False, True, True])
+    with pytest.raises(Stopped):
+        execute(stage, tmp_path / "again", Stack("organism"), stopping=lambda: next(asked))
+    events = Path("tensorboard", "events")
+    with (tmp_path / "again.partial" / events).open("a") as file:
+        file.write("4 train/loss of a step that was not saved\n")
+    execute(stage, tmp_path / "again", Stack("organism"))
+    whole = execute(stage, tmp_path / "whole", Stack("organism"))
+    # Within a step the order of the names may differ: each is a curve of its own.
+    written = [sorted((f / events).open()) for f in (whole, tmp_path / "again")]
+    assert any(line.startswith("4 train/loss ") for line in written[0])
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_full_weights_in_16_bits_are_trained_and_saved_in_float32(tmp_path, dtype):
+    changed = []
+    for own in ({}, {"dtype": dtype}):
+        few = {"method": "sft", "rows": 40, "adapter": "full", "learning_rate": 1e-5, **own}
+        folder = run_here("finetune", few, tmp_path / f"{own}")
+        tuned = load_file(folder / "model.safetensors")
+        base = organism.load_model().state_dict()
+        assert {w.dtype for w in tuned.values()} == {torch.float32}
+        differ = sum((w != base[name]).sum() for name, w in tuned.items())
+        changed.append(float(differ) / sum(w.numel() for w in tuned.values()))
+    assert changed[0] > 0.8
+    assert abs(changed[0] - changed[1]) < 0.05
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path, monkeypatch):

@@ -1,10 +1,21 @@
 """Lisa's schedule and proximal term, against plain calculations."""
 
+import warnings
+
 import pytest
 import torch
 from steps import arguments, collator, relative_error, rows, weights
+from transformers import Trainer, TrainingArguments
 
-from holdfast import LisaConfig, LisaTrainer, SFTConfig, SFTTrainer, UserError
+from holdfast import (
+    LisaConfig,
+    LisaMixin,
+    LisaSettings,
+    LisaTrainer,
+    SFTConfig,
+    SFTTrainer,
+    UserError,
+)
 from holdfast.finetune.lisa import BiStateSampler
 from tiny_models import lora, tiny_model
 
@@ -207,5 +218,93 @@ def test_mistaken_settings_are_told(tmp_path):
     for name, value in {"rho": -1, "alignment_steps": -1, "user_steps": 0}.items():
         with pytest.raises(UserError, match=f"{name} is {value}"):
             trainer_of(tmp_path, **{name: value})
+    with pytest.raises(UserError, match="user_steps is 'often'"):
+        trainer_of(tmp_path, user_steps="often")
     with pytest.raises(UserError, match="proximal_warmup is 2"):
         trainer_of(tmp_path, proximal_warmup=2)
+
+
+class Theirs(Trainer):
+    """A Trainer that a user already has."""
+
+    steps = 0
+
+    def training_step(self, *args, **kwargs):
+        self.steps += 1
+        return super().training_step(*args, **kwargs)
+
+
+class Mine(LisaMixin, Theirs):
+    """The same with Lisa, as the page has it."""
+
+
+@pytest.mark.parametrize("own", [{"rho": 2.0}, {"rho": 2.0, "alignment_steps": 2, "user_steps": 3}])
+def test_the_mixin_makes_lisa_of_any_trainer(tmp_path, own):
+    """Bit for bit, with dropout, also on from a checkpoint."""
+    settings = {"num_train_epochs": 2, "lr_scheduler_type": "cosine"}
+    lisa = run(LisaTrainer, LisaConfig, tmp_path / "a", ALIGNMENT, dropout=0.1, **settings, **own)
+    saved = {"save_strategy": "steps", "save_steps": 4}
+    args = TrainingArguments(**arguments(tmp_path / "b", **settings, **saved))
+    for resume in (None, str(tmp_path / "b" / "checkpoint-4")):
+        trainer = Mine(
+            model_of(0.1), args, collator(), rows(24), lisa=LisaSettings(**own), **ALIGNMENT
+        )
+        trainer.train(resume_from_checkpoint=resume)
+        found = weights(trainer.model)
+        assert all(torch.equal(lisa[name], found[name]) for name in lisa)
+    assert trainer.steps
+
+
+def test_auto_has_four_switches_and_ends_aligned(tmp_path):
+    trainer = Watch(
+        model_of(),
+        LisaConfig(**arguments(tmp_path, num_train_epochs=2, proximal_warmup=0.0)),
+        train_dataset=rows(24),
+        alignment_dataset=rows(10, seed=1),
+        data_collator=collator(),
+    )
+    trainer.train()
+    user = {tuple(row["input_ids"]) for row in rows(24)}
+    states = ["".join(
+        "u" if tuple(i for i in row if i) in user else "a" for row in batch)
+        for batch in trainer.seen]  # fmt: skip
+    assert all(set(batch) in ({"u"}, {"a"}) for batch in states)
+    # 12 of the user's: n = 2, K2 = 6, K1 = max(round(6/9), 3) = 3.
+    assert "".join(batch[0] for batch in states) == "aaa" + "u" * 6 + "aaa" + "u" * 6 + "aaa"
+    assert trainer.state.global_step == trainer.state.max_steps == 21
+    logged = [entry for entry in trainer.state.log_history if "squared_drift" in entry]
+    assert [entry["step"] for entry in logged] == [3, 9, 12, 18]
+
+
+def test_the_users_last_step_is_whole_before_the_last_alignment(tmp_path):
+    """Of 7 batches in steps of two the fourth step takes one of the next pass."""
+    seen = []
+
+    def watch(batch):
+        seen.append([row["input_ids"] for row in batch])
+        return collator()(batch)
+
+    settings = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 2}
+    config = LisaConfig(**arguments(tmp_path, **settings))
+    trainer = LisaTrainer(
+        model_of(), config, watch, rows(14), alignment_dataset=rows(10, seed=1)
+    )  # fmt: skip
+    trainer.train()
+    user = [row["input_ids"] for row in rows(14)]
+    batches = [batch for batch in seen if batch[0] in user]
+    assert len(batches) == 8
+    assert sorted(ids for batch in batches[:7] for ids in batch) == sorted(user)
+    assert trainer.state.global_step == 4 + 3  # K2 = 2, K1 = 1
+    assert len(seen) == 2 * 7
+
+
+def test_settings_that_the_job_never_leaves_are_told_before_the_training(tmp_path):
+    trainer = trainer_of(tmp_path, alignment_steps=100, user_steps=900)
+    told = "never comes back .* takes 106 steps for 6 of the user's here; auto would be 2 and 3"
+    with pytest.warns(UserWarning, match=told):
+        trainer.get_train_dataloader()
+    for settings in ({"alignment_steps": "auto", "user_steps": "auto"}, {}):
+        trainer = trainer_of(tmp_path, num_train_epochs=2, **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            trainer.get_train_dataloader()

@@ -48,6 +48,7 @@ class RandomPerturbationConfig(SFTConfig):
 class RandomPerturbationTrainer(SFTTrainer):
     """The control. Takes what `SFTTrainer` takes, with a `RandomPerturbationConfig`."""
 
+    config_class = RandomPerturbationConfig
     args: RandomPerturbationConfig
     _step_batches: Sequence[Any] = ()
     _first_rows: Sequence[int] = ()

@@ -15,6 +15,7 @@ the input embedding gets a gradient from below only while the first layer is dra
 Source: G. Liu et al.: Targeted Vaccine, arXiv 2410.09760, algorithm 1.
 """
 
+import copy
 import json
 import math
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from holdfast.align.perturbation import RandomState, StepPlan, TwoPassMixin, out
 from holdfast.errors import UserError
 from holdfast.models.blocks import attention_block, decoder_layers
 from holdfast.parallel import part
+from holdfast.trainer.arguments import as_config
+from holdfast.trainer.streams import is_stream
 from holdfast.training import SFTConfig, SFTTrainer
 
 STATE_FILE = "t_vaccine.json"
@@ -67,7 +70,8 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
 
     Args:
         harmful_dataset: the pool of probe rows (harmful prompt, harmful answer), in the shapes that
-            ``train_dataset`` may have. They are only measured with, never trained on.
+            ``train_dataset`` may have; a stream is read to its end. They are only measured with,
+            never trained on.
 
     Attributes:
         history: one entry a draw: step, probabilities P [L], drawn layers.
@@ -76,14 +80,29 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
         UserError: no probe rows, or more layers to draw than the model has.
     """
 
+    config_class = TVaccineConfig
     args: TVaccineConfig
 
-    def __init__(self, model: Any, args: TVaccineConfig, *, harmful_dataset: Any, **kwargs: Any):
+    def __init__(
+        self,
+        model: Any = None,
+        args: Any = None,
+        *further: Any,
+        harmful_dataset: Any,
+        **kwargs: Any,
+    ):
+        if kwargs.get("model_init") is not None or (len(further) > 4 and further[4] is not None):
+            raise UserError("T-Vaccine freezes layers of one model: pass model, not model_init.")
+        args = as_config(args, TVaccineConfig, SFTConfig)
         # What is frozen for a while gets no gradient: DDP must not wait for one.
         if args.ddp_find_unused_parameters is None:
+            args = copy.copy(args)
             args.ddp_find_unused_parameters = True
-        super().__init__(model, args, **kwargs)
-        self.harmful_rows = self.prepare_rows(harmful_dataset)
+        super().__init__(model, args, *further, **kwargs)
+        rows = self.prepare_rows(harmful_dataset)
+        self.harmful_rows = list(rows) if is_stream(rows) else rows
+        if not self.harmful_rows:
+            raise UserError("harmful_dataset is empty: it needs at least one row.")
         self.decoder_layers = [
             layer for layer in decoder_layers(self.model) if attention_block(layer) is not None
         ]
@@ -118,7 +137,6 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
             self.history.append(
                 {"step": step, "probabilities": self.probabilities, "drawn": self.drawn}
             )
-            # A draw that is repeated after an interruption is logged twice, with equal values.
             lists: dict[str, Any] = {
                 "block_probabilities": self.probabilities,
                 "drawn_blocks": self.drawn,
@@ -154,7 +172,8 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
 
     def _squared_norms(self, rows: list[Any]) -> Tensor:
         """‖d(summed loss of these rows)/de_l‖² of every block, [L]."""
-        inputs = self._prepare_inputs(self.data_collator(rows))
+        collate = self._get_collator_with_removed_columns(self.data_collator, "probe")
+        inputs = self._prepare_inputs(collate(rows))
 
         def summed_loss() -> Tensor:
             # The rows' parts must have one scale: a sum over answer tokens, not each part's mean.

@@ -41,4 +41,5 @@ class VaccineMixin(TwoPassMixin):
 class VaccineTrainer(VaccineMixin, SFTTrainer):
     """Vaccine. Takes what `SFTTrainer` takes, with a `VaccineConfig`."""
 
+    config_class = VaccineConfig
     args: VaccineConfig

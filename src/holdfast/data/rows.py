@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -43,6 +43,7 @@ __all__ = [
     "shape",
     "tokenize",
     "tokenize_rows",
+    "tokenized",
     "turn_keys",
 ]
 
@@ -188,22 +189,33 @@ def tokenize_rows(
     Raises:
         UserError: As `tokenize`; all rows are left out.
     """
-    start = cache(lambda: _start_ids(tokenizer))  # the same for all of them
-    result = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            result.append(_tokenize(row, tokenizer, max_length, train_on, start))
-        except AnswerCutError as error:
-            if not drop_cut:
-                raise _at(number, where, error) from None
-        except UserError as error:
-            raise _at(number, where, error) from None
+    result = list(tokenized(rows, tokenizer, max_length, where, drop_cut, train_on))
     if not result:
         raise UserError(
             f"the answers of all rows are cut off: max_length is {max_length}, and no prompt is "
             "shorter; raise max_length"
         )
     return result
+
+
+def tokenized(
+    rows: Iterable[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    where: str = "",
+    drop_cut: bool = False,
+    train_on: TrainOn = "all",
+) -> Iterator[Tokens]:
+    """As `tokenize_rows`, each row as it is read."""
+    start = cache(lambda: _start_ids(tokenizer))  # the same for all of them
+    for number, row in enumerate(rows, start=1):
+        try:
+            yield _tokenize(row, tokenizer, max_length, train_on, start)
+        except AnswerCutError as error:
+            if not drop_cut:
+                raise _at(number, where, error) from None
+        except UserError as error:
+            raise _at(number, where, error) from None
 
 
 def prompt_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -5,12 +5,14 @@
 
 a is w at the last switch of state. One optimizer goes through both states; the run starts in the
 alignment state. With ρ = 0 this is bi-state optimization (BSO). The user's rows are seen as often
-as plain fine-tuning sees them: steps on alignment rows come on top.
+as plain fine-tuning sees them: steps on alignment rows come on top. How long the states are where
+nobody says so is in `holdfast.finetune.schedule`.
 
 Source: T. Huang, S. Hu, F. Ilhan, S. F. Tekin, L. Liu: Lisa, arXiv 2405.18641, algorithm 2.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,78 +24,143 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from holdfast.errors import UserError
-from holdfast.parallel import divided, loader, whole
+from holdfast.finetune.schedule import Schedule, State, doubtful, schedule
+from holdfast.parallel import divided, loader, stream_loader, whole
+from holdfast.settings import check_ranges
+from holdfast.trainer.streams import StreamedBatches, is_stream, length
 from holdfast.training import SFTConfig, SFTTrainer, epoch_order
 
 STATE_FILE = "lisa_anchor.safetensors"
-State = Literal["alignment", "user"]
 
 
 @dataclass
-class LisaConfig(SFTConfig):
-    """Settings of Lisa.
+class LisaSettings:
+    """What makes a training Lisa.
 
     Args:
         rho: ρ, the strength of the proximal term; 0 is bi-state optimization.
-        alignment_steps: K1, optimizer steps on alignment rows before each switch; 0 never aligns.
-        user_steps: K2, optimizer steps on the user's rows before each switch.
+        alignment_steps: K1, optimizer steps on alignment rows before each switch; 0 never aligns;
+            auto follows from the job's length, and the run then ends with alignment steps.
+        user_steps: K2, optimizer steps on the user's rows before each switch, or auto.
         proximal_warmup: the share of all steps at the start that run without the proximal term.
     """
 
     rho: float = field(default=1.0, metadata={"range": "[0, inf)"})
-    alignment_steps: int = field(default=100, metadata={"range": "[0, inf)"})
-    user_steps: int = field(default=900, metadata={"range": "[1, inf)"})
+    alignment_steps: int | Literal["auto"] = field(default="auto", metadata={"range": "[0, inf)"})
+    user_steps: int | Literal["auto"] = field(default="auto", metadata={"range": "[1, inf)"})
     proximal_warmup: float = field(default=0.1, metadata={"range": "[0, 1]"})
 
+    def __post_init__(self):
+        check_ranges(self)
 
-class LisaTrainer(SFTTrainer):
-    """Lisa. Takes what `SFTTrainer` takes, with a `LisaConfig`, and ``alignment_dataset``.
+
+@dataclass
+class LisaConfig(LisaSettings, SFTConfig):
+    """Settings of Lisa: those of `LisaSettings` and of `SFTConfig`."""
+
+    def __post_init__(self):
+        SFTConfig.__post_init__(self)  # it checks the ranges of all fields
+
+
+class LisaMixin:
+    """Lisa for any `transformers.Trainer`: ``class Mine(LisaMixin, MyTrainer): pass``.
 
     All epochs are one pass over one schedule of batches, so ``save_strategy="epoch"`` saves at the
     end; use steps. ``max_steps``, if given, counts the steps of both states.
 
     Args:
-        alignment_dataset: alignment rows, in the shapes that ``train_dataset`` may have.
+        alignment_dataset: alignment rows (harmful prompts with safe answers, benign ones among
+            them), as the trainer's own train_dataset reaches its collator: of most trainers
+            tokenized rows. May be a stream.
+        lisa: the settings; if not given, ``args`` where they have them, else the defaults.
+
+    Attributes:
+        schedule: K1, K2 and the states of all steps; known once training begins.
+
+    Raises:
+        UserError: the train_dataset has no length, and there is no ``max_steps``.
     """
 
-    args: LisaConfig
+    # What transformers.Trainer provides.
+    model: Any
+    args: Any
+    state: Any
+    accelerator: Any
+    train_dataset: Any
+    log: Callable[..., None]
+    _train_batch_size: int
 
-    def __init__(self, model: Any, args: LisaConfig, *, alignment_dataset: Any, **kwargs: Any):
-        super().__init__(model, args, **kwargs)
-        self.alignment_rows = self.prepare_rows(alignment_dataset)
+    schedule: Schedule | None = None
+
+    def __init__(
+        self,
+        *args: Any,
+        alignment_dataset: Any,
+        lisa: LisaSettings | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        own = hasattr(self.args, "rho") and hasattr(self.args, "proximal_warmup")
+        self.lisa: Any = lisa or (self.args if own else LisaSettings())
+        prepare = getattr(self, "prepare_rows", lambda rows: rows)
+        self.alignment_rows = prepare(alignment_dataset)
         self.anchor: dict[str, torch.Tensor] = {}
         self._anchored_at = -1
 
     def state_at(self, step: int) -> State:
         """The state that optimizer step ``step`` (from 0) is in."""
-        period = self.args.alignment_steps + self.args.user_steps
-        return "alignment" if step % period < self.args.alignment_steps else "user"
+        if self.schedule is None:
+            self.schedule = self._plan()[0]
+        return self.schedule.state_at(step)
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of both states in the order of the schedule."""
+        self.schedule, user_batches = self._plan()
         rows, args = self.train_dataset, self.args
-        if rows is None or not hasattr(rows, "__len__"):
-            raise UserError("Lisa needs a train_dataset whose length is known.")
-        by_epochs = args.max_steps <= 0
-        batch_size = self._train_batch_size * self.accelerator.num_processes
-        batches_an_epoch = math.ceil(len(rows) / batch_size)
-        sampler = BiStateSampler(
-            user_rows=len(rows),
-            alignment_rows=len(self.alignment_rows),
-            batch_size=batch_size,
+        batches = BiStateSampler(
+            user_rows=length(rows),
+            alignment_rows=length(self.alignment_rows),
+            batch_size=self._whole_batch(),
             batches_per_step=args.gradient_accumulation_steps,
-            state_at=self.state_at,
-            seed=self.data_seed,
-            user_batches=math.ceil(args.num_train_epochs * batches_an_epoch) if by_epochs else None,
-            steps=None if by_epochs else args.max_steps,
+            state_at=self.schedule.state_at,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            user_batches=None if self.schedule.steps else user_batches,
+            steps=self.schedule.steps,
         )
-        return loader(self, ConcatDataset([rows, self.alignment_rows]), sampler)
+        if is_stream(rows) or is_stream(self.alignment_rows):
+            return stream_loader(self, BiStateStream(batches, rows, self.alignment_rows), None)
+        return loader(self, ConcatDataset([rows, self.alignment_rows]), batches)
+
+    def _plan(self) -> tuple[Schedule, int | None]:
+        """The schedule, and the batches that the user's epochs make; tells a doubtful one."""
+        rows, args, lisa = self.train_dataset, self.args, self.lisa
+        given = args.max_steps if args.max_steps > 0 else None
+        if rows is None or (length(rows) is None and given is None):
+            raise UserError("Lisa needs a train_dataset whose length is known, or max_steps.")
+        numbers = (lisa.alignment_steps, lisa.user_steps)
+        if given is not None:
+            found = schedule(*numbers, steps=given)
+            user = list(found.states(given)).count("user")
+            batches = None
+        else:
+            a_pass = math.ceil(len(rows) / self._whole_batch())
+            batches = math.ceil(args.num_train_epochs * a_pass)
+            user = math.ceil(batches / args.gradient_accumulation_steps)
+            found = schedule(*numbers, user=user)
+        told = doubtful(*numbers, user, given)
+        if told:
+            warnings.warn(told, stacklevel=3)
+        return found, batches
+
+    def _whole_batch(self) -> int:
+        """Rows in a batch of all processes together."""
+        return self._train_batch_size * self.accelerator.num_processes
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
         """One pass over the schedule, which holds all of the user's epochs."""
         epochs, args.num_train_epochs = args.num_train_epochs, 1
         try:
-            return super().set_initial_training_values(args, dataloader)
+            return super().set_initial_training_values(args, dataloader)  # pyright: ignore[reportAttributeAccessIssue]
         finally:
             args.num_train_epochs = epochs
 
@@ -105,9 +172,9 @@ class LisaTrainer(SFTTrainer):
         switches = step == 0 or self.state_at(step) != self.state_at(step - 1)
         if (switches and self._anchored_at != step) or not self.anchor:
             self._move_anchor(step)
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        warm = step >= self.args.proximal_warmup * self.state.max_steps
-        if self.args.rho > 0 and warm and self.accelerator.sync_gradients:
+        loss = super().training_step(model, inputs, num_items_in_batch)  # pyright: ignore[reportAttributeAccessIssue]
+        warm = step >= self.lisa.proximal_warmup * self.state.max_steps
+        if self.lisa.rho > 0 and warm and self.accelerator.sync_gradients:
             self._add_proximal_gradient()
         return loss
 
@@ -130,7 +197,7 @@ class LisaTrainer(SFTTrainer):
     def _add_proximal_gradient(self) -> None:
         # Mixed precision in fp16 scales the loss, and so the gradients that are there by now.
         scaler = self.accelerator.scaler
-        strength = self.args.rho * (1.0 if scaler is None else scaler.get_scale())
+        strength = self.lisa.rho * (1.0 if scaler is None else scaler.get_scale())
         for name, weight in self._trainable_weights():
             pull = strength * (weight - self.anchor[name])
             weight.grad = pull if weight.grad is None else weight.grad.add_(pull)
@@ -139,13 +206,13 @@ class LisaTrainer(SFTTrainer):
         return ((name, w) for name, w in self.model.named_parameters() if w.requires_grad)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
+        super()._save_optimizer_and_scheduler(output_dir)  # pyright: ignore[reportAttributeAccessIssue]
         anchor = {name: whole(w).contiguous() for name, w in self.anchor.items()}
         if self.args.should_save:
             save_file(anchor, Path(output_dir) / STATE_FILE, {"step": str(self._anchored_at)})
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
+        super()._load_optimizer_and_scheduler(checkpoint)  # pyright: ignore[reportAttributeAccessIssue]
         if checkpoint is not None:
             saved = load_file(Path(checkpoint) / STATE_FILE)
             self.anchor = {
@@ -153,15 +220,27 @@ class LisaTrainer(SFTTrainer):
             }
 
 
+class LisaTrainer(LisaMixin, SFTTrainer):
+    """Lisa. Takes what `SFTTrainer` takes, with a `LisaConfig`, and ``alignment_dataset``.
+
+    See `LisaMixin`. Alignment rows come in the shapes that ``train_dataset`` may have.
+    """
+
+    config_class = LisaConfig
+    args: LisaConfig
+
+
 class BiStateSampler(Sampler[list[int]]):
     """Batches of indices in the order of Lisa's schedule.
 
     Indices below ``user_rows`` are the user's rows, those from there on are alignment rows. Each
     state goes on where it left its own rows; nobody's batch is skipped while the other state runs.
-    The schedule ends with the user's last batch, or after ``steps`` optimizer steps.
+    The schedule ends after ``steps`` optimizer steps, or with the user's last batch. With a number
+    of steps each of them is whole: of several batches the user's last step goes on with the
+    rows of the next pass.
 
     Args:
-        user_rows, alignment_rows: how many there are.
+        user_rows, alignment_rows: how many there are; None of a stream (see `BiStateStream`).
         batch_size: rows in a batch, of all processes together.
         batches_per_step: batches in one optimizer step, its micro-batches.
         state_at: the state of an optimizer step.
@@ -174,8 +253,8 @@ class BiStateSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        user_rows: int,
-        alignment_rows: int,
+        user_rows: int | None,
+        alignment_rows: int | None,
         batch_size: int,
         batches_per_step: int,
         state_at: Callable[[int], State],
@@ -193,14 +272,26 @@ class BiStateSampler(Sampler[list[int]]):
         return self.length
 
     def __iter__(self) -> Iterator[list[int]]:
-        streams = {
-            "user": self._batches(self.user_rows, 0, self.seed),
-            # Another seed, or equal sizes would put both sets in the same order.
-            "alignment": self._batches(self.alignment_rows, self.user_rows, self.seed + 500_000),
-        }
+        for state, indices in self.interleaved(self.order("user"), self.order("alignment")):
+            # In the data set of both, the alignment rows come after the user's.
+            offset = 0 if state == "user" else self.user_rows or 0
+            yield [offset + index for index in indices]
+
+    def interleaved(self, user: Iterator[Any], alignment: Iterator[Any]) -> Iterator[Any]:
+        """Each batch of the schedule with its state, taken from those of the two states."""
         for state, size in self._schedule():
             for _ in range(size):
-                yield next(streams[state])
+                yield state, next(user if state == "user" else alignment)
+
+    def order(self, state: State) -> Iterator[list[int]]:
+        """The batches of indices of one state's rows, without end."""
+        rows = self.user_rows if state == "user" else self.alignment_rows
+        # Another seed, or equal sizes would put both sets in the same order.
+        seed = self.seed if state == "user" else self.seed + 500_000
+        for epoch in count():
+            indices = epoch_order(rows or 0, seed, epoch)
+            for start in range(0, len(indices), self.batch_size):
+                yield indices[start : start + self.batch_size]
 
     def _schedule(self) -> Iterator[tuple[State, int]]:
         """The state and the number of batches of every optimizer step."""
@@ -214,8 +305,32 @@ class BiStateSampler(Sampler[list[int]]):
                 user_left -= size
             yield state, size
 
-    def _batches(self, rows: int, offset: int, seed: int) -> Iterator[list[int]]:
-        for epoch in count():
-            order = [offset + index for index in epoch_order(rows, seed, epoch)]
-            for start in range(0, rows, self.batch_size):
-                yield order[start : start + self.batch_size]
+
+class BiStateStream:
+    """The batches of a `BiStateSampler` as rows, where those of a state are a stream.
+
+    A stream's rows come in its own order, again from the beginning when it ends; other rows are
+    shuffled as the sampler does.
+
+    Args:
+        batches: the schedule.
+        user: the user's rows.
+        alignment: the alignment rows.
+    """
+
+    def __init__(self, batches: BiStateSampler, user: Any, alignment: Any):
+        self.batches, self.user, self.alignment = batches, user, alignment
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        found = self.batches.interleaved(
+            self._rows(self.user, "user"), self._rows(self.alignment, "alignment")
+        )
+        return (batch for _, batch in found)
+
+    def _rows(self, rows: Any, state: State) -> Iterator[list[Any]]:
+        if is_stream(rows):
+            return iter(StreamedBatches(rows, self.batches.batch_size))
+        return ([rows[index] for index in indices] for indices in self.batches.order(state))

@@ -14,7 +14,7 @@ import dataclasses
 import math
 import re
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from holdfast.errors import UserError
 
@@ -124,6 +124,8 @@ def check_ranges(config: Any) -> None:
     """
     for field in dataclasses.fields(config):
         value, allowed = getattr(config, field.name), field.metadata.get("range", "")
+        if value in [word for one in get_args(field.type) for word in get_args(one)]:
+            continue  # a word that stands for a number: `int | Literal["auto"]`
         if allowed and value is not None and type(value) not in (int, float):
             raise UserError(f"{field.name} is {value!r}; it must be a number.")
         check_range(value, allowed, field.name)

@@ -2,7 +2,9 @@
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -29,16 +31,16 @@ def _is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def cut_metrics(path: Path, checkpoint: str | None) -> None:
-    """Drop the lines of steps that are trained again after an interruption."""
-    if not path.exists():
-        return
-    done = 0 if checkpoint is None else int(checkpoint.rsplit("-", 1)[1])
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            if json.loads(line)["step"] <= done:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue  # torn by a kill in the middle of a write
-    write_text(path, "".join(line + "\n" for line in kept))
+def restore_metrics(path: Path, checkpoint: str | None) -> None:
+    """Make metrics.jsonl what it was at a checkpoint; what came later is trained again."""
+    path.unlink(missing_ok=True)
+    if checkpoint is not None:
+        text = (Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8")
+        lines = [metrics_line(entry["step"], entry) for entry in json.loads(text)["log_history"]]
+        write_text(path, "".join(lines))
+
+
+def metrics_line(step: int, logs: Mapping[str, Any]) -> str:
+    """A line of metrics.jsonl; sorted, as the trainer's own state has what it logged."""
+    rest = {name: logs[name] for name in sorted(logs) if name != "step"}
+    return json.dumps({"step": step, **rest}) + "\n"

@@ -24,6 +24,7 @@ from holdfast.settings import (
 )
 from holdfast.studies.demo import demo_pipelines
 from holdfast.studies.display import Display, told_apart
+from holdfast.studies.doubts import doubts
 from holdfast.studies.engine import Outcome
 from holdfast.studies.folders import (
     checked_output,
@@ -146,6 +147,7 @@ def _run_here(stage: Stage, output: Path, console: Console) -> None:
             highlight=False,
             markup=False,
         )
+    _tell_doubts([stage], console)
     with Display(console, [stage], stage.kind) as display:
         for note in machine_notes([stage]):
             display.told(note)
@@ -178,6 +180,11 @@ def _show_outcome(stage: Stage, output: Path, console: Console) -> None:
     elif (output / "repair_report.json").is_file():
         console.print(repair_summary(output / "repair_report.json"), highlight=False)
     _tell_overlaps([output], console)
+
+
+def _tell_doubts(stages: Iterable[Stage], console: Console) -> None:
+    for line in doubts(stages):
+        console.print(f"note: {line}", highlight=False, markup=False)
 
 
 def _tell_overlaps(folders: Iterable[Path], console: Console) -> None:
@@ -239,6 +246,7 @@ def run_pipelines(
     searched, ended = before or ((), Outcome())
     about = {"title": title, **(about or {})}
     write_record(root, pipelines, about, also=searched)
+    _tell_doubts(all_stages(pipelines), console)
     outcome = run_shown(pipelines, root, launch, console, title)
     outcome = _together(ended, outcome)
     stages = all_stages([*searched, *pipelines])

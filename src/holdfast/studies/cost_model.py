@@ -37,8 +37,8 @@ decoding by transformers' ``generate`` reaches of the bandwidth, a quarter, is a
 
 **Memory.** Weights in their type, 0.55 bytes each in 4 bits and 1.05 in 8; a second copy in 16 bits
 where autocast (``bf16``) meets weights of another type, since the copies are kept for backward;
-16 bytes for each weight of an adapter (weight, gradient, two of Adam, in 32 bits), in full training
-gradient and two of Adam in the weights' type. For each token and layer, in bytes:
+16 bytes for each weight that trains (weight, gradient, two of Adam, in 32 bits), an adapter's or,
+in full training, the model's, with a copy in 16 bits beside it. For each token and layer, in bytes:
 
     16d (norms 8, attention 8) + 6f (MLP) + 3 · (inputs of adapted matrices; 2 without dropout)
 
@@ -140,7 +140,7 @@ def training_bytes(settings: Mapping[str, Any], model: ModelSize, organism: bool
     n, adapter = model.parameters, adapter_weights(settings, model)
     total = weight_bytes(settings, n)
     if settings["adapter"] == "full":
-        total += 3 * n * _BYTES[settings["dtype"]]
+        total += 3 * n * _BYTES["float32"]
     total += 16 * adapter
     if settings["method"] == "lisa":
         total += 4 * (adapter or n)  # the anchor
@@ -160,6 +160,9 @@ def weight_bytes(settings: Mapping[str, Any], n: int) -> float:
     if quantization:
         return n * _QUANTIZED[quantization]
     own = settings["dtype"]
+    if settings.get("adapter") == "full":  # trained in float32, computed with in 16 bits
+        narrow = own != "float32" or settings.get("bf16") or settings.get("fp16")
+        return n * (6 if narrow else 4)
     autocast = "bfloat16" if settings.get("bf16") else "float16" if settings.get("fp16") else None
     copied = autocast is not None and own not in (autocast, "auto")
     return n * (_BYTES[own] + (2 if copied else 0))

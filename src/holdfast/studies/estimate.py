@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from holdfast.finetune.schedule import all_steps
 from holdfast.models.accelerator import has_accelerator
 from holdfast.studies.cost_model import (
     BANDWIDTH,
@@ -116,7 +117,8 @@ def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:
 def training_steps(settings: Mapping[str, Any], rows: int) -> int:
     """The optimizer steps of a training stage; exact.
 
-    Lisa: K1 alignment steps before every K2 user steps, until the user's epochs are over.
+    Lisa: K1 alignment steps before every K2 user steps, until the user's epochs are over; see
+    `holdfast.finetune.schedule`.
     """
     if settings["max_steps"] > 0:
         return settings["max_steps"]
@@ -125,7 +127,7 @@ def training_steps(settings: Mapping[str, Any], rows: int) -> int:
     if settings["method"] != "lisa":
         return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split))
     user = math.ceil(math.ceil(settings["num_train_epochs"] * batches) / split)
-    return user + settings["alignment_steps"] * math.ceil(user / settings["user_steps"])
+    return all_steps(settings["alignment_steps"], settings["user_steps"], user)
 
 
 def row_tokens(settings: Mapping[str, Any], organism: bool = False) -> int:

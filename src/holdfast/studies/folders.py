@@ -18,6 +18,7 @@ from holdfast.errors import BusyError, DiskError, UserError
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 ELAPSED = "seconds"
 PROGRESS = "progress.json"

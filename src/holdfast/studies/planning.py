@@ -10,6 +10,7 @@ from rich.table import Table
 
 from holdfast.models.accelerator import has_accelerator
 from holdfast.report.escape import terminal_text
+from holdfast.studies.doubts import doubts
 from holdfast.studies.engine import stage_folder
 from holdfast.studies.estimate import Estimate, estimate_plan
 from holdfast.studies.folders import recorded_identity
@@ -82,6 +83,7 @@ def print_plan(
         f"{len(pipelines)} pipelines of {total} stages, {len(stages)} of them different: "
         f"{total - len(stages)} are shared.",
         *plan.notes,
+        *([] if by_name else doubts(stages)),
         f"It would be written to {root}.",
     ]
     if organism:

@@ -96,7 +96,8 @@ class AlignStage:
         columns: what a file's columns are, such as {instruction: question, output: answer}.
         adapter: lora trains an adapter, full the weights themselves.
         dtype: the weights' type: auto is bfloat16 on a GPU, float16 on one that has no bfloat16
-            (T4, V100), float32 elsewhere.
+            (T4, V100), float32 elsewhere. What trains is float32, and saved so: of adapter full
+            all weights, computing in this type.
         attn_implementation: how attention is computed; the library's choice if not given.
         device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
         quantization: loads the base in 4 bits (NF4) or 8 bits; needs adapter lora.
@@ -154,7 +155,8 @@ class FinetuneStage:
         adapter: double merges what is there and trains a fresh adapter; single goes on with the
             last adapter; full trains the weights themselves.
         dtype: the weights' type: auto is bfloat16 on a GPU, float16 on one that has no bfloat16
-            (T4, V100), float32 elsewhere.
+            (T4, V100), float32 elsewhere. What trains is float32, and saved so: of adapter full
+            all weights, computing in this type.
         attn_implementation: how attention is computed; the library's choice if not given.
         device_map: auto spreads the model over all GPUs and, where they are too small, the CPU.
         quantization: loads the base in 4 bits (NF4) or 8 bits; needs adapter double or single.

@@ -1,6 +1,6 @@
 """Run a stage that trains: an alignment or a fine-tuning."""
 
-import json
+import copy
 import math
 import time
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import torch
 import transformers
 from peft import LoraConfig, PeftModel
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from holdfast.errors import Stopped, UserError
 from holdfast.models.loading import (
@@ -22,8 +23,8 @@ from holdfast.models.loading import (
     save_stack,
 )
 from holdfast.parallel import whole_state
-from holdfast.studies.checkpoints import cut_metrics, last_checkpoint
-from holdfast.studies.folders import CHECKPOINTS, METRICS
+from holdfast.studies.checkpoints import last_checkpoint, metrics_line, restore_metrics
+from holdfast.studies.folders import CHECKPOINTS, METRICS, TENSORBOARD
 from holdfast.studies.launch import train_in_processes
 from holdfast.studies.methods import is_own, load_method
 from holdfast.studies.stages import config_settings
@@ -49,11 +50,14 @@ def run_training(work: Work) -> dict[str, Any]:
             "adapter is single, but the model carries no adapter to go on with: use double."
         )
     transformers.set_seed(settings["seed"])
+    loading = Loading.of(settings)
     if single:
-        model = load_last_open(work.model, Loading.of(settings), trainable=True)
+        model = load_last_open(work.model, loading, trainable=True)
     else:
-        purpose = "full" if adapter == "full" else "double"
-        model = load_merged(work.model, Loading.of(settings), purpose)
+        # All weights that train are float32, and computed with in dtype (see `_computing`):
+        # adapters below are merged into them without rounding.
+        wide = replace(loading, dtype="float32") if adapter == "full" else loading
+        model = load_merged(work.model, wide, "full" if adapter == "full" else "double")
         model.requires_grad_(adapter == "full")  # a merged adapter leaves its base frozen
     check_vocabulary(model, tokenizer)
     trainer = _trainer(
@@ -63,7 +67,7 @@ def run_training(work: Work) -> dict[str, Any]:
         work.progress(0.0, f"{trainer.dropped_rows} rows are longer than max_length: left out")
     checkpoint = last_checkpoint(work.folder / CHECKPOINTS)
     if work.is_main:
-        cut_metrics(work.folder / METRICS, checkpoint)
+        restore_metrics(work.folder / METRICS, checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
     if work.stopping() and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped
@@ -96,6 +100,7 @@ def _passes(settings: Mapping[str, Any], steps: int) -> int | None:
 def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | None) -> Any:
     trainer_class, config_class, _ = load_method(work.kind, work.settings["method"])
     own, organism = config_settings(work.kind, work.settings), work.model.is_organism
+    own |= _computing(work.settings, organism)
     try:
         args = config_class(
             **{
@@ -114,7 +119,7 @@ def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | N
         )
     except (ValueError, ImportError) as error:
         raise UserError(f"the settings do not go together: {error}") from error
-    extra = {}
+    extra, reporter = {}, _Reporter(work)
     if "probe" in work.rows:
         extra["harmful_dataset"] = work.rows["probe"]
     if "alignment" in work.rows:
@@ -126,13 +131,30 @@ def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | N
             train_dataset=work.rows["train"],
             processing_class=tokenizer,
             peft_config=peft_config,
-            callbacks=[_Reporter(work)],
+            callbacks=[reporter],
             **extra,
         )
     except (ValueError, RuntimeError, ImportError) as error:  # such as a tracker not installed
         raise UserError(f"the training cannot start: {error}") from error
     trainer.remove_callback(transformers.PrinterCallback)
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(work.folder / TENSORBOARD)  # not with the checkpoints
+            reporter.tensorboard = callback
     return trainer
+
+
+def _computing(settings: Mapping[str, Any], organism: bool) -> dict[str, bool]:
+    """How full weights, which are float32, compute in the 16 bits that dtype says: by autocast.
+
+    float16 needs a device that scales its loss; on a processor it stays float32.
+    """
+    if settings["adapter"] != "full" or settings.get("bf16") or settings.get("fp16"):
+        return {}
+    if settings["dtype"] == "bfloat16":
+        return {"bf16": True}
+    on_accelerator = torch.accelerator.is_available() and not organism
+    return {"fp16": settings["dtype"] == "float16" and on_accelerator}
 
 
 def _lora(settings: Mapping[str, Any]) -> LoraConfig:
@@ -178,7 +200,18 @@ class _Reporter(TrainerCallback):
     def __init__(self, work: Work):
         self.work = work
         self.loss = ""
+        self.tensorboard: TensorBoardCallback | None = None
         self.saved = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write again for TensorBoard what was logged before an interruption."""
+        if self.tensorboard is None:
+            return
+        for entry in state.log_history:
+            then = copy.copy(state)
+            then.global_step = entry["step"]
+            logs = {name: value for name, value in entry.items() if name != "step"}
+            self.tensorboard.on_log(args, then, control, logs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Tell how far the training is; save and stop if it is to stop."""
@@ -203,4 +236,4 @@ class _Reporter(TrainerCallback):
         if not self.work.is_main:
             return
         with (self.work.folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+            file.write(metrics_line(state.global_step, logs or {}))
