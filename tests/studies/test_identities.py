@@ -81,7 +81,14 @@ STAGES = [
             "dtype": "bfloat16",
             "task": "gsm8k",
             "align": {"method": "vaccine", "data": "beavertails:safe", "rows": 2000},
-            "finetune": {"method": "lisa", "harmful_data": "beavertails:harmful", "rows": 1000},
+            # With the steps that were the defaults before auto.
+            "finetune": {
+                "method": "lisa",
+                "harmful_data": "beavertails:harmful",
+                "rows": 1000,
+                "alignment_steps": 100,
+                "user_steps": 900,
+            },
             "repair": {"method": "antidote", "data": "beavertails:realignment", "rows": 2000},
             "evaluate": {"protocol": "vaccine-2024"},
         },
@@ -93,6 +100,13 @@ STAGES = [
         ),
     ),
 ]
+
+
+def test_full_weights_in_16_bits_are_another_result_than_before():
+    """They are trained in float32 now; of float32 the name stays (above)."""
+    spec = {"finetune": {"method": "sft", "adapter": "full", "weight_decay": 0.1, "data_seed": 5}}
+    spec["finetune"]["dtype"] = "bfloat16"
+    assert names(spec)[0] != "finetune-sft-bb6c50d7f911"
 
 
 def names(spec):
