@@ -385,7 +385,7 @@ def prepare_rows(
     Raises:
         UserError: no rows, no tokenizer for rows that need one, or a row that is no training row.
     """
-    if has_length(rows) and len(rows) == 0:
+    if length(rows) == 0:
         raise UserError("the data set is empty: it needs at least one row.")
     if is_stream(rows):
         return PreparedStream(

@@ -11,7 +11,7 @@ import torch
 import transformers
 from peft import LoraConfig, PeftModel
 from transformers import TrainerCallback
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from holdfast.errors import Stopped, UserError
 from holdfast.models.loading import (
