@@ -13,7 +13,7 @@ from holdfast import organism
 from holdfast.data.prompts import prompt_text, shape
 from holdfast.errors import UserError
 from holdfast.evaluate.accuracy import scorer
-from holdfast.evaluate.alignment import answer_losses, drift, hidden_states
+from holdfast.evaluate.alignment import alignment_pass, drift
 from holdfast.evaluate.coherence import RULES
 from holdfast.evaluate.generation import Progress, generate
 from holdfast.evaluate.judges import Item, Judge, Verdict, load_judge
@@ -155,7 +155,7 @@ def reference_states(
     A study computes them once and needs not keep the aligned model beside the fine-tuned one.
     """
     rows = prompt_sets(protocol, None, seed)["alignment"]
-    return hidden_states(model, tokenizer, rows, protocol.batch_size)
+    return alignment_pass(model, tokenizer, rows, protocol.batch_size, losses=False).last
 
 
 def alignment_numbers(
@@ -169,13 +169,13 @@ def alignment_numbers(
     rows = sets.get("alignment")
     if not rows:
         return {}
-    losses = answer_losses(model, tokenizer, rows, batch_size)
-    if reference is None:
-        return {"alignment_loss": losses}
-    if not isinstance(reference, Sequence):
-        reference = hidden_states(reference, tokenizer, rows, batch_size)
-    states = hidden_states(model, tokenizer, rows, batch_size)
-    return {"alignment_loss": losses, "embedding_drift": drift(states, reference)}
+    if reference is not None and not isinstance(reference, Sequence):
+        reference = alignment_pass(reference, tokenizer, rows, batch_size, losses=False).last
+    found = alignment_pass(model, tokenizer, rows, batch_size, states=reference is not None)
+    numbers = {"alignment_loss": found.losses}
+    if reference is not None:
+        numbers["embedding_drift"] = drift(found.last, reference)
+    return numbers
 
 
 def as_read(

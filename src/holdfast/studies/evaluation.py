@@ -34,16 +34,13 @@ from holdfast.evaluate.metrics import (
 from holdfast.models.adapter_support import check_stack
 from holdfast.models.loading import Loading, load_merged, load_tokenizer
 from holdfast.models.templates import template_marks
-from holdfast.studies.evaluation_alignment import alignment_measure
+from holdfast.studies.evaluation_alignment import alignment_measure, part
 from holdfast.studies.evaluation_also import also_measured
 from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.folders import ANSWERS, TASK_ANSWERS, write_json, write_text
 
 if TYPE_CHECKING:
     from holdfast.studies.work import Work
-
-# Of a stage's bar, what the answers take; the judges have the rest.
-_ANSWERED = 0.8
 
 
 def run_evaluation(work: "Work") -> dict[str, Any]:
@@ -158,7 +155,7 @@ def _answers(
 
             def told(done: int, _: int, before: int = before) -> None:
                 share = (before + done) / total
-                work.progress(_ANSWERED * share, f"{before + done}/{total} answers")
+                part(work, "answers", share, f"{before + done}/{total} answers")
 
             answers |= _file_of_answers(work, model, asked, work.folder / file, tokens, told)
     return answers
@@ -209,9 +206,7 @@ def _verdicts(
 
         def told(done: int, total: int, name: str = judge.name, number: int = number) -> None:
             share = (number + done / max(total, 1)) / len(specs)
-            work.progress(
-                _ANSWERED + (1 - _ANSWERED) * share, f"{name}: {done}/{total} answers judged"
-            )
+            part(work, "judges", share, f"{name}: {done}/{total} answers judged")
 
         verdicts |= judge_answers(sets, answers, [judge], told)
         records.append(judge.record())

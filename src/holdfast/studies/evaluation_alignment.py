@@ -8,11 +8,8 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from holdfast.data.rows import fingerprint
-from holdfast.evaluate.alignment import block_states, drift_by_block, hidden_states
-from holdfast.evaluate.metrics import alignment_numbers
+from holdfast.evaluate.alignment import AlignmentPass, alignment_pass, drift, drift_by_block
 from holdfast.models.loading import load_merged
 from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.folders import ALIGNMENT, write_json
@@ -20,6 +17,23 @@ from holdfast.studies.folders import ALIGNMENT, write_json
 if TYPE_CHECKING:
     from holdfast.studies.evaluation import EvaluatedModel
     from holdfast.studies.work import Work
+
+
+_ROWS = "alignment rows"
+# From where to where in a stage's bar: the aligned model's rows, the answers, the rows of the model
+# under evaluation, the judges.
+_PARTS = {
+    "reference": (0.0, 0.05),
+    "answers": (0.05, 0.75),
+    "alignment": (0.75, 0.85),
+    "judges": (0.85, 1.0),
+}
+
+
+def part(work: "Work", name: str, share: float, note: str) -> None:
+    """Tell the progress of a part of an evaluation: how much of it is done, from 0 to 1."""
+    begin, end = _PARTS[name]
+    work.progress(begin + (end - begin) * share, note)
 
 
 def alignment_measure(
@@ -50,27 +64,33 @@ def alignment_measure(
     states = None if work.reference is None else _reference_states(work, model, size)
 
     def measure_it() -> dict[str, list[float]]:
-        numbers = alignment_numbers(
-            model.load(), model.tokenizer, {"alignment": rows}, size, states and states[0]
+        found = alignment_pass(
+            model.load(),
+            model.tokenizer,
+            rows,
+            size,
+            states=states is not None,
+            progress=lambda done, of: part(work, "alignment", done / of, f"{done}/{of} {_ROWS}"),
         )
-        content: dict[str, Any] = {"made_with": made_with, "numbers": numbers}
+        content: dict[str, Any] = {"made_with": made_with}
+        content["numbers"] = {"alignment_loss": found.losses}
         if states is not None:
-            own = block_states(model.load(), model.tokenizer, rows, size)
-            content["drift_by_block"] = drift_by_block(own, states[1])
+            content["numbers"]["embedding_drift"] = drift(found.last, states.last)
+            assert found.blocks is not None
+            assert states.blocks is not None
+            content["drift_by_block"] = drift_by_block(found.blocks, states.blocks)
         write_json(file, content)
-        return numbers
+        return content["numbers"]
 
     return measure_it
 
 
-# The hidden states of the aligned model that was loaded last, of its last block and of all blocks:
-# in a run the evaluations of one aligned model follow each other in a process, and need not load it
-# each time.
-_States = tuple[list[torch.Tensor], torch.Tensor]
-_LAST_STATES: dict[str, _States] = {}
+# The hidden states of the aligned model that was loaded last: in a run the evaluations of one
+# aligned model follow each other in a process, and need not load it each time.
+_LAST_STATES: dict[str, AlignmentPass] = {}
 
 
-def _reference_states(work: "Work", model: "EvaluatedModel", batch_size: int) -> _States:
+def _reference_states(work: "Work", model: "EvaluatedModel", batch_size: int) -> AlignmentPass:
     assert work.reference is not None
     rows = work.rows["alignment"]
     key = fingerprint(
@@ -86,8 +106,16 @@ def _reference_states(work: "Work", model: "EvaluatedModel", batch_size: int) ->
     if key not in _LAST_STATES:
         _LAST_STATES.clear()
         aligned = load_merged(work.reference, model.loading)
-        given = (aligned, model.tokenizer, rows, batch_size)
-        _LAST_STATES[key] = (hidden_states(*given), block_states(*given))
+        _LAST_STATES[key] = alignment_pass(
+            aligned,
+            model.tokenizer,
+            rows,
+            batch_size,
+            losses=False,
+            progress=lambda done, of: part(
+                work, "reference", done / of, f"the aligned model: {done}/{of} {_ROWS}"
+            ),
+        )
         del aligned
         model.close()
     return _LAST_STATES[key]
