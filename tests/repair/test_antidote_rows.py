@@ -187,9 +187,9 @@ def load_file_keys(path) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"dense_ratio": 0.0}, "dense_ratio is 0.0"),
-        ({"dense_ratio": -0.1}, "up to 1"),
-        ({"dense_ratio": 1.5}, "up to 1"),
+        ({"dense_ratio": 0.0}, "dense_ratio is 0; it must be above 0 and at most 1"),
+        ({"dense_ratio": -0.1}, "it must be above 0 and at most 1"),
+        ({"dense_ratio": 1.5}, "it must be above 0 and at most 1"),
         ({"dense_ratio": float("nan")}, "dense_ratio is nan"),
         ({"dense_ratio": "0.1"}, "a number"),
         ({"dense_ratio": True}, "a number"),

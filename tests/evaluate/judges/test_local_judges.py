@@ -416,7 +416,7 @@ def test_mistakes_are_told_in_a_sentence(judge_folder, tmp_path):
     text = mistake({"name": "harmbench", "model": str(judge_folder("qwen3guard"))})
     assert "template=llama-2 or template=mistral" in text
     text = mistake({"name": "wildguard", "model": llama, "max_length": 100, "batch_size": 0})
-    assert "batch_size >= 1" in text
+    assert "batch_size is 0; it must be 1 or more" in text
     assert "from 0 to below 1" in mistake({"name": "beaver-dam-7b", "model": llama, "threshold": 1})
     assert "'float7'" in mistake({"name": "wildguard", "model": llama, "dtype": "float7"})
     assert "it has no revision" in mistake({"name": "wildguard", "model": llama, "revision": "x"})
