@@ -424,6 +424,8 @@ def test_no_code_of_a_models_folder_is_ever_asked_for():
                 continue
             if ast.unparse(node.func.value).split(".")[-1] in _RUN_NO_CODE:
                 continue
+            if node.args and ast.unparse(node.args[0]) == "None":
+                continue  # from weights in memory
             calls += 1
             said = {word.arg: ast.unparse(word.value) for word in node.keywords if word.arg}
             assert said.get("trust_remote_code") == "False", f"{path}, line {node.lineno}"
