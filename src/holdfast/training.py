@@ -8,6 +8,7 @@ processes. Prompt tokens and padding carry no loss; the end-of-sequence token do
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
@@ -31,6 +32,16 @@ from holdfast.errors import DivergedError, UserError
 from holdfast.labelled import labelled_positions
 from holdfast.models.adapters import NEW, activate
 from holdfast.models.four_bits import keep_unpacked
+from holdfast.models.loss import check_loss
+from holdfast.models.padding import padding_leaks, refuse_left_padding
+from holdfast.models.random_state import RandomState
+from holdfast.models.router_loss import (
+    Routing,
+    adds_router_loss,
+    coefficient,
+    router_loss,
+    routing,
+)
 from holdfast.settings import check_ranges
 from holdfast.trainer.arguments import as_config
 from holdfast.trainer.logged import LoggedMixin
@@ -81,7 +92,8 @@ class SFTTrainer(LoggedMixin, Trainer):
         model: the model to train, bare or already wrapped by PEFT; None with a ``model_init``.
         args: the settings; of ``transformers.TrainingArguments``, or none at all, the method's own
             are at their defaults.
-        data_collator: makes a batch of rows; by default pads on the tokenizer's side.
+        data_collator: makes a batch of rows; by default pads on the tokenizer's side, or on the
+            right where the model would read padding on its left as text.
         train_dataset: rows in any of holdfast's shapes (Alpaca, messages, prompt-completion), or
             already tokenized ones, which pass through untouched. A stream (an ``IterableDataset``)
             comes in its own order; one without a length needs ``max_steps`` and begins again when
@@ -92,7 +104,8 @@ class SFTTrainer(LoggedMixin, Trainer):
 
     Raises:
         UserError: no rows, an unknown shape of rows, an answer that is all truncated, an adapter
-            that matches no module, or, while training, a loss that is not a finite number.
+            that matches no module, or, while training, a model whose loss is no next token's
+            cross-entropy (`holdfast.models.loss`) or a loss that is not a finite number.
     """
 
     config_class: type[SFTConfig] = SFTConfig
@@ -101,6 +114,7 @@ class SFTTrainer(LoggedMixin, Trainer):
     model: Any
     train_dataset: Any
     _operations_a_token: float | None = None
+    _routing: Routing | None = None
 
     def __init__(
         self,
@@ -158,6 +172,8 @@ class SFTTrainer(LoggedMixin, Trainer):
         )
         if data_collator is None:
             self.data_collator = _collator_for(self.model, processing_class)
+        if not isinstance(self.data_collator, Collator) or self.data_collator.left:
+            padding_leaks(self.model)  # asked here, where no hook of a method's counts the passes
 
     def call_model_init(self, *args: Any, **kwargs: Any) -> Any:
         """As transformers does; the weights of each new model train in float32 too."""
@@ -183,6 +199,9 @@ class SFTTrainer(LoggedMixin, Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; each of several processes has dropout masks of its own."""
+        if self._takes_the_models_loss():
+            with self.compute_loss_context_manager():
+                check_loss(self.model, self.model_accepts_loss_kwargs)
         if self.args.process_index > 0:
             torch.manual_seed(self.args.seed + 1_000_003 * self.args.process_index)
         return super().train(*args, **kwargs)
@@ -232,15 +251,6 @@ class SFTTrainer(LoggedMixin, Trainer):
             self._operations_a_token = super().floating_point_ops(inputs) / tokens
         return self._operations_a_token * tokens
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any
-    ) -> Any:
-        """As transformers does; without the logits of positions that nothing is learned at."""
-        if return_outputs or self.label_smoother is not None or self.compute_loss_func is not None:
-            return super().compute_loss(model, inputs, return_outputs, **kwargs)
-        with labelled_positions(self.model, inputs):
-            return super().compute_loss(model, inputs, return_outputs, **kwargs)
-
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
@@ -253,6 +263,74 @@ class SFTTrainer(LoggedMixin, Trainer):
                 "learning rate or the method's strength, or look for rows without an answer."
             )
         return loss
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of the coming optimizer step; see `holdfast.models.router_loss`."""
+        batches, num_items = super().get_batch_samples(*args, **kwargs)
+        self._routing = None
+        split = len(batches) > 1 or self.accelerator.num_processes > 1
+        if split and self._takes_the_models_loss() and adds_router_loss(self.model):
+            self._routing = self._count_routing(batches)
+        return batches, num_items
+
+    def _takes_the_models_loss(self) -> bool:
+        return self.label_smoother is None and self.compute_loss_func is None
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """As transformers does; without the logits of positions that nothing is learned at, and
+        with the router's loss of the whole step where a model has one.
+
+        The router's loss belongs to training: evaluation and T-Vaccine's probes leave it out.
+
+        Raises:
+            UserError: the batch is padded on the left and the model would read the padding.
+        """
+        mask = inputs.get("attention_mask")
+        refuse_left_padding(self.model, mask)
+        own = self._takes_the_models_loss()
+        routed = own and adds_router_loss(self.model)
+        if routed and (not model.training or num_items_in_batch is None):
+            routed, inputs = False, {**inputs, "output_router_logits": False}
+        fewer_logits = own and not return_outputs
+        with labelled_positions(self.model, inputs) if fewer_logits else nullcontext():
+            loss, outputs = super().compute_loss(
+                model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
+            )
+        if routed:
+            loss = self._with_steps_routing(loss, outputs, mask)
+        return (loss, outputs) if return_outputs else loss
+
+    def _with_steps_routing(self, loss: Any, outputs: Any, mask: torch.Tensor | None) -> Any:
+        """The loss with this pass's part of the step's router loss in the place of its own."""
+        if self._routing is None:  # the step's first pass, of all its rows
+            with torch.no_grad():
+                self._routing = routing(self.model, outputs, mask)
+            return loss
+        part = router_loss(outputs, mask, self._routing)
+        weight = coefficient(self.model) * self.accelerator.num_processes
+        return loss + weight * (part - outputs.aux_loss.to(part.device)).to(loss.device)
+
+    def _count_routing(self, batches: Sequence[dict[str, Any]]) -> Routing:
+        """How the experts are taken in all micro-batches and processes: a pass without gradients,
+        with the dropout masks that the training passes will meet."""
+        self.model.train()
+        counted = []
+        state = RandomState(self.args.device)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for batch in batches:
+                inputs = {k: v for k, v in self._prepare_inputs(batch).items() if k != "labels"}
+                outputs = self.model(**inputs)
+                counted.append(routing(self.model, outputs, inputs.get("attention_mask")))
+        state.restore()
+        total = sum(counted[1:], counted[0])
+        reduce: Any = self.accelerator.reduce
+        return Routing(reduce(total.counts, "sum"), reduce(total.tokens, "sum"))
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
@@ -291,6 +369,7 @@ class Collator:
 
     Args:
         tokenizer: gives the padding token and side.
+        left: pad on the left; by default on the tokenizer's side.
         position_ids: also give positions that do not count padding on the left; the model must
             accept ``position_ids``.
 
@@ -298,7 +377,12 @@ class Collator:
     ``position_ids``, int64 tensors [rows, tokens]; labels are -100 on padding.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, position_ids: bool = True):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        position_ids: bool = True,
+        left: bool | None = None,
+    ):
         pad: Any = (
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         )
@@ -307,7 +391,7 @@ class Collator:
                 "the tokenizer has neither a padding token nor an end token: set pad_token."
             )
         self.fill = {"input_ids": int(pad), "attention_mask": 0, "labels": -100}
-        self.left = tokenizer.padding_side == "left"
+        self.left = tokenizer.padding_side == "left" if left is None else left
         self.position_ids = position_ids and self.left
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -434,4 +518,6 @@ def _adapted(model_init: Callable, peft_config: PeftConfig, seed: int) -> Callab
 def _collator_for(model: Any, tokenizer: Any) -> Collator:
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     accepted = inspect.signature(base.forward).parameters
-    return Collator(tokenizer, position_ids="position_ids" in accepted)
+    # Where the model would read padding as text it stands on the right, where nothing sees it.
+    left = tokenizer.padding_side == "left" and not padding_leaks(model)
+    return Collator(tokenizer, "position_ids" in accepted, left)

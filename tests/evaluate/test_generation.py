@@ -200,7 +200,7 @@ def limit_batch(model, monkeypatch, largest: int) -> list[int]:
 
 def test_out_of_memory_halves_the_batch_and_goes_on(tokenizer, monkeypatch, caplog):
     model = tiny_model("qwen2")
-    expected = generate(model, tokenizer, make_prompts(), NEW, 23)
+    expected = generate(model, tokenizer, make_prompts(), NEW, 23)  # asks about its padding, too
     sizes = limit_batch(model, monkeypatch, 5)
     done = []
     answers = generate(

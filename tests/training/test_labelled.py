@@ -23,8 +23,14 @@ def batch(vocabulary):
 
 
 def logits_of(model, seen):
+    """The shapes of the logits in training; a trainer's trials before it are in evaluation mode."""
     head = model.get_output_embeddings()
-    return head.register_forward_hook(lambda module, given, out: seen.append(tuple(out.shape)))
+
+    def note(module, _given, out):
+        if module.training:
+            seen.append(tuple(out.shape))
+
+    return head.register_forward_hook(note)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

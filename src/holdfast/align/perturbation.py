@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from holdfast.models.random_state import RandomState
+
 
 @contextmanager
 def changed_outputs(
@@ -24,8 +26,8 @@ def changed_outputs(
 
     def hook(index: int) -> Callable:
         def replace(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (change(index, output[0]), *output[1:])
+            if isinstance(output, tuple | list):
+                return type(output)((change(index, output[0]), *output[1:]))
             return change(index, output)
 
         return replace
@@ -56,25 +58,6 @@ def output_gradients(blocks: Sequence[nn.Module], loss_of: Callable[[], Tensor])
         loss = loss_of()
         # Inside the context: checkpointed layers are recomputed now and must meet the same hooks.
         return list(torch.autograd.grad(loss, [outputs[index] for index in range(len(blocks))]))
-
-
-class RandomState:
-    """The state of the random number generators that dropout uses, to have the same masks again."""
-
-    def __init__(self, device: torch.device):
-        self.cpu = torch.get_rng_state()
-        # Of all devices of its kind: a model may lie on several. Apple's has one and takes no name.
-        module: Any = torch.get_device_module(device) if device.type != "cpu" else None
-        several = hasattr(module, "get_rng_state_all")
-        read = "get_rng_state_all" if several else "get_rng_state"
-        self.accelerator = None if module is None else getattr(module, read)()
-        self._set = getattr(module, read.replace("get", "set"), None)
-
-    def restore(self) -> None:
-        """Set the generators back to where they were."""
-        torch.set_rng_state(self.cpu)
-        if self._set is not None:
-            self._set(self.accelerator)
 
 
 class TwoPassMixin:
@@ -259,4 +242,4 @@ class _PerturbedBatch:
 
 
 def _tensor_of(output: Any) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
+    return output[0] if isinstance(output, tuple | list) else output

@@ -46,12 +46,20 @@ class RandomPerturbationConfig(SFTConfig):
 
 
 class RandomPerturbationTrainer(SFTTrainer):
-    """The control. Takes what `SFTTrainer` takes, with a `RandomPerturbationConfig`."""
+    """The control. Takes what `SFTTrainer` takes, with a `RandomPerturbationConfig`.
+
+    Raises:
+        UserError: as `SFTTrainer`; the model has no attention blocks.
+    """
 
     config_class = RandomPerturbationConfig
     args: RandomPerturbationConfig
     _step_batches: Sequence[Any] = ()
     _first_rows: Sequence[int] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        attention_blocks(self.model)  # told before the first step
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Remember all micro-batches of the coming optimizer step."""

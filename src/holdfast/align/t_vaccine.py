@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from holdfast.align.perturbation import RandomState, StepPlan, TwoPassMixin, output_gradients
+from holdfast.align.perturbation import StepPlan, TwoPassMixin, output_gradients
 from holdfast.errors import UserError
-from holdfast.models.blocks import attention_block, decoder_layers
+from holdfast.models.blocks import attention_block, decoder_layers, layers_with_attention
+from holdfast.models.random_state import RandomState
 from holdfast.parallel import part
 from holdfast.trainer.arguments import as_config
 from holdfast.trainer.streams import is_stream
@@ -103,15 +104,14 @@ class TVaccineTrainer(TwoPassMixin, SFTTrainer):
         self.harmful_rows = list(rows) if is_stream(rows) else rows
         if not self.harmful_rows:
             raise UserError("harmful_dataset is empty: it needs at least one row.")
-        self.decoder_layers = [
-            layer for layer in decoder_layers(self.model) if attention_block(layer) is not None
-        ]
+        held = layers_with_attention(self.model)
+        self.decoder_layers = [layer for layer, _ in held]
         if args.layers > len(self.decoder_layers):
             raise UserError(
                 f"layers is {args.layers}, but the model has {len(self.decoder_layers)} layers "
                 "with attention: draw at most as many."
             )
-        self.blocks = [_block(layer) for layer in self.decoder_layers]
+        self.blocks = [block for _, block in held]
         self.trainable = [
             [n for n, p in self._freezable(layer).named_parameters() if p.requires_grad]
             for layer in self.decoder_layers

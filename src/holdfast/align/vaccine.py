@@ -9,6 +9,7 @@ Source: T. Huang, S. Hu, L. Liu: Vaccine, arXiv 2402.01109, algorithm 1; appendi
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from holdfast.align.perturbation import StepPlan, TwoPassMixin
 from holdfast.models.blocks import attention_blocks
@@ -39,7 +40,15 @@ class VaccineMixin(TwoPassMixin):
 
 
 class VaccineTrainer(VaccineMixin, SFTTrainer):
-    """Vaccine. Takes what `SFTTrainer` takes, with a `VaccineConfig`."""
+    """Vaccine. Takes what `SFTTrainer` takes, with a `VaccineConfig`.
+
+    Raises:
+        UserError: as `SFTTrainer`; the model has no attention blocks.
+    """
 
     config_class = VaccineConfig
     args: VaccineConfig
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        attention_blocks(self.model)  # told before the first step

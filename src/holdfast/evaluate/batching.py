@@ -17,6 +17,7 @@ def longest_first(
     run: Callable[[list[int]], Sequence[Result]],
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
+    equal: bool = False,
 ) -> tuple[list[Result], int]:
     """Run a function over all rows, the longest first, so that memory runs out at once or never.
 
@@ -27,6 +28,7 @@ def longest_first(
         run: takes the indices of a batch and gives a result for each, in their order.
         batch_size: the most rows at once, at the beginning.
         progress: called with (rows done, rows in all) after every batch.
+        equal: no batch holds rows of different lengths, so none needs padding.
 
     Returns:
         The results in the order of `lengths`, and the batch size that was left.
@@ -39,6 +41,8 @@ def longest_first(
     results: dict[int, Result] = {}
     while len(results) < len(order):
         batch = order[len(results) : len(results) + batch_size]
+        if equal:
+            batch = [i for i in batch if lengths[i] == lengths[batch[0]]]
         try:
             new = run(batch)
         except RuntimeError as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,12 +15,22 @@ from holdfast.data.rows import Row, prompt_ids
 from holdfast.errors import UserError
 from holdfast.evaluate.batching import longest_first
 from holdfast.evaluate.thoughts import MARKS
-from holdfast.models.modes import evaluation_mode
+from holdfast.models.bare import bare
+from holdfast.models.modes import evaluation_mode, generation_settings
+from holdfast.models.padding import Together, together
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
     Model = PreTrainedModel | PeftModel
+
+logger = logging.getLogger(__name__)
+
+_TOLD = {
+    "equal": "%s reads padding on the left as if it were text: only prompts of equal length are "
+    "answered together.",
+    "alone": "%s mixes the rows of a batch while it answers: prompts are answered one by one.",
+}
 
 Progress = Callable[[int, int], None]
 
@@ -34,6 +44,10 @@ class Generator:
     token (the tokenizer's or one of the model's own) or after `max_new_tokens`. The model's own
     sampling settings are not used. Its training mode and its generation settings are as before
     afterwards.
+
+    Where padding would change what the model computes (RecurrentGemma, MiniMax) only prompts of
+    equal length share a batch, and where its rows mix (RWKV) none do, which is told once; see
+    `holdfast.models.padding`.
 
     In float32 an answer does not depend on the batch that it was written in. In bfloat16 two tokens
     can be so close that it does: measure two models with one batch size.
@@ -62,6 +76,7 @@ class Generator:
             )
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
         self._settings = _settings(model, tokenizer, max_new_tokens)
+        self._told = False
 
     def __call__(self, prompts: Sequence[Row | str], progress: Progress | None = None) -> list[str]:
         """The greedy answers: new text only, without special tokens. See `generate`."""
@@ -78,16 +93,28 @@ class Generator:
             torch.OutOfMemoryError: even one prompt alone does not fit in memory.
         """
         _check_length(self.model, prompts, self._settings.max_new_tokens)
-        with evaluation_mode(self.model), _generation_config(self.model, self._settings):
-            answers, self.batch_size = longest_first(
-                [len(ids) for ids in prompts],
+        lengths = [len(ids) for ids in prompts]
+        rule = self._rule() if min(self.batch_size, len(prompts)) > 1 else "any"
+        with evaluation_mode(self.model), generation_settings(self.model, self._settings):
+            answers, size = longest_first(
+                lengths,
                 lambda batch: _answer_batch(
                     self.model, [prompts[i] for i in batch], self._settings
                 ),
-                self.batch_size,
+                1 if rule == "alone" else self.batch_size,
                 progress,
+                rule == "equal",
             )
+        self.batch_size = self.batch_size if rule == "alone" else size
         return answers
+
+    def _rule(self) -> Together:
+        """Which prompts may share a batch; told the first time, where it is not any."""
+        rule = together(self.model)
+        if rule != "any" and not self._told:
+            self._told = True
+            logger.warning(_TOLD[rule], type(bare(self.model)).__name__)
+        return rule
 
 
 def generate(
@@ -205,26 +232,6 @@ def _settings(
         eos_token_id=ends,
         pad_token_id=pad if pad is not None else ends[0],
     )
-
-
-@contextmanager
-def _generation_config(model: Model, settings: GenerationConfig) -> Iterator[None]:
-    """Put `settings` in the place of the model's own.
-
-    `model.generate(generation_config=…)` fills what is None in it from the model's own settings:
-    a repetition penalty or suppressed tokens of a published model would change the answers.
-    """
-    # PEFT's wrapper writes its own `generation_config` onto the model inside, so both are set.
-    get_base = getattr(model, "get_base_model", None)
-    holders: list[Any] = [model, get_base()] if callable(get_base) else [model]
-    before = [holder.generation_config for holder in holders]
-    for holder in holders:
-        holder.generation_config = settings
-    try:
-        yield
-    finally:
-        for holder, config in zip(holders, before, strict=True):
-            holder.generation_config = config
 
 
 def _answer_batch(

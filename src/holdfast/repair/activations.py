@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from holdfast.errors import UserError
 from holdfast.models.modes import evaluation_mode
+from holdfast.models.padding import padding_leaks, refuse_left_padding
 from holdfast.repair.matrices import Matrix
 
 
@@ -41,9 +42,10 @@ def input_norms(
         For each matrix by name norm_j, [in], in float64 where the device has it.
 
     Raises:
-        UserError: no rows, no attention mask, inputs that are not finite, or a matrix whose inputs
-            are not one vector a token.
+        UserError: no rows, no attention mask, padding that the model would read as text, inputs
+            that are not finite, or a matrix whose inputs are not one vector a token.
     """
+    padding_leaks(model)  # asked here, where no hook counts the passes that it takes
     body = _smallest_body(model, matrices)
     sums = _SquareSums()
     rows = 0
@@ -56,6 +58,7 @@ def input_norms(
     ):
         for batch in batches:
             mask = _attention_mask(batch)
+            refuse_left_padding(model, mask)
             sums.start_batch(mask)
             body(**_model_inputs(body, batch, mask))
             rows += len(mask)

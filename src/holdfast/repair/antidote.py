@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from holdfast.data.rows import tokenize
 from holdfast.errors import UserError
+from holdfast.models.padding import padding_leaks
 from holdfast.repair.activations import input_norms
 from holdfast.repair.matrices import Matrix, find_matrices
 from holdfast.repair.pruning import (
@@ -103,7 +104,8 @@ def antidote(
     norms: dict[str, torch.Tensor] = {}
     if config.score == "wanda":
         rows = _check_rows(dataset)
-        batches = _batches(rows, config, processing_class, data_collator)
+        collate = data_collator or _default_collator(model, processing_class)
+        batches = _batches(rows, config, processing_class, collate)
         norms = input_norms(model, matrices, batches, progress)
     masks = {}
     for matrix in matrices:
@@ -140,6 +142,7 @@ def _check_rows(
 
 
 def _default_collator(
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase | None,
 ) -> Callable[[list], Mapping[str, Any]]:
     if tokenizer is None:
@@ -147,17 +150,17 @@ def _default_collator(
             "pass processing_class, the tokenizer; only tokenized rows with a data_collator of "
             "their own can do without it."
         )
-    return Collator(tokenizer)
+    left = tokenizer.padding_side == "left" and not padding_leaks(model)
+    return Collator(tokenizer, left=left)
 
 
 def _batches(
     rows: Iterable[Mapping[str, Any]],
     config: AntidoteConfig,
     tokenizer: PreTrainedTokenizerBase | None,
-    data_collator: Callable[[list], Mapping[str, Any]] | None,
+    collate: Callable[[list], Mapping[str, Any]],
 ) -> Iterator[Mapping[str, Any]]:
     """Collate the rows; within a window of batches the long ones come together."""
-    collate = _default_collator(tokenizer) if data_collator is None else data_collator
     tokenized = (
         _tokenized(row, number, tokenizer, config.max_length) for number, row in enumerate(rows, 1)
     )
