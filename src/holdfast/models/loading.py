@@ -319,7 +319,7 @@ def _load_gguf(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _unpack(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
-    return AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(  # a pair, by output_loading_info
         str(file.parent),
         gguf_file=file.name,
         quantization_config=GgufConfig(dequantize=True),
@@ -327,6 +327,7 @@ def _unpack(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
         output_loading_info=True,
         **options,
     )
+    return loaded
 
 
 _KEPT_PARAMETERS = 500_000_000
