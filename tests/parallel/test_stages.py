@@ -135,6 +135,16 @@ def test_more_processes_than_gpus(tmp_path, stages, monkeypatch):
         launch.train_in_processes(work)
 
 
+def test_more_processes_than_cores_start_none(tmp_path, stages, monkeypatch):
+    settings = several_settings(stages, processes=90)
+    work = Work(make_stage("finetune", settings), tmp_path, resolve("organism"), None, print, bool)
+    monkeypatch.setattr(launch.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(launch, "_started", lambda *_: pytest.fail("processes were started"))
+    with pytest.raises(UserError, match="processes is 90, but this machine shows 4 of its cores"):
+        launch.train_in_processes(work)
+    assert not list(tmp_path.iterdir())
+
+
 def test_identities_of_one_process_are_as_before_there_could_be_several():
     one = make_stage("align", {"rows": 10})
     assert make_stage("align", {"rows": 10, "parallel": "fsdp2"}).identity == one.identity

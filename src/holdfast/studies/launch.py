@@ -40,15 +40,18 @@ def train_in_processes(work: "Work") -> dict[str, Any]:
         work: the stage under way; its peak of memory becomes that of the largest process.
 
     Raises:
-        UserError: too few GPUs, or whatever a process says of the user's request.
+        UserError: too few GPUs or cores, or whatever a process says of the user's request.
         Stopped: the stage is to stop, and its processes have saved a state to go on from.
         RuntimeError: a process failed otherwise; its trace.
     """
     settings, count = work.settings, work.settings["processes"]
     accelerators = 0 if work.model.is_organism else torch.accelerator.device_count()
-    if 0 < accelerators < count:
+    # Two fit everywhere, so that what several processes do can be tried on a single core.
+    room = accelerators or max(2, os.cpu_count() or 1)
+    if count > room:
+        what = "GPUs" if accelerators else "cores"
         raise UserError(
-            f"processes is {count}, but this machine shows {accelerators} of its GPUs: each "
+            f"processes is {count}, but this machine shows {room} of its {what}: each "
             "process needs one."
         )
     place = write_job(work)
