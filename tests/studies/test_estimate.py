@@ -14,6 +14,7 @@ from holdfast.protocols import papers
 from holdfast.studies import planning
 from holdfast.studies.cost_model import adapter_weights, training_bytes
 from holdfast.studies.estimate import estimate_plan, estimate_stage, training_steps
+from holdfast.studies.evaluation_settings import prompts_asked
 from holdfast.studies.grid import expand
 from holdfast.studies.model_size import model_size, size_of_config
 from holdfast.studies.plan import Stage, all_stages
@@ -314,3 +315,17 @@ def test_a_model_of_unknown_size_is_named_in_the_plan(tmp_path):
     plan = estimate_plan(all_stages(expand(read_study(file), by_name=True)))
     assert any("someone/model" in note for note in plan.notes)
     assert plan.gpu_seconds == 0
+
+
+def test_an_evaluation_of_own_rows_is_estimated_by_their_number(tmp_path):
+    """The protocol's 500 prompts would make a trial of a few look like hours."""
+    for name, count in (("harmful", 30), ("benign", 7)):
+        rows = [{"instruction": f"{name} {i}", "output": "Sure"} for i in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"harmful_data": str(tmp_path / "harmful.jsonl"), "limit": 20}
+    given["benign_data"] = str(tmp_path / "benign.jsonl")
+    settings = resolve("evaluate", {**given, "judges": ["keywords"]}, Stack("someone/model"))
+    found = prompts_asked(settings)
+    assert found == {"harmful": 20, "benign": 7, "task": 0, "alignment": 0}
+    away = {**settings, "harmful_data": str(tmp_path / "not-there.jsonl"), "limit": None}
+    assert prompts_asked(away)["harmful"] == 500

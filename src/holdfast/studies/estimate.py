@@ -28,7 +28,7 @@ from holdfast.studies.cost_model import (
     training_operations,
     weight_bytes,
 )
-from holdfast.studies.evaluation_settings import stage_protocol
+from holdfast.studies.evaluation_settings import prompts_asked, stage_protocol
 from holdfast.studies.methods import is_own
 from holdfast.studies.model_size import ModelSize, model_size
 from holdfast.studies.plan import Stage
@@ -182,15 +182,16 @@ def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: 
     protocol = stage_protocol(settings)
     task = settings["task"]
     # How many prompts, how long they are, how many new tokens they get.
+    counts = prompts_asked(settings)
     asked = [
-        (protocol.n_harmful + protocol.n_benign, 100, protocol.max_new_tokens),
+        (counts["harmful"] + counts["benign"], 100, protocol.max_new_tokens),
         (
-            protocol.n_task,
+            counts["task"],
             _known(task),
             min(_SHORT_ANSWERS.get(task, protocol.max_new_tokens), protocol.max_new_tokens),
         ),
     ]
-    read = sum(n * long for n, long, _ in asked) + protocol.n_alignment * OTHER_TOKENS
+    read = sum(n * long for n, long, _ in asked) + counts["alignment"] * OTHER_TOKENS
     tokens = read + sum(n * new for n, _, new in asked)
     if model is None:
         return Estimate(0, tokens, None, None, NO_SIZE, None)
@@ -202,7 +203,7 @@ def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: 
     seconds = read * 2 * n / operations_a_second(settings)
     seconds += sum(math.ceil(count / size) * new * one for count, _, new in asked)
     judges = sum("revision" in judge for judge in settings["judges"])  # those that are models
-    judged = judges * protocol.n_harmful * _JUDGE
+    judged = judges * counts["harmful"] * _JUDGE
     seconds += judged / operations_a_second(settings)
     longest = max(long + new for _, long, new in asked)
     cache = size * longest * model.layers * 2 * model.kv_width * 2

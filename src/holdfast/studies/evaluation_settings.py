@@ -9,7 +9,8 @@ from typing import Any
 
 from holdfast import protocols
 from holdfast.data.rows import fingerprint
-from holdfast.data.sources import split_reference
+from holdfast.data.sources import load, split_reference
+from holdfast.data.sources.prepared import data_folder, manifest
 from holdfast.errors import UserError
 from holdfast.evaluate.judges import check_judge
 from holdfast.evaluate.judges.affirmative import check_targets
@@ -141,6 +142,37 @@ def stage_protocol(settings: Mapping[str, Any]) -> Protocol:
         protocol = replace(protocol, version=f"{protocol.version}, changed", **changes)
     # No other answers, but for a word or two in bfloat16: told, and the protocol all the same.
     return replace(protocol, batch_size=settings["batch_size"] or protocol.batch_size)
+
+
+def prompts_asked(settings: Mapping[str, Any]) -> dict[str, int]:
+    """How many prompts of each set a resolved evaluation asks, as far as it can be told at hand.
+
+    One's own rows are counted where their file is here or the known data set is prepared; else a
+    set is taken to have the protocol's number. Nothing is downloaded.
+    """
+    protocol = stage_protocol(settings)
+    found = {
+        "harmful": protocol.n_harmful,
+        "benign": protocol.n_benign,
+        "task": protocol.n_task if settings["task"] or settings["task_data"] else 0,
+        "alignment": protocol.n_alignment if _has_alignment(settings, protocol) else 0,
+    }
+    for name, key in OWN_PROMPTS.items():
+        count = _rows_at_hand(settings[key]) if settings[key] else None
+        if count is not None:
+            found[name] = min(count, settings["limit"] or count)
+    return found
+
+
+def _rows_at_hand(reference: str) -> int | None:
+    named = split_reference(reference)
+    try:
+        if named.path:
+            return len(load(reference)) if Path(named.path).is_file() else None
+        entry = manifest(data_folder(), named.name).get(named.part) if named.name else None
+    except UserError:  # told where the rows are read
+        return None
+    return entry["rows"] if entry else None
 
 
 def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> dict[str, str]:
