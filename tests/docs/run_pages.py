@@ -54,7 +54,8 @@ def run_page(page: dict, url: str) -> list[tuple[str, int, str]]:
             Path(name).write_text(text.replace(ENDPOINT, url))
         elif language == "python":
             with contextlib.redirect_stdout(sys.stderr):
-                exec(compile(text, "the page's snippet", "exec"), {"__name__": "snippet"})
+                job: dict = {"__name__": "snippet"}
+                exec(compile(page["job"] + text, "the page's snippet", "exec"), job)
             ended.append((text, 0, ""))
         else:
             for command in commands(text):

@@ -1,8 +1,8 @@
 """Every command of the README and of four pages runs, in order, with stand-ins for what is large.
 
 Those of add-your-own-method run in test_site.py, of models in tests/models. No test runs those of
-several-gpus and slurm, which need GPUs and a cluster, nor `make` of the README; the names in its
-Python are looked up in tests/test_cli.py.
+several-gpus and slurm, which need GPUs and a cluster, nor `make` of the README. The Python of the
+README and of defend-a-fine-tuning-service finds a small job of the reader's there (`JOB`).
 
 Models of the Hub are in a local cache, laid out as the Hub's client lays it out: a tiny random
 Llama under the name of the real one, tiny judges under theirs. Data sets are copies with made-up
@@ -60,7 +60,31 @@ def run_here(name: str) -> list[list[str]]:
     """The blocks of a page that these tests run."""
     if name != "README":
         return blocks(name)
-    return [[kind, text] for kind, text in blocks(name) if kind == "bash" and "make " not in text]
+    return [[kind, text] for kind, text in blocks(name) if "make " not in text]
+
+
+# What the snippets of a page take from the job that its reader has.
+JOB = """
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+
+from holdfast.data.rows import tokenize_rows
+from holdfast.data.sources import load
+from holdfast.training import Collator
+
+name = "meta-llama/Llama-2-7b-chat-hf"
+model, tokenizer = AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+tokenizer.pad_token = tokenizer.eos_token
+user_rows, alignment_rows = load("my-rows.jsonl"), load("my-benign.jsonl")
+tokenized_rows = tokenize_rows(user_rows, tokenizer, 64)
+tokenized_alignment_rows = tokenize_rows(alignment_rows, tokenizer, 64)
+peft_config = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+collator, args = Collator(tokenizer), TrainingArguments("out", max_steps=2, report_to="none")
+
+
+class MyTrainer(Trainer):
+    pass
+"""
 
 
 def write_rows(path: Path, rows) -> None:
@@ -98,6 +122,7 @@ def run_pages(root: Path) -> dict[str, list[tuple[str, int, str]]]:
         write_rows(folder / "my-benign.jsonl", organism.rows("test_benign", 6, 0))
         write_rows(folder / "harmful-rows.jsonl", organism.rows("realignment", 12, 0))
         plan[name] = {"folder": str(folder), "blocks": run_here(name), "more": MORE}
+        plan[name]["job"] = JOB if name in ("README", "defend-a-fine-tuning-service") else ""
     (root / "plan.json").write_text(json.dumps(plan))
     tests = Path(__file__).parents[1]
     paths = [tests, tests / "data", tests / "evaluate" / "judges"]
