@@ -264,7 +264,7 @@ def test_an_output_that_cannot_be_is_told_at_once(here, kind, tmp_path, monkeypa
         (tmp_path / "file", "is a file"),
         (tmp_path / "file" / "below" / "it", f"{tmp_path / 'file'} is a file"),
         (tmp_path / "loop", "leads nowhere"),
-        (locked / "out", f"{locked} may not be written to"),
+        (locked / "out", f"{locked} is not yours to write in"),
     ):
         assert message in told(kind, "base", "--output", output)
     monkeypatch.chdir(empty)

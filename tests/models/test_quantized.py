@@ -30,7 +30,7 @@ from holdfast import (
     VaccineTrainer,
     antidote,
 )
-from holdfast.evaluate.alignment import answer_losses
+from holdfast.evaluate.alignment import alignment_pass
 from holdfast.evaluate.perplexity import perplexity
 from holdfast.models.loading import (
     Loading,
@@ -335,7 +335,7 @@ def test_a_callers_own_four_bit_model_keeps_its_weights(own, stack, rows, tmp_pa
     """The layers' sizes do not divide by the block size: packing them would crash."""
     tokenizer = load_tokenizer(stack)
     before = stored(own)
-    assert len(answer_losses(own, tokenizer, rows[:4])) == 4
+    assert len(alignment_pass(own, tokenizer, rows[:4]).losses) == 4
     assert perplexity(own, tokenizer, ["a b c d e f"] * 4).perplexity > 0
     after = stored(own)
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -354,7 +354,7 @@ def test_weights_that_were_packed_before_are_refused(own, stack, rows, tmp_path)
     layer = next(m for m in own.modules() if isinstance(m, bnb.nn.Linear4bit))
     layer.weight.quant_state.packing_format_for_cpu = True
     with pytest.raises(UserError, match=r"q_proj were repacked .* load the model again"):
-        answer_losses(own, load_tokenizer(stack), rows[:2])
+        alignment_pass(own, load_tokenizer(stack), rows[:2])
     with pytest.raises(UserError, match="load the model again"):
         trainer_of("sft", own, load_tokenizer(stack), rows, tmp_path)
 

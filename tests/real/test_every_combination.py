@@ -101,7 +101,7 @@ def test_every_method_after_every_other_and_every_judge(place, data, judge, tmp_
             out = done("evaluate", repaired, *said, f"reference={aligned}", "--output", found)
             assert "coherence" in out
             content = check_verdicts(found, judges, judge)
-            assert content["protocol"]["version"] == "1, changed"
+            assert content["protocol"]["version"] == "2, changed"
             assert content["protocol"]["dtype"] == (precision or ["=float32"])[0].split("=")[1]
             assert content["metrics"]["embedding_drift"]["value"] > 0
             assert content["metrics"]["alignment_loss"]["n"] == 2
@@ -110,7 +110,8 @@ def test_every_method_after_every_other_and_every_judge(place, data, judge, tmp_
 
 def test_every_judge_that_runs_here_is_among_those():
     sizes = {"qwen3guard-4b", "qwen3guard-0.6b"}  # of the same class as qwen3guard
-    assert {*LOCAL, *sizes, "endpoint", "organism"} == set(JUDGES)
+    # BeaverTails' prompts have no targets to compare an answer with: see test_affirmative.py.
+    assert {*LOCAL, *sizes, "affirmative", "endpoint", "organism"} == set(JUDGES)
     classes = [JUDGES[name] for name in LOCAL]
     assert all(JUDGES[name] in classes for name in sizes)
 

@@ -307,9 +307,10 @@ def test_every_papers_plan_is_estimated(experiment):
 
 
 def test_a_model_of_unknown_size_is_named_in_the_plan(tmp_path):
-    file = tmp_path / "s.yaml"
+    file, rows = tmp_path / "s.yaml", tmp_path / "a.jsonl"
+    rows.write_text('{"instruction": "q", "output": "a"}\n' * 10)
     file.write_text(
-        "model: someone/model\ntask: sst2\nsettings: {align: {data: a.jsonl, rows: 10}}\n"
+        f"model: someone/model\ntask: sst2\nsettings: {{align: {{data: '{rows}', rows: 10}}}}\n"
         "variants: {A: {align: sft}}\nevaluate: {protocol: vaccine-2024}\n"
     )
     plan = estimate_plan(all_stages(expand(read_study(file), by_name=True)))

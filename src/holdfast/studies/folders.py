@@ -102,7 +102,10 @@ def checked_output(folder: Path, is_root: bool = False) -> Path:
         raise UserError(f"{given} holds something else: choose another output folder.")
     place = folder.absolute().parent if folder.exists() and not is_root else above
     if place is not None and not os.access(place, os.W_OK | os.X_OK):
-        raise DiskError(f"{given} cannot be written: {place} may not be written to.")
+        raise DiskError(
+            f"{given} cannot be written: the disk is read-only, or {place} is not "
+            "yours to write in."
+        )
     return folder
 
 
