@@ -119,6 +119,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         | {"mamba_d_state": 8, "mamba_dt_rank": 4, "use_mamba_kernels": False},
         attention=2,
         experts=True,
+        unread="dt_proj",
         no_lora_on=MAMBA,
     ),
     "bamba": A({**STATES, "attn_layer_indices": [1]}, attention=1, no_lora_on=MAMBA),
@@ -182,14 +183,15 @@ def make(name: str, **overrides: Any) -> Any:
 def with_lora(name: str, model: Any) -> Any:
     """The model with a random adapter on its linear layers, heads and routers left out."""
     left_out = {"lm_head", "embed_out", "router", "gate", *ARCHITECTURES[name].no_lora_on}
-    ends = {
-        module_name.rsplit(".", 1)[-1]
+    targets = [  # whole names: Zamba 2 has linears called "0" and "1", as its layers are
+        module_name
         for module_name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D)
-    }
+        and module_name.rsplit(".", 1)[-1] not in left_out
+    ]
     config = LoraConfig(
         r=4,
-        target_modules=sorted(ends - left_out),
+        target_modules=targets,
         init_lora_weights=False,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         task_type="CAUSAL_LM",
