@@ -116,6 +116,7 @@ def run_pages(root: Path) -> dict[str, list[tuple[str, int, str]]]:
         folder.mkdir()
         adapter.save_pretrained(str(folder / ("tuned" if name == "judges" else "my-adapter")))
         shutil.copytree(root / "data", folder / "data")
+        shutil.copytree(models["base"], folder / "my-llama")
         write_rows(folder / "my-rows.jsonl", organism.rows("user_task", 12, 0, "sums"))
         write_rows(folder / "my-test.jsonl", organism.rows("test_task", 6, 0, "sums"))
         write_rows(folder / "my-prompts.jsonl", organism.rows("test_restricted", 6, 0))
