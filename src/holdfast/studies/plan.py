@@ -20,6 +20,7 @@ from holdfast.studies.folders import recorded_identity
 from holdfast.studies.identity import model_identity, stage_identity
 from holdfast.studies.lengths import check_lengths
 from holdfast.studies.methods import method_of, short_name
+from holdfast.studies.optimizing import check_optimizer
 from holdfast.studies.remembered import remembered
 from holdfast.studies.seen import check_pipeline
 from holdfast.studies.stage_data import check_files, stage_rows
@@ -121,6 +122,8 @@ def make_stage(
     else:
         stack = resolve_model(model)
     settings = resolve(kind, given, stack, where)
+    if kind in ("align", "finetune"):
+        check_optimizer(settings, where)
     if by_name and settings.get("reference"):
         check_name(settings["reference"])
     if not by_name:
