@@ -230,16 +230,21 @@ def evaluation_rows(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any
     )
 
 
-def check_own_files(settings: Mapping[str, Any]) -> None:
+def check_own_files(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Check the rows of an evaluation that are in the user's own files; reads no other data set.
+
+    Returns:
+        Each file's rows, by the setting that names it.
 
     Raises:
         UserError: as `evaluation_rows`.
     """
     exact = any(judge["name"] == "organism" for judge in settings["judges"])
-    for name, key in OWN_PROMPTS.items():
-        if settings[key] and split_reference(settings[key]).path:
-            own_rows(settings[key], name, settings["task"], exact)
+    return {
+        key: own_rows(settings[key], name, settings["task"], exact)
+        for name, key in OWN_PROMPTS.items()
+        if settings[key] and split_reference(settings[key]).path
+    }
 
 
 def check_judged_rows(settings: Mapping[str, Any]) -> None:

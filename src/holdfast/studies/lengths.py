@@ -22,7 +22,7 @@ Rows = Sequence[Mapping[str, Any]]
 # Bytes that a template writes around a row at most; where one writes more, the run still tells.
 _AROUND = 300
 # The settings that name the sets of rows.
-_NAMES = {"train": "data", "probe": "harmful_data", "alignment": "alignment_data"}
+NAMES = {"train": "data", "probe": "harmful_data", "alignment": "alignment_data"}
 _KNOWN: dict[tuple[Any, ...], tuple[int, str] | None] = {}
 
 
@@ -46,7 +46,7 @@ def check_lengths(
         UserError: a row's answer is cut away whole; with the row's number from 1.
     """
     longest = settings.get("max_length")
-    if longest is None or settings.get("too_long") == "drop" or not _is_at_hand(stack):
+    if longest is None or settings.get("too_long") == "drop" or not is_at_hand(stack):
         return
     for role, rows in sets.items():
         long = [n for n, row in enumerate(rows) if _bytes(row) + _AROUND >= longest]
@@ -62,7 +62,7 @@ def check_lengths(
             row, why = found
             mixed = "adapter" in settings and settings.get("harmful_ratio")  # no repair's
             drawn = mixed or settings.get("sampling") == "random"
-            which = f"{_NAMES[role]}, row {row}{' of those that are drawn' if drawn else ''}"
+            which = f"{NAMES[role]}, row {row}{' of those that are drawn' if drawn else ''}"
             raise UserError(f"{at(where, 'max_length')}: {which}: {why}")
 
 
@@ -75,13 +75,18 @@ def _first_cut(
     numbers: Sequence[int],
 ) -> tuple[int, str] | None:
     """The first row whose answer is cut away whole, by its number from 1, and what to say of it."""
-    tokenizer = _tokenizer(stack, stack.tokenizer, template)
+    tokenizer = tokenizer_of(stack, template)
     for number, row in zip(numbers, rows, strict=True):
         try:
             tokenize(row, tokenizer, longest, train_on)
         except AnswerCutError as error:
             return number + 1, str(error)
     return None
+
+
+def tokenizer_of(stack: Stack, template: str | None) -> Any:
+    """A model's tokenizer with its chat template, read once."""
+    return _tokenizer(stack, stack.tokenizer, template)
 
 
 @lru_cache(maxsize=4)
@@ -92,10 +97,12 @@ def _tokenizer(stack: Stack, place: Any, template: str | None) -> Any:
     return load_tokenizer(stack, template)
 
 
-def _is_at_hand(stack: Stack) -> bool:
+def is_at_hand(stack: Stack) -> bool:
     """Whether the tokenizer can be read without a download."""
-    if stack.tokenizer is not None or stack.revision is None:
+    if stack.tokenizer is not None:
         return True
+    if stack.revision is None:  # in a plan a model of the Hub is a name alone
+        return stack.base_folder() is not None
     return hub.is_downloaded(stack.base, stack.revision, "tokenizer_config.json")
 
 

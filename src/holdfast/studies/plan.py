@@ -18,10 +18,11 @@ from holdfast.settings import at, check, inside, nearest
 from holdfast.studies.evaluation_settings import check_judged_rows, measured_by
 from holdfast.studies.folders import recorded_identity
 from holdfast.studies.identity import model_identity, stage_identity
-from holdfast.studies.lengths import check_lengths
+from holdfast.studies.lengths import NAMES, check_lengths
 from holdfast.studies.methods import method_of, short_name
 from holdfast.studies.optimizing import check_optimizer
 from holdfast.studies.remembered import remembered
+from holdfast.studies.rendered import check_rendering, used
 from holdfast.studies.seen import check_pipeline
 from holdfast.studies.stage_data import check_files, stage_rows
 from holdfast.studies.stages import KINDS, resolve, stage_fields
@@ -134,9 +135,10 @@ def make_stage(
     identify = _named if by_name else given_identity
     text = "" if by_name else template_text(stack, _template(settings, parent))
     marks = template_marks(text)
+    files: Mapping[str, Any] = {}
     try:
         if by_name or kind == "evaluate":
-            check_files(kind, settings)
+            files = check_files(kind, settings)
         if by_name:
             data = _names_of_rows(settings)
         else:
@@ -146,10 +148,12 @@ def make_stage(
     except UserError as error:  # it names the rows' own file; of a study's file the line, too
         place = at(where)
         raise UserError(str(error) if place == where else f"{place}: {error}") from None
+    template = _template(settings, parent)
+    check_rendering(kind, settings, used(kind, settings, files), stack, template, where)
     if kind == "evaluate":
         data = {**data, **measured_by(settings, identify)}
     elif not by_name and any(settings.get(key) for key in _FILES):
-        _check_lengths(kind, settings, stack, parent, where)
+        _check_drawn(kind, settings, stack, template, where)
     parents = {"model": parent.identity if parent else identify(str(settings["model"]))}
     if reference is not None:
         parents["reference"] = reference.identity
@@ -304,12 +308,14 @@ SHARED = (
 )
 
 
-def _check_lengths(
-    kind: str, settings: Mapping[str, Any], stack: Stack, parent: Stage | None, where: str
+def _check_drawn(
+    kind: str, settings: Mapping[str, Any], stack: Stack, template: str | None, where: str
 ) -> None:
-    """Check that no answer is cut away whole; see `holdfast.studies.lengths`."""
+    """Check that the rows that are drawn can be rendered, and that no answer is cut away whole."""
     sets = stage_rows(kind, _deciding_rows(settings), stack.is_organism)
-    check_lengths(settings, sets, stack, _template(settings, parent), where)
+    named = {NAMES[role]: rows for role, rows in sets.items()}
+    check_rendering(kind, settings, named, stack, template, where)
+    check_lengths(settings, sets, stack, template, where)
 
 
 def _fingerprints(

@@ -43,18 +43,22 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
     return sets
 
 
-def check_files(kind: str, settings: Mapping[str, Any]) -> None:
+def check_files(kind: str, settings: Mapping[str, Any]) -> dict[str, Rows]:
     """Check the rows of a stage that are in files; reads no known data set and nothing of the Hub.
+
+    Returns:
+        Each file's rows, by the setting that names it.
 
     Raises:
         UserError: a file that is missing, unreadable or of the wrong columns.
     """
     if kind == "evaluate":
-        check_own_files(settings)
-        return
-    for key in ("data", "harmful_data", "alignment_data"):
-        if settings.get(key) is not None and split_reference(settings[key]).path:
-            _file(settings, key, None)
+        return check_own_files(settings)
+    return {
+        key: _file(settings, key, None)
+        for key in ("data", "harmful_data", "alignment_data")
+        if settings.get(key) is not None and split_reference(settings[key]).path
+    }
 
 
 def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
