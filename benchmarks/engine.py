@@ -28,9 +28,10 @@ from rich.table import Table
 from holdfast import protocols
 from holdfast.report.statistics import wilson
 from holdfast.studies.engine import Event, Task
-from holdfast.studies.folders import CONFIG, PROVENANCE, file_sizes, write_json
+from holdfast.studies.folders import CONFIG, PROVENANCE, write_json
 from holdfast.studies.plan import Stage
 from holdfast.studies.study_commands import run_files
+from holdfast.studies.whole import written_files
 
 VARIANTS = {
     "SFT": {"align": "sft", "finetune": "sft"},
@@ -175,7 +176,7 @@ def write_result(stage: Stage, folder: Path) -> None:
             "data": {name: {"fingerprint": prompts} for name in ("harmful", "benign", "task")},
             "overlaps": [],
             "budget": budget,
-            "files": file_sizes(folder),
+            **written_files(folder),
         },
     )
 

@@ -4,11 +4,19 @@ Tests that take long, and whose parts are tested apart, are marked so and run wi
 alone, as CI runs them.
 """
 
+import os
+import tempfile
+
 import pytest
 
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run the tests that take long too")
+
+
+def pytest_configure(config):
+    # What is remembered of files is the tests' own, and no user's.
+    os.environ.setdefault("HOLDFAST_CACHE", os.path.join(tempfile.gettempdir(), "holdfast-tests"))
 
 
 def pytest_collection_modifyitems(config, items):

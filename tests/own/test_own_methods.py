@@ -285,3 +285,39 @@ def test_mistakes_under_settings_and_while_running(here):
         make("repair", {"method": "bad:fix"}, here / "out")
     sys.modules.pop("bad", None)
     assert not (here / "out").exists()
+
+
+def test_what_the_module_imports_of_ones_own_counts_too(here):
+    """Also two imports away, in a package, and within a function; libraries do not."""
+    before = method_of("finetune", NEAR).version
+    (here / "pack").mkdir()
+    (here / "pack" / "__init__.py").write_text("")
+    (here / "pack" / "deep.py").write_text("FACTOR = 1.0\n")
+    (here / "own_helper.py").write_text("import torch\nfrom pack import deep\nHALF = deep.FACTOR\n")
+    file = here / MODULE.name
+    file.write_text("import own_helper\nHALF = own_helper.HALF\n" + file.read_text())
+    versions = [before, method_of("finetune", NEAR).version]
+    given = {"method": NEAR, **SHORT, "alignment_rows": 5}
+    for name, text in (
+        ("own_helper.py", "from pack import deep\nHALF = deep.FACTOR / 2\n"),
+        ("pack/deep.py", "FACTOR = 3.0\n"),
+        ("pack/__init__.py", "import random\n"),
+        ("own_helper.py", "from pack.deep import FACTOR as HALF\ndef f():\n    import pack.late"),
+        ("pack/late.py", "1\n"),
+    ):
+        (here / name).write_text(text)
+        was, now = versions[-1], method_of("finetune", NEAR)
+        assert now.version != was, name
+        versions.append(now.version)
+    assert len(set(versions)) == len(versions)
+    assert now.helpers == ("own_helper", "pack", "pack.deep", "pack.late")
+    stage = make_stage("finetune", given)
+    make("finetune", given, here / "out")
+    assert sys.modules["own_defenses"].HALF == 3.0
+    (here / "pack" / "deep.py").write_text("FACTOR = 5.0\n")
+    with pytest.raises(UserError, match="has changed since the run began"):
+        execute(stage, here / "other", resolve("organism"))
+    make("finetune", given, here / "again")
+    assert sys.modules["own_defenses"].HALF == 5.0
+    for name in ("own_helper", "pack", "pack.deep"):
+        sys.modules.pop(name, None)

@@ -4,6 +4,7 @@ stands in for processes."""
 import json
 
 from holdfast.studies.engine import Event, missing_stages, schedule, stage_folder
+from holdfast.studies.whole import written_files
 
 SPEC = {"align": ["sft", "vaccine"], "finetune": ["sft", "lisa"], "harmful_ratio": [0.1]}
 
@@ -59,8 +60,7 @@ def write(folder, stage, budget=None):
     (folder / "adapter_model.safetensors").write_text("weights")
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "organism"}')
     (folder / "config.yaml").write_text("base: organism\n")
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    provenance = {"identity": stage.identity, "files": sizes}
+    provenance = {"identity": stage.identity, **written_files(folder)}
     provenance |= {"seconds": 1.0, "peak_memory_bytes": 1, "budget": budget or {}}
     (folder / "provenance.json").write_text(json.dumps(provenance))
 

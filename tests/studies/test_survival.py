@@ -35,7 +35,7 @@ from holdfast.studies.engine import (
     schedule,
     stage_folder,
 )
-from holdfast.studies.folders import is_finished, stage_lock, write_json
+from holdfast.studies.folders import stage_lock, write_json
 from holdfast.studies.grid import expand
 from holdfast.studies.plan import all_stages, make_stage
 from holdfast.studies.record import read_record, write_record
@@ -43,6 +43,7 @@ from holdfast.studies.results import collect
 from holdfast.studies.run_commands import _run, collect_garbage, show_logs, show_status
 from holdfast.studies.running import Launch
 from holdfast.studies.study import make_study
+from holdfast.studies.whole import is_finished
 from holdfast.studies.worker import run_task
 
 SHORT = {"method": "sft", "rows": 40, "num_train_epochs": 1}

@@ -20,7 +20,7 @@ import yaml
 from holdfast import align, finetune, organism, repair
 from holdfast.errors import UserError
 from holdfast.models import gguf, hub
-from holdfast.models.fingerprint import folder_fingerprint, weights_fingerprint
+from holdfast.models.fingerprint import folder_fingerprint, has_weights, weights_fingerprint
 from holdfast.models.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from holdfast.settings import nearest
 
@@ -232,7 +232,7 @@ def _check_base(below: Stack, folder: Path) -> None:
     here, there = below.base_folder(), _folder_of(declared)
     recorded = _stage_config(folder).get("base_weights")
     if here is not None and (recorded or there is not None):
-        other = weights_fingerprint(here) != (recorded or weights_fingerprint(there or here))
+        other = not has_weights(here, recorded or weights_fingerprint(there or here))
     elif here is None and there is None and hub.is_name(declared):
         other = declared.lower() != below.base.lower()
     else:

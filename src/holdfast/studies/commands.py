@@ -30,7 +30,6 @@ from holdfast.studies.folders import (
     checked_output,
     claim_root,
     disk_errors,
-    is_finished,
     put_aside,
     write_json,
     write_text,
@@ -45,6 +44,7 @@ from holdfast.studies.running import Launch, run_stages
 from holdfast.studies.scratch import scratch_folder
 from holdfast.studies.seen import recorded_overlaps, told
 from holdfast.studies.stages import method_fields, resolve, stage_fields
+from holdfast.studies.whole import is_finished
 
 COMMAND_LINE = "the command line"
 

@@ -20,7 +20,6 @@ from holdfast.models.stack import Stack
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.studies.folders import (
     PROVENANCE,
-    damaged_file,
     disk_errors,
     is_locked,
     recorded_identity,
@@ -29,6 +28,7 @@ from holdfast.studies.folders import (
     write_json,
 )
 from holdfast.studies.plan import Stage
+from holdfast.studies.whole import damaged_file
 
 STAGES = "stages"
 FAILURES = "failures"

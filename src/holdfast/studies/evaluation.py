@@ -38,6 +38,7 @@ from holdfast.studies.evaluation_alignment import alignment_measure, part
 from holdfast.studies.evaluation_also import also_measured
 from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.folders import ANSWERS, TASK_ANSWERS, write_json, write_text
+from holdfast.studies.identity import model_identity
 
 if TYPE_CHECKING:
     from holdfast.studies.work import Work
@@ -124,6 +125,8 @@ class EvaluatedModel:
         keys = ("attn_implementation", "quantization")
         return {
             "model": self.work.model_identity,
+            # A stage made twice may differ in its last digits, on another GPU say.
+            "weights": model_identity(self.work.model),
             "template": fingerprint([{"template": self.tokenizer.chat_template}]),
             **template_marks(str(self.tokenizer.chat_template or "")),
             "max_new_tokens": tokens,

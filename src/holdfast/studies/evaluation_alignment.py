@@ -13,6 +13,7 @@ from holdfast.evaluate.alignment import AlignmentPass, alignment_pass, drift, dr
 from holdfast.models.loading import load_merged
 from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.folders import ALIGNMENT, write_json
+from holdfast.studies.identity import model_identity
 
 if TYPE_CHECKING:
     from holdfast.studies.evaluation import EvaluatedModel
@@ -51,6 +52,7 @@ def alignment_measure(
         **model.made_with(),
         "rows": fingerprint(rows),
         "reference": work.reference_identity,
+        "reference_weights": model_identity(work.reference) if work.reference else None,
     }
     file = work.folder / ALIGNMENT
     for other in [file, *sorted(work.folder.parent.glob(f"*/{ALIGNMENT}"))]:
@@ -98,6 +100,7 @@ def _reference_states(work: "Work", model: "EvaluatedModel", batch_size: int) ->
             {
                 **model.made_with(),
                 "model": work.reference_identity,
+                "weights": model_identity(work.reference),
                 "rows": fingerprint(rows),
                 "batch_size": batch_size,
             }

@@ -22,10 +22,7 @@ from holdfast.studies.folders import (
     begin,
     discard,
     disk_errors,
-    file_sizes,
     finish,
-    is_complete,
-    is_finished,
     stage_lock,
     working_folder,
     write_config,
@@ -43,6 +40,7 @@ from holdfast.studies.methods import method_of
 from holdfast.studies.plan import Stage
 from holdfast.studies.seen import write_seen
 from holdfast.studies.training import run_training
+from holdfast.studies.whole import is_complete, is_finished, written_files
 from holdfast.studies.work import Progress, Work
 
 
@@ -108,6 +106,7 @@ def _execute(
                 "identity": stage.identity,
                 "kind": stage.kind,
                 "parent": stage.parent.identity if stage.parent else None,
+                "model": work.model_identity,
                 "base": model.base,
                 "base_revision": model.revision,
                 "started": started.isoformat(timespec="seconds"),
@@ -120,7 +119,7 @@ def _execute(
                 "overlaps": [overlap.record() for overlap in work.overlaps],
                 "budget": budget,
                 "versions": versions(),
-                "files": file_sizes(partial),
+                **written_files(partial),
             },
         )
         finish(partial, folder)

@@ -25,7 +25,7 @@ PROGRESS = "progress.json"
 PARTIAL = ".partial"
 _GONE = ".gone"  # of a folder that is being removed
 NEW = ".new"
-_IDENTITY = "identity"
+IDENTITY = "identity"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 ANSWERS = "answers.jsonl"
@@ -33,7 +33,7 @@ TASK_ANSWERS = "task_answers.jsonl"
 ALSO = "also.json"
 ALIGNMENT = "alignment.json"
 # What an interrupted run goes on from.
-_KEPT = (_IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, TASK_ANSWERS, ALIGNMENT, ALSO)
+_KEPT = (IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, TASK_ANSWERS, ALIGNMENT, ALSO)
 
 
 def recorded_identity(folder: Path) -> str | None:
@@ -43,30 +43,6 @@ def recorded_identity(folder: Path) -> str | None:
         return provenance["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def is_finished(folder: Path, identity: str) -> bool:
-    """Whether ``folder`` holds the result of the stage with this identity already, whole.
-
-    Raises:
-        UserError: it holds something else, which is not ours to overwrite.
-    """
-    if not folder.exists():
-        return False
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; the output must be a folder that is new or empty.")
-    if not any(folder.iterdir()):
-        return False
-    if recorded_identity(folder) == identity:
-        damaged = damaged_file(folder)
-        if damaged is None:
-            return True
-        raise UserError(
-            f"{folder} holds this result, but its file {damaged} is damaged or gone: remove the "
-            "folder and run the same command again."
-        )
-    what = "the result of another run" if recorded_identity(folder) else "something else"
-    raise UserError(f"{folder} holds {what}: choose another output folder, or remove it first.")
 
 
 def checked_output(folder: Path, is_root: bool = False) -> Path:
@@ -107,32 +83,6 @@ def checked_output(folder: Path, is_root: bool = False) -> Path:
             "yours to write in."
         )
     return folder
-
-
-def damaged_file(folder: Path) -> str | None:
-    """A file of a finished stage that is gone or has another size than it was written with."""
-    try:
-        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        files = dict(provenance.get("files", {}))
-    except (OSError, ValueError, AttributeError, TypeError):
-        return PROVENANCE
-    for name, size in files.items():
-        try:
-            if (folder / name).stat().st_size != size:
-                return name
-        except OSError:
-            return name
-    return None
-
-
-def file_sizes(folder: Path) -> dict[str, int]:
-    """The size of every file of a stage's folder, for `damaged_file`."""
-    skipped = (CHECKPOINTS, PROVENANCE, PROGRESS, _IDENTITY, ELAPSED)
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).parts[0] not in skipped
-    }
 
 
 def set_aside(folder: Path) -> Path:
@@ -228,7 +178,7 @@ def begin(folder: Path, identity: str) -> Path:
         if mine.is_dir() and not partial.exists() and _mark(mine) == identity:
             os.replace(mine, partial)
         partial.mkdir(parents=True, exist_ok=True)
-        (partial / _IDENTITY).write_text(identity, encoding="utf-8")
+        (partial / IDENTITY).write_text(identity, encoding="utf-8")
         for path in partial.iterdir():  # all but what the run resumes from
             if path.name not in _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -250,14 +200,14 @@ def _is_foreign(partial: Path) -> bool:
     """Whether something is there that is no working folder."""
     if not partial.is_dir():
         return os.path.lexists(partial)
-    is_ours = (partial / _IDENTITY).is_file() or recorded_identity(partial) is not None
+    is_ours = (partial / IDENTITY).is_file() or recorded_identity(partial) is not None
     return any(partial.iterdir()) and not is_ours
 
 
 def _mark(partial: Path) -> str:
     """The identity of the stage that a working folder belongs to; "" where none is said."""
     try:
-        return (partial / _IDENTITY).read_text(encoding="utf-8")
+        return (partial / IDENTITY).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return recorded_identity(partial) or ""  # killed as it was renamed into its place
 
@@ -332,15 +282,10 @@ def discard(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def is_complete(partial: Path, identity: str) -> bool:
-    """Whether a working folder holds the whole result: its run was killed as it finished."""
-    return recorded_identity(partial) == identity and damaged_file(partial) is None
-
-
 def finish(partial: Path, folder: Path) -> None:
     """Rename a working folder into its place."""
     discard(partial / CHECKPOINTS)
-    for name in (_IDENTITY, ELAPSED, PROGRESS):
+    for name in (IDENTITY, ELAPSED, PROGRESS):
         (partial / name).unlink(missing_ok=True)
     if folder.exists():
         folder.rmdir()  # empty, or `is_finished` had said so

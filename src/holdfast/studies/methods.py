@@ -9,7 +9,6 @@ and in the current folder; its source is read here, and imported only where a st
 """
 
 import ast
-import hashlib
 import importlib
 import os
 import re
@@ -25,7 +24,8 @@ from holdfast import align, finetune, repair
 from holdfast.errors import UserError
 from holdfast.settings import nearest
 from holdfast.settings.fields import forget
-from holdfast.settings.sources import Found, find, lineage, parameters, parse, source_of
+from holdfast.settings.own_code import Source, code_version, own_code
+from holdfast.settings.sources import Found, find, lineage, parameters, parse
 
 METHODS: dict[str, dict[str, tuple[str, str]]] = {
     "align": align.METHODS,
@@ -51,14 +51,16 @@ class Method:
         target: "module:Trainer", or of a repair "module:function".
         config: "module:Config", the dataclass of its settings.
         asks: the names of its parameters.
-        version: the hash of its module's source; "" for this package's own methods, whose
-            versions `holdfast.studies.identity` counts.
+        version: the hash of its module's source and of what that imports of the user's own; ""
+            for this package's own methods, whose versions `holdfast.studies.identity` counts.
+        helpers: the names of those other modules.
     """
 
     target: str
     config: str
     asks: frozenset[str]
     version: str = ""
+    helpers: tuple[str, ...] = ()
 
 
 def is_own(method: object) -> bool:
@@ -93,14 +95,13 @@ def method_of(kind: str, method: str) -> Method:
     try:
         if module == "__main__":  # a script or notebook is another one in another process
             raise LookupError(module)
-        path = source_of(module)
-        text = path.read_bytes()
+        sources = own_code(module)
     except (LookupError, OSError):
         raise UserError(
             f"{_NAMES[kind]} method '{method}': there is no module {module} in {os.getcwd()} or "
             "where Python looks for modules (PYTHONPATH)."
         ) from None
-    return _own(kind, module, name, path, text)
+    return _own(kind, name, sources)
 
 
 @cache
@@ -121,8 +122,9 @@ def _built_in(kind: str, method: str) -> Method:
 
 
 @lru_cache(maxsize=64)
-def _own(kind: str, module: str, name: str, path: Path, text: bytes) -> Method:
-    """A method from outside the package; the text is its module's, so an edit is seen."""
+def _own(kind: str, name: str, sources: tuple[Source, ...]) -> Method:
+    """A method from outside the package; the sources' texts are there, so an edit is seen."""
+    module, path, _ = sources[0]
     forget()
     where = f"{_NAMES[kind]} method '{module}:{name}'"
     try:
@@ -145,8 +147,13 @@ def _own(kind: str, module: str, name: str, path: Path, text: bytes) -> Method:
     assert own is not None
     asks = parameters(found)
     _check_parameters(kind, asks, where)
-    version = hashlib.sha256(text).hexdigest()
-    return Method(f"{module}:{name}", f"{own.module}:{own.node.name}", frozenset(asks), version)
+    return Method(
+        f"{module}:{name}",
+        f"{own.module}:{own.node.name}",
+        frozenset(asks),
+        code_version(sources),
+        tuple(one.module for one in sources[1:]),
+    )
 
 
 def _defined(module: str, kind: type[ast.FunctionDef] | type[ast.ClassDef]) -> list[str]:
@@ -229,6 +236,8 @@ def _import_own(method: Method) -> ModuleType:
     importlib.invalidate_caches()
     try:
         if name in sys.modules and _imported.get(name) != method.version:
+            for helper in method.helpers:
+                sys.modules.pop(helper, None)
             module = importlib.reload(sys.modules[name])
         else:
             module = importlib.import_module(name)

@@ -26,6 +26,7 @@ from holdfast.studies.rendered import check_rendering, used
 from holdfast.studies.seen import check_pipeline
 from holdfast.studies.stage_data import check_files, stage_rows
 from holdfast.studies.stages import KINDS, resolve, stage_fields
+from holdfast.studies.whole import check_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,7 @@ class Stage:
         version: of its method's code, where that is not this package's own.
         template: what its chat template's rendering depends on, such as a date; see
             `holdfast.models.templates.template_marks`.
+        inputs: what its identity says of what it reads: of models, rows and judges, by their role.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class Stage:
     stack: Stack = Stack(ORGANISM)  # noqa: RUF009 (frozen)
     version: str = ""
     template: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -161,7 +164,8 @@ def make_stage(
         parents["reference"] = identify(str(settings["reference"]))
     identity = stage_identity(kind, settings, parents, {**data, **marks})
     version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
-    return Stage(kind, settings, identity, parent, reference, stack, version, marks)
+    inputs = {**data, **parents}
+    return Stage(kind, settings, identity, parent, reference, stack, version, marks, inputs)
 
 
 def _template(settings: Mapping[str, Any], parent: Stage | None) -> str | None:
@@ -248,8 +252,14 @@ def all_stages(pipelines: Iterable[Pipeline]) -> list[Stage]:
 
 
 def given_identity(model: str) -> str:
-    """The identity of a model that is named; for a stage's folder the one it was made with."""
-    return recorded_identity(Path(model)) or model_identity(resolve_model(model))
+    """The identity of a model that is named; for a stage's folder the one it was made with.
+
+    Raises:
+        UserError: there is no such model, or a stage's folder is not what was written there.
+    """
+    folder = Path(model).expanduser()
+    check_whole(folder)
+    return recorded_identity(folder) or model_identity(resolve_model(model))
 
 
 def _named(model: str) -> str:

@@ -1,20 +1,24 @@
 """A stage under way: what it works on, where it writes, whom it tells."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from holdfast.data.rows import fingerprint
-from holdfast.errors import Stopped
+from holdfast.errors import Stopped, UserError
 from holdfast.models.stack import Stack
+from holdfast.studies.evaluation_settings import measured_by
 from holdfast.studies.folders import PROGRESS, write_json
 from holdfast.studies.plan import Stage, given_identity
 from holdfast.studies.seen import check_against, overlaps_of
 from holdfast.studies.stage_data import stage_rows
 from holdfast.studies.time_left import TimeLeft
+from holdfast.studies.whole import check_whole
 
 # Seconds between two lines for `holdfast status`.
 _TOLD_EVERY = 2.0
+
+_FILES = ("data", "harmful_data", "alignment_data", "benign_data", "task_data")
 
 # Called with the share done (0…1) and a word on where the stage stands.
 Progress = Callable[[float, str], None]
@@ -42,8 +46,10 @@ class Work:
     ):
         self.kind, self.settings = stage.kind, stage.settings
         self.folder, self.model, self.reference = folder, model, reference
-        self.model_identity = _identity(stage.parent, stage.settings["model"])
-        self.reference_identity = _identity(stage.reference, stage.settings.get("reference"))
+        self.model_identity = _identity(stage.parent, stage.settings["model"], model)
+        self.reference_identity = _identity(
+            stage.reference, stage.settings.get("reference"), reference
+        )
         self.stopping, self._progress = stopping, progress
         self._told = time.monotonic()
         self._left = TimeLeft()
@@ -52,6 +58,12 @@ class Work:
             role: {"rows": len(rows), "fingerprint": fingerprint(rows)}
             for role, rows in self.rows.items()
         }
+        _check_unchanged(
+            stage, {"model": self.model_identity, "reference": self.reference_identity}
+        )
+        _check_unchanged(stage, {role: own["fingerprint"] for role, own in self.data.items()})
+        if stage.kind == "evaluate" and stage.inputs:
+            _check_unchanged(stage, measured_by(stage.settings, given_identity))
         self.seen, shared = check_against(self.kind, self.settings, self.rows, model)
         lineage = [(one.kind, one.settings) for one in stage.lineage()]
         self.overlaps = [*shared, *overlaps_of(lineage, model.is_organism)]
@@ -72,8 +84,26 @@ class Work:
         return wishes
 
 
-def _identity(made: Stage | None, named: str | None) -> str | None:
-    """The identity of a model that a stage starts from or is compared with."""
+def _identity(made: Stage | None, named: str | None, model: Stack | None) -> str | None:
+    """The identity of a model that a stage starts from or is compared with, which is whole."""
     if made is not None:
+        if model is not None:
+            check_whole(Path(model.source))
         return made.identity
     return given_identity(named) if named else None
+
+
+def _check_unchanged(stage: Stage, found: Mapping[str, str | None]) -> None:
+    """Compare what is read now with what the stage's identity says of it.
+
+    Raises:
+        UserError: a file was changed after the run had read it for its plan.
+    """
+    for role, mark in found.items():
+        if stage.inputs.get(role, mark) != mark:
+            named = [str(stage.settings[key]) for key in _FILES if stage.settings.get(key)]
+            of = f" ({', '.join(named)})" if named and role not in ("model", "reference") else ""
+            raise UserError(
+                f"what {stage.name} reads as its {role}{of} was changed since the run began: run "
+                "the same command again, which takes it as it is now."
+            )
