@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from stages import assert_same_result, several_settings
 
 from holdfast.errors import DivergedError, Stopped, UserError
@@ -79,6 +80,16 @@ def test_a_failure_is_told_with_its_process_and_trace(tmp_path, stages, monkeypa
     assert type(error) is RuntimeError
     assert str(error).startswith("process 1 of 2 failed:\nTraceback")
     assert "ZeroDivisionError" in str(error)
+
+
+def test_memory_that_ends_in_one_of_them_is_told_as_a_mistake(tmp_path, stages, monkeypatch):
+    def train(_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(launched, "run_training", train)
+    error = launch._error(failing(stages, tmp_path, monkeypatch, 1), 2, 1)
+    assert type(error) is UserError
+    assert str(error).startswith("the model with a batch of 4 rows does not fit in memory")
 
 
 def test_a_process_that_was_killed_is_told_with_what_it_printed_last(tmp_path):

@@ -39,6 +39,7 @@ from holdfast.studies.evaluation_also import also_measured
 from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.folders import ANSWERS, TASK_ANSWERS, write_json, write_text
 from holdfast.studies.identity import model_identity
+from holdfast.studies.memory import judge_memory
 
 if TYPE_CHECKING:
     from holdfast.studies.work import Work
@@ -205,13 +206,14 @@ def _verdicts(
     records = []
     specs = work.settings["judges"]
     for number, spec in enumerate(specs):
-        judge = load_judge(spec)
 
-        def told(done: int, total: int, name: str = judge.name, number: int = number) -> None:
+        def told(done: int, total: int, name: str = spec["name"], number: int = number) -> None:
             share = (number + done / max(total, 1)) / len(specs)
             part(work, "judges", share, f"{name}: {done}/{total} answers judged")
 
-        verdicts |= judge_answers(sets, answers, [judge], told)
+        with judge_memory(spec):
+            judge = load_judge(spec)
+            verdicts |= judge_answers(sets, answers, [judge], told)
         records.append(judge.record())
         del judge
         gc.collect()

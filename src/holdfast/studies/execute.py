@@ -36,6 +36,7 @@ from holdfast.studies.machine import (
     reset_peak_memory,
     versions,
 )
+from holdfast.studies.memory import stage_memory
 from holdfast.studies.methods import method_of
 from holdfast.studies.plan import Stage
 from holdfast.studies.seen import write_seen
@@ -93,7 +94,8 @@ def _execute(
         partial = begin(folder, stage.identity)
         with _nothing_half_written(partial), _timed(partial, clock) as seconds_before:
             work = Work(stage, partial, model, reference, progress, stopping)
-            budget = _run(work)
+            with stage_memory(stage.kind, stage.settings, model.is_organism):
+                budget = _run(work)
         sources = {"model": model.source}
         if reference is not None:
             sources["reference"] = reference.source

@@ -21,6 +21,7 @@ from holdfast.studies.folders import write_json
 from holdfast.studies.launch import ERROR, JOB, PROGRESS, RESULT, STOP, stack_from_json
 from holdfast.studies.lifeline import end_with_input
 from holdfast.studies.machine import one_thread, peak_memory, quiet_libraries
+from holdfast.studies.memory import stage_memory
 from holdfast.studies.methods import import_from
 from holdfast.studies.training import run_training
 from holdfast.studies.work import Work
@@ -77,7 +78,8 @@ def main(place: Path) -> None:
     share = Share(place)
     quiet_libraries()
     try:
-        with one_thread(share.model.is_organism):
+        organism = share.model.is_organism
+        with one_thread(organism), stage_memory(share.kind, share.settings, organism):
             budget = run_training(share)
         peak = share.largest(peak_memory())
         _write_result(share, stopped=False, budget=budget, peak_memory_bytes=peak)
