@@ -16,6 +16,7 @@ from huggingface_hub import errors as hub_errors
 from rich.console import Console
 from safetensors.torch import load_file
 
+from command import done, holdfast
 from holdfast.errors import UserError
 from holdfast.models.stack import resolve
 from holdfast.publish.card import model_card
@@ -64,7 +65,10 @@ def evaluation(folder, model, identity=None, parent=None, **content):
     found = {"protocol": protocol, "judges": judges, "metrics": metrics, "outcomes": {}, **content}
     (folder / "evaluation.json").write_text(json.dumps(found))
     (folder / "config.yaml").write_text(yaml.safe_dump({"stage": "evaluate", "model": str(model)}))
-    provenance = {"identity": identity or "e" * 64, "kind": "evaluate", "parent": parent}
+    made_by = Path(model) / "provenance.json"
+    measured = json.loads(made_by.read_text())["identity"] if made_by.is_file() else parent
+    provenance = {"identity": identity or "e" * 64, "kind": "evaluate", "parent": parent,
+                  "model": measured}  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps(provenance))
     return folder
 
@@ -445,3 +449,98 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, words, sentence):
     found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert (found.returncode, found.stdout, found.stderr.count("\n")) == (2, "", 1)
     assert sentence in found.stderr
+
+
+def write_adapter(folder, base="organism"):
+    """An adapter that some other tool has made."""
+    from peft import LoraConfig, get_peft_model
+
+    from holdfast.models.loading import load_merged
+
+    model = get_peft_model(
+        load_merged(resolve(base)), LoraConfig(r=2, target_modules=["q_proj"], lora_alpha=4)
+    )
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_the_card_of_a_repaired_foreign_adapter_names_it_and_makes_it_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    foreign = write_adapter(tmp_path / "their-adapter")
+    folder = run_here("repair", {"method": "random_mask"}, tmp_path / "repaired", foreign)
+    text = card_of(folder).text
+    assert "On it stood their-adapter, which holdfast did not make" in text
+    identity = json.loads((folder / "provenance.json").read_text())["model"]
+    assert identity in text
+    assert str(tmp_path) not in text
+    [command] = re.findall(r"^holdfast repair .*$", text, re.MULTILINE)
+    assert command == "holdfast repair their-adapter --config 1-repair.yaml --output 1-repair"
+    [(name, block)] = re.findall(
+        r"<summary>(\S+)</summary>\n\n```yaml\n(.*?)\n```", text, flags=re.DOTALL
+    )
+    (tmp_path / name).write_text(block)
+    again = stage_of("repair", ["their-adapter"], tmp_path / name)
+    assert again.identity == json.loads((folder / "provenance.json").read_text())["identity"]
+    assert "On it stood" not in card_of(stage_by_hand(tmp_path / "ours", "a" * 64)).text
+
+
+def test_what_was_changed_or_leads_elsewhere_is_not_published(stages, tmp_path):
+    folder = run_here("align", {**SHORT, "method": "sft"}, tmp_path / "aligned")
+    published_files(folder, read_lineage(folder), None)
+    secret = tmp_path / "secret"
+    secret.write_text('{"password": "swordfish"}')
+    for name in ("special_tokens_map.json", "chat_template.jinja", "more.safetensors"):
+        (folder / name).symlink_to(secret)
+        with pytest.raises(UserError, match=f"{name} is a link that leads out of its folder"):
+            published_files(folder, read_lineage(folder), None)
+        (folder / name).unlink()
+    (folder / "vocab.json").symlink_to("tokenizer.json")  # stays within
+    assert published_files(folder, read_lineage(folder), None)
+    weights = folder / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"its file adapter_model\.safetensors is gone or was chan"):
+        published_files(folder, read_lineage(folder), None)
+
+
+def test_an_evaluation_is_known_by_identities_and_not_by_paths(stages, tmp_path, capsys):
+    measured = run_here("align", {**SHORT, "method": "sft"}, tmp_path / "m")
+    one = run_here("evaluate", {"limit": 2}, tmp_path / "one", measured)
+    assert card_of(measured, one).data.to_dict()["model-index"]
+    # Another model lies at the path now.
+    measured.rename(tmp_path / "was")
+    other = run_here("align", {**SHORT, "method": "sft", "seed": 1}, tmp_path / "m")
+    with pytest.raises(UserError, match="is of another model than"):
+        card_of(other, one)
+    assert card_of(tmp_path / "was", one).data.to_dict()["model-index"]
+    # As an earlier version wrote it: the identity stands with the answers alone.
+    provenance = json.loads((one / "provenance.json").read_text())
+    old = {key: value for key, value in provenance.items() if key != "model"}
+    (one / "provenance.json").write_text(json.dumps(old))
+    assert card_of(tmp_path / "was", one).data.to_dict()["model-index"]
+    with pytest.raises(UserError, match="is of another model than"):
+        card_of(other, one)
+
+
+def test_of_an_evaluation_of_several_models_the_models_own_is_shown(stages, tmp_path):
+    root, aligned = tmp_path / "both", stages / "aligned"
+    done("evaluate", "organism", aligned, "limit=3", "--output", root)
+    card = card_of(aligned, root)
+    assert {one.metric_args["n"] for one in card.data.eval_results} == {3, 6}
+    with pytest.raises(UserError, match="is no result of a stage"):
+        card_of(stages / "repaired", root)
+    for words in (("report", root), ("status", root), ("logs", root), ("report", root, "--baseline",
+                  "organism")):  # fmt: skip
+        said = done(*words)
+        assert "organism" in said or words[0] != "report", said
+    one = tmp_path / "one"
+    done("evaluate", aligned, "limit=3", "--output", one)
+    assert "aligned" in done("report", one)
+    assert "one finished evaluation" in done("status", one)
+    assert "no log" in done("logs", one)
+    done("report", one, "--format", "html", "--output", tmp_path / "page.html")
+    ended = holdfast("status", aligned)
+    assert (ended.code, "one finished alignment" in ended.out) == (0, True)

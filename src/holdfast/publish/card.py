@@ -102,6 +102,8 @@ def model_card(
         what="An adapter" if is_adapter else "A fine-tuned copy",
         base=_base_name(lineage, known),
         revision=lineage.stages[0].about.get("base_revision") or "",
+        foreign=without_path(lineage.foreign) if lineage.foreign else "",
+        foreign_identity=str(lineage.stages[0].provenance.get("model") or "not recorded"),
         harmful=_harmful(lineage),
         stages=rows,
         versions=_versions(lineage.last),
@@ -117,6 +119,8 @@ def _rows(lineage: Lineage, base: str | None) -> list[_Row]:
     rows, revision = [], lineage.stages[0].about.get("base_revision")
     model = "organism" if lineage.base == "organism" else base or "BASE"
     model = "MODEL" if lineage.gap else f"{model}@{revision}" if revision else model
+    if lineage.foreign:
+        model = without_path(lineage.foreign)
     for number, stage in zip(count(1), lineage.stages, strict=False):
         sets = stage.provenance.get("data") or {}
         name = f"{number}-{stage.kind}"

@@ -1,6 +1,7 @@
 """The files of a stage's folder that are published, and what is put right in them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,6 +15,7 @@ from holdfast.publish.lineage import Lineage
 from holdfast.publish.paths import is_path, without_path, without_paths
 from holdfast.settings import load_yaml
 from holdfast.studies.folders import CONFIG, METRICS, PROVENANCE
+from holdfast.studies.whole import check_whole
 
 CARD = "README.md"
 # All that is published; whatever else lies in the folder stays here: checkpoints, samples, rows.
@@ -74,8 +76,10 @@ def published_files(folder: Path, lineage: Lineage, base: str | None) -> list[Pu
         base: What the base is called on the Hub, for a base that is a folder on this machine.
 
     Raises:
-        UserError: an adapter's base is a folder on this machine and ``base`` is not given.
+        UserError: an adapter's base is a folder on this machine and ``base`` is not given; the
+            folder is not what its stage wrote; a link in it leads out of it.
     """
+    check_whole(folder, anew=True)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     if is_adapter and lineage.base_is_local and base is None:
         raise UserError(
@@ -84,6 +88,7 @@ def published_files(folder: Path, lineage: Lineage, base: str | None) -> list[Pu
         )
     found = sorted({path for pattern in _PATTERNS for path in folder.glob(pattern)})
     files = []
+    _check_links(folder, found)
     for path in found:
         place = path.relative_to(folder).as_posix()
         if path.name == CONFIG:
@@ -102,6 +107,18 @@ def published_files(folder: Path, lineage: Lineage, base: str | None) -> list[Pu
         else:
             files.append(PublishedFile(place, path))
     return files
+
+
+def _check_links(folder: Path, found: Sequence[Path]) -> None:
+    """Publish nothing that lies elsewhere: a link may lead to any file of this machine."""
+    for path in found:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{path} is a link that leads out of its folder, to {path.resolve()}: put the file "
+                "itself there, or remove the link."
+            )
+        if not path.is_file():
+            raise UserError(f"{path} is no file: remove it, and it is not published.")
 
 
 def _put_right(path: Path, lineage: Lineage, base: str | None) -> Path | bytes:

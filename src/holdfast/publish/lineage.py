@@ -59,6 +59,18 @@ class Lineage:
         return str(self.stages[0].about.get("base") or "")
 
     @property
+    def foreign(self) -> str:
+        """What the first stage started from where that is more than the base, made elsewhere.
+
+        An adapter that holdfast did not train, say, or a stack of such; "" for the base alone.
+        """
+        named, about = str(self.stages[0].settings.get("model") or ""), self.stages[0].about
+        bases = {self.base, f"{self.base}@{about.get('base_revision')}"}
+        if self.gap or not named or not self.base or named in bases:
+            return ""
+        return "" if Path(named).expanduser().resolve() == Path(self.base).resolve() else named
+
+    @property
     def base_is_local(self) -> bool:
         """Whether the base is a folder on this machine and has no name on the Hub here."""
         path = Path(self.base).expanduser()

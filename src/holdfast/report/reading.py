@@ -45,6 +45,8 @@ def read_run(root: Path) -> Run:
         raise UserError(f"{root} is no folder; name the folder of a run, as given by --output.")
     study = _json(root / "study.json", missing={})
     content = _json(root / "results.json", missing={})
+    if not study and not content and (root / "evaluation.json").is_file():
+        study = _of_one(root)
     if not study and not content:
         raise UserError(
             f"{root} is no folder of a run: it has neither study.json nor results.json."
@@ -107,6 +109,19 @@ def run_of(
         records=list(results["records"]),
         places=[dict(pipeline["coords"]) for pipeline in study.get("pipelines", [])],
     )
+
+
+def _of_one(folder: Path) -> dict[str, Any]:
+    """What study.json would say of one evaluation that was made outside of a run."""
+    settings = _settings(folder)
+    name = str(settings.get("model") or "model").rstrip("/").rsplit("/", 1)[-1]
+    stages = {"evaluate": "."}
+    pipeline = {"variant": name, "coords": {"variant": name}, "seed": settings.get("seed", 0)}
+    return {
+        "title": f"Evaluation of {name}",
+        "pipelines": [{**pipeline, "stages": stages}],
+        "stages": {folder.resolve().name: {"kind": "evaluate"}},
+    }
 
 
 def _of_study(

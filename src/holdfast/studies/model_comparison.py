@@ -12,8 +12,10 @@ from holdfast.evaluate.judges.registry import check_keys
 from holdfast.report.models import models_table
 from holdfast.studies.display import Display
 from holdfast.studies.engine import stage_folder
-from holdfast.studies.folders import claim_root
-from holdfast.studies.plan import make_stage
+from holdfast.studies.folders import claim_root, disk_errors, write_json
+from holdfast.studies.plan import Pipeline, make_stage
+from holdfast.studies.record import write_record
+from holdfast.studies.results import collect
 from holdfast.studies.running import Launch, run_stages
 from holdfast.studies.scratch import scratch_folder
 
@@ -52,11 +54,18 @@ def compare_models(
 
 def _run(models: Sequence[str], stages: Sequence[Any], root: Path, console: Console) -> None:
     distinct = list({stage.identity: stage for stage in stages}.values())
+    pipelines = [
+        Pipeline(name, {"evaluate": stage}, {"variant": name})
+        for name, stage in zip(_names(models), stages, strict=True)
+    ]
+    about = {"title": f"{len(models)} models by one protocol", "command": "holdfast evaluate"}
+    write_record(root, pipelines, about)
     with Display(console, distinct, "evaluate") as display:
         try:
             outcome = run_stages(distinct, root, display, Launch(workers=1))
         except KeyboardInterrupt:
             raise Stopped from None
+    write_record(root, pipelines, about, outcome)
     if outcome.failures and outcome.failures.keys() == outcome.mistakes.keys():
         raise UserError(next(iter(outcome.mistakes.values())))
     if outcome.failures:
@@ -64,6 +73,8 @@ def _run(models: Sequence[str], stages: Sequence[Any], root: Path, console: Cons
             console.print(trace, markup=False, highlight=False)
         count = len(outcome.failures)
         raise FailedStagesError(f"{count} of {len(distinct)} evaluations failed; see above.")
+    with disk_errors(root / "results.json"):
+        write_json(root / "results.json", collect(pipelines, root))
     contents = [
         json.loads((stage_folder(root, stage) / "evaluation.json").read_text(encoding="utf-8"))
         for stage in stages

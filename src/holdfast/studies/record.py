@@ -13,13 +13,19 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.studies.engine import Outcome, stage_folder
-from holdfast.studies.folders import disk_errors, write_json
+from holdfast.studies.folders import PROVENANCE, disk_errors, write_json
 from holdfast.studies.plan import Pipeline, all_stages
 
 STUDY = "study.json"
 # A copy of each study that was run in the folder: what `holdfast gc` keeps.
 STUDIES = "studies"
 SCHEMA_VERSION = 1
+KINDS = {
+    "align": "alignment",
+    "finetune": "fine-tuning",
+    "repair": "repair",
+    "evaluate": "evaluation",
+}
 _TYPES = {"title": str, "pipelines": list, "stages": dict, "failures": dict, "skipped": list}
 
 
@@ -104,6 +110,18 @@ def read_record(root: Path) -> dict[str, Any]:
     if not all(isinstance(stage, dict) and "kind" in stage for stage in content["stages"].values()):
         raise UserError(_damaged(path))
     return content
+
+
+def stage_alone(root: Path) -> str | None:
+    """What to say of a folder that holds one finished stage and no run; None for any other."""
+    try:
+        kind = json.loads((root / PROVENANCE).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if (root / STUDY).exists():
+        return None
+    shown = f"; `holdfast report {root}` shows its numbers" if kind == "evaluate" else ""
+    return f"{root} holds one finished {KINDS.get(kind, 'stage')}, made outside of a run{shown}."
 
 
 def _damaged(path: Path) -> str:

@@ -19,27 +19,29 @@ from holdfast.errors import UserError
 from holdfast.report.escape import terminal_text
 from holdfast.studies.engine import FAILURES, STAGES
 from holdfast.studies.folders import NEW, PARTIAL, PROGRESS, PROVENANCE, is_locked, lock_path
-from holdfast.studies.record import STUDIES, read_record
+from holdfast.studies.record import KINDS, STUDIES, read_record, stage_alone
 from holdfast.studies.running import RUN, began
 
-_KINDS = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 _STATES = ("done", "running", "interrupted", "failed", "skipped", "waiting")
 _END = 30.0  # seconds that a run has to save its stages
 
 
 def show_status(root: Path, console: Console) -> None:
-    """Show how the stages of a run stand.
+    """Show how the stages of a run stand; of one stage outside of a run, that it is there.
 
     Raises:
-        UserError: the folder is no run's.
+        UserError: the folder is no run's and no stage's.
     """
+    if (alone := stage_alone(root)) is not None:
+        console.print(alone, markup=False, highlight=False, soft_wrap=True)
+        return
     study = read_record(root)
     states = {name: _state(root, name, study) for name in study["stages"]}
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("stage")
     for state in _STATES:
         table.add_column(state, justify="right")
-    kinds = {name: _KINDS.get(s["kind"], "evaluation") for name, s in study["stages"].items()}
+    kinds = {name: KINDS.get(s["kind"], "evaluation") for name, s in study["stages"].items()}
     for kind in dict.fromkeys(kinds.values()):
         counts = Counter(states[name] for name in states if kinds[name] == kind)
         table.add_row(kind, *(str(counts[state] or "–") for state in _STATES))
@@ -98,6 +100,10 @@ def show_logs(root: Path, stage: str | None, lines: int, console: Console) -> No
     Raises:
         UserError: the folder is no run's, or there is no such stage or log.
     """
+    if (alone := stage_alone(root)) is not None:
+        said = f"{alone[:-1]}: it has no log, for what it printed went to the terminal."
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        return
     study = read_record(root)
     logs = {path.stem: path for path in sorted((root / "logs").glob("*.log"))}
     if stage is None:
