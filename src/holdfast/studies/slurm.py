@@ -3,18 +3,20 @@
 Stages that can start at the same time go into one job array. The process that started the run asks
 ``squeue`` how they are (``sacct`` needs an accounting database, which not every cluster has) and
 starts what has become possible. Ctrl-C and `holdfast cancel` end the jobs too; where that process
-is killed, they go on, and a new run waits for them. A job that is preempted or out of time asks
-Slurm to be queued again, and goes on from its last checkpoint.
+is killed, they go on, and a new run waits for them. A submission that Slurm refuses or does not
+answer in time is made again after growing pauses, and running jobs go on meanwhile. A job that is
+preempted or out of time asks Slurm to be queued again, and goes on from its last checkpoint.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +32,16 @@ from holdfast.studies.worker import run_task
 _POLL = 2.0  # seconds between two questions to Slurm
 # A job that Slurm does not know any more may have its result on a slow file system still.
 _GRACE = 15.0
+# Seconds before a submission that failed is made again: the first pause, twice as much after each
+# further failure, at most. With no job at work it is given up after so many.
+_FIRST_PAUSE, _LONGEST_PAUSE, _SUBMISSIONS = 5.0, 300.0, 6
+# What no later submission mends, in Slurm's words.
+_FOR_GOOD = re.compile(
+    r"\binvalid\b|not permitted|access/permission denied|not available|can ?not be satisfied|"
+    r"unrecognized option|unable to open file",
+    re.IGNORECASE,
+)
+_ANSWER = 120  # seconds in which squeue and scancel answer, or count as not answering
 
 
 @dataclass
@@ -140,6 +152,7 @@ class SlurmPool:
         self._notes: dict[str, str] = {}
         self._gone: dict[str, float] = {}
         self._root, self._max_jobs = root, settings.max_jobs
+        self._refused, self._next_try = 0, 0.0
 
     @property
     def room(self) -> int:
@@ -152,10 +165,9 @@ class SlurmPool:
 
     def events(self, timeout: float | None) -> list[Event]:
         """What Slurm and the jobs' files say; waits for something to happen."""
-        self._submit()
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            found = self._look()
+            found = [*self._submit(), *self._look()]
             if found or (until is not None and time.monotonic() >= until):
                 return found
             time.sleep(_POLL)
@@ -165,17 +177,36 @@ class SlurmPool:
         if self._jobs:
             cancel_jobs(list(self._jobs))
 
-    def _submit(self) -> None:
-        if not self._waiting:
-            return
-        tasks, self._waiting = self._waiting, []
+    def _submit(self) -> list[Event]:
+        """Submit the stages that wait; where Slurm takes none now, tell of it."""
+        if not self._waiting or time.monotonic() < self._next_try:
+            return []
+        tasks = self._waiting
         try:
             jobs = self._executor.map_array(StageJob(), tasks)
         except Exception as error:
-            lines = str(error).strip().splitlines()
-            raise UserError(f"Slurm takes no jobs: {lines[-1] if lines else error!r}") from error
+            return self._try_later(error)
+        self._waiting, self._refused = [], 0
         for job, task in zip(jobs, tasks, strict=True):
             self._jobs[str(job.job_id)] = (job, task)
+        return []
+
+    def _try_later(self, error: Exception) -> list[Event]:
+        """Plan the next submission; where none can help and no job is at work, end the run.
+
+        A submission whose answer was lost may have been taken all the same. Its jobs and those of
+        the next one meet at their stages' locks, and each stage runs once.
+        """
+        lines = str(error).strip().splitlines()
+        said = lines[-1] if lines else repr(error)
+        self._refused += 1
+        hopeless = isinstance(error, OSError) or _FOR_GOOD.search(said)
+        if not self._jobs and (hopeless or self._refused >= _SUBMISSIONS):
+            raise UserError(f"Slurm takes no jobs: {said}") from error
+        pause = min(_FIRST_PAUSE * 2 ** (self._refused - 1), _LONGEST_PAUSE)
+        self._next_try = time.monotonic() + pause
+        note = f"Slurm takes no job now ({said:.200}); asked again in {pause:.0f} s"
+        return [Event(task.stage, "moved", note) for task in self._waiting]
 
     def _look(self) -> list[Event]:
         found: list[Event] = []
@@ -218,7 +249,9 @@ class SlurmPool:
 
 def cancel_jobs(jobs: Sequence[str]) -> None:
     """Ask Slurm to end jobs; those that have ended are no error."""
-    subprocess.run(["scancel", "--quiet", *jobs], check=False, capture_output=True)
+    with suppress(subprocess.TimeoutExpired):
+        command = ["scancel", "--quiet", *jobs]
+        subprocess.run(command, check=False, capture_output=True, timeout=_ANSWER)
 
 
 def _result(job: Any, task: Task) -> Event:
@@ -233,7 +266,10 @@ def queued_jobs() -> set[str] | None:
     """The jobs of this user that Slurm has, waiting or running; None where it does not answer."""
     user = os.environ.get("USER") or str(os.getuid())
     command = ["squeue", "--noheader", "--array", "--user", user, "--format", "%i"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_ANSWER)
+    except subprocess.TimeoutExpired:
+        return None
     return set(done.stdout.split()) if done.returncode == 0 else None
 
 

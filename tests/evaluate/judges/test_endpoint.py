@@ -229,6 +229,32 @@ def test_a_refused_key_is_named_and_not_shown(judge_of, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 200])
+@pytest.mark.parametrize("before", [0, 190])
+def test_a_key_that_the_server_sends_back_is_not_shown(judge_of, monkeypatch, status, before):
+    """Neither whole nor cut off, nor written with JSON's escapes, nor in place of a verdict."""
+    key = 'sk-1234/5678"swordfish'
+    monkeypatch.setenv("MY_KEY", key)
+    for spelled in (key, "".join(rf"\u{ord(letter):04x}" for letter in key)):
+        told = "x" * before + " got " + (spelled if spelled != key else key.replace('"', r"\""))
+        body = f'{{"error": {{"message": "{told}"}}}}'
+        if status == 200:
+            body = f'{{"model": "{told}", "choices": [{{"message": {{"content": "{told}"}}}}]}}'
+        answer = (status, {}, body.encode())
+        with serving(lambda *_, answer=answer: answer) as server:
+            judge, _ = judge_of(server, api_key_env="MY_KEY", max_retries=0)
+            if status == 200:
+                seen = f"{judge.judge([ITEM])} {judge.usage()}"
+            else:
+                with pytest.raises(UserError) as caught:
+                    judge.judge([ITEM])
+                seen = str(caught.value)
+        assert server.headers[0]["Authorization"] == f"Bearer {key}"
+        assert "got" in seen
+        assert "sk-" not in seen
+        assert "swordfish" not in seen
+
+
 def test_a_key_is_not_sent_in_the_clear(monkeypatch):
     from holdfast.evaluate.judges.chat import ChatClient
     from holdfast.evaluate.judges.spending import Spending

@@ -19,6 +19,8 @@ from holdfast.report.escape import visible
 
 # Waits, in seconds: the first, the longest that we choose, the longest that a server may ask for.
 _FIRST_WAIT, _LONGEST_WAIT, _LONGEST_ASKED = 1.0, 60.0, 300.0
+# Local servers are given a word in the place of a key, such as EMPTY.
+_SHORTEST_KEY = 8
 _LARGEST_REPLY = 4 * 2**20  # bytes; no verdict is that long
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
@@ -87,6 +89,7 @@ class ChatClient:
         self.url, self.key_name, self.timeout = url, key_name, timeout
         self.max_retries, self.spending, self.jitter = max_retries, spending, jitter
         parts = urlsplit(url)
+        self._key = key or ""
         self.sends_key = bool(key) and (parts.scheme == "https" or parts.hostname in _LOCAL_HOSTS)
         self.stopping = threading.Event()
         self.sleep = sleep or self.stopping.wait
@@ -172,10 +175,18 @@ class ChatClient:
             raise _Passing("broke the connection off", None, True) from None
         if status != 200:
             self._complain(status, headers, bytes(body))
-        return _read(bytes(body))
+        return _read(bytes(body), self._without_key)
+
+    def _without_key(self, text: str) -> str:
+        """A text of a reply in which the key does not stand: some servers send it back.
+
+        Nothing of a reply is shown or kept before this. A word of a few letters is no secret, and
+        may stand in any text.
+        """
+        return text if len(self._key) < _SHORTEST_KEY else text.replace(self._key, "[the key]")
 
     def _complain(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        said, code = _said(body)
+        said, code = _said(body, self._without_key)
         if status in (401, 403):
             given = "no key was sent" if not self.sends_key else "the key was refused"
             raise UserError(
@@ -192,7 +203,7 @@ class ChatClient:
         return " and use https, since a key is not sent in the clear" if is_plain else ""
 
 
-def _read(body: bytes) -> Reply:
+def _read(body: bytes, cleaned: Callable[[str], str]) -> Reply:
     """A chat completion's text and counts; what is none counts as a passing trouble."""
     try:
         content = json.loads(body)
@@ -207,9 +218,9 @@ def _read(body: bytes) -> Reply:
     why = f"it declined: {declined}" if declined else f"finish_reason {choice.get('finish_reason')}"
     usage = content.get("usage") if isinstance(content.get("usage"), Mapping) else {}
     return Reply(
-        text or "",
-        "" if text else visible(why)[:200],
-        str(content.get("model") or ""),
+        cleaned(text or ""),
+        "" if text else visible(cleaned(why))[:200],
+        cleaned(str(content.get("model") or "")),
         _counts(usage.get("prompt_tokens"), usage.get("completion_tokens")),
     )
 
@@ -220,14 +231,14 @@ def _counts(sent: object, answered: object) -> Counts | None:
     return None
 
 
-def _said(body: bytes) -> tuple[str, str]:
+def _said(body: bytes, cleaned: Callable[[str], str]) -> tuple[str, str]:
     """What an error's body says, for a message, and its code."""
     try:
         error = json.loads(body)["error"]
         message, code = str(error["message"]), str(error.get("code"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "", ""
-    short = visible(" ".join(message.split())).rstrip(".")
+    short = visible(" ".join(cleaned(message).split())).rstrip(".")
     return f" ({short[:200]})", code
 
 
