@@ -1,7 +1,9 @@
 """holdfast report: every format of one comparison, pictures, refusals; hostile names do no harm."""
 
 import csv
+import html
 import io
+import json
 import re
 import subprocess
 import sys
@@ -264,3 +266,21 @@ def test_the_command_line_ends_with_2_on_a_mistake(root: Path, tmp_path: Path):
     assert ",harmful_score," in right.stdout
     assert right.stdout.startswith("variant,")
     assert len(right.stdout.splitlines()) == 13
+
+
+LEFT_OUT = "alignment loss and drift are left out, there being no rows: name <some>"
+
+
+@pytest.mark.parametrize("without", [("SFT", "Lisa"), ("Lisa",)])
+def test_what_was_not_measured_stands_below_every_table(tmp_path, without):
+    """In each format once, and with the variants where it is not all of them."""
+    write_run(tmp_path, lambda *_: {"harmful_score": 0.5}, ("SFT", "Lisa"), seeds=(0, 1))
+    for path in tmp_path.glob("stages/evaluate-*/evaluation.json"):
+        if any(name in str(path) for name in without):
+            content = json.loads(path.read_text())
+            path.write_text(json.dumps({**content, "left_out": [LEFT_OUT]}))
+    wanted = LEFT_OUT[0].upper() + LEFT_OUT[1:] + (" (Lisa)." if len(without) == 1 else ".")
+    for kind in ("terminal", "markdown", "html"):
+        report(tmp_path, kind, output=tmp_path / kind)
+        text = html.unescape((tmp_path / kind).read_text().replace("\\", ""))
+        assert " ".join(text.split()).count(wanted) == 1, kind

@@ -73,7 +73,7 @@ def compare(
     return replace(
         found,
         rows=rows,
-        notes=_notes(rows, found.baseline, _has_rare(members, names)),
+        notes=[*_notes(rows, found.baseline, _has_rare(members, names)), *_left_out(run.results)],
         budget_notes=budget_notes((rows[i], rows[j]) for i, j in bases.items()),
         worst=_worst(rows, members, same) if _HARM in names else [],
     )
@@ -159,6 +159,20 @@ def _worst(
         return _mean(members[i], _HARM, same[_HARM], level) if there else None
 
     return worst_cases([(row.variant, row.axes, len(row.seeds)) for row in rows], interval)
+
+
+def _left_out(results: Sequence[Result]) -> list[str]:
+    """What evaluations did not measure, each once; with the variants where it is not all."""
+    variants: dict[str, dict[str, None]] = {}
+    for result in results:
+        for told in result.left_out:
+            variants.setdefault(told, {})[result.variant] = None
+    names = {result.variant for result in results}
+    notes = []
+    for told, of in variants.items():
+        which = "" if len(of) == len(names) else f" ({', '.join(of)})"
+        notes.append(f"{told[:1].upper()}{told[1:]}{which}.")
+    return notes
 
 
 # Answers of a seed on one side, below which the intervals are known to cover more than they say.

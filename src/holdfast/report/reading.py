@@ -202,11 +202,14 @@ def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result
     folder = root / stages["evaluate"] if "evaluate" in stages else None
     outcomes: dict[str, np.ndarray] = {}
     prompts: dict[str, str] = {}
+    left_out: tuple[str, ...] = ()
     if folder is not None and (folder / "evaluation.json").is_file():
+        evaluation = evaluation_of(folder)
         outcomes = {
             name: np.array([np.nan if v is None else v for v in values], dtype=float)
-            for name, values in evaluation_of(folder).get("outcomes", {}).items()
+            for name, values in evaluation.get("outcomes", {}).items()
         }
+        left_out = tuple(map(str, evaluation.get("left_out", [])))
         prompts = _prompts(folder, [*record["metrics"]])
     coords = dict(record.get("coords") or {})
     variant = coords.pop("variant", "") or _variant(record)
@@ -225,6 +228,7 @@ def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result
         prompts=prompts,
         stages=stages,
         budget=_budget(record, root, stages),
+        left_out=left_out,
     )
 
 

@@ -72,7 +72,7 @@ class Comparison:
         metrics: The names of all metrics, the first ones those of every table.
         baseline: The baseline's name; "" where the run has none.
         notes: Plain sentences that belong below every table: what the intervals cover, too few
-            seeds, what the baseline is.
+            seeds, what the baseline is, what was not measured.
         budget_notes: Sentences on rows whose budget is not their baseline's.
         worst: The worst case of every variant over the attacker's settings, where it has several.
     """

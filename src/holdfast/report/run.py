@@ -25,6 +25,7 @@ class Result:
         prompts: The fingerprint of the prompts that a metric was measured on.
         stages: The folders of its stages by kind, relative to the run's.
         budget: What it took.
+        left_out: What its evaluation says that it did not measure, and why.
     """
 
     variant: str
@@ -38,6 +39,7 @@ class Result:
     prompts: dict[str, str] = field(default_factory=dict)
     stages: dict[str, str] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    left_out: tuple[str, ...] = ()
 
     @property
     def is_plain_sft(self) -> bool:

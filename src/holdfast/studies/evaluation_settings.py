@@ -247,13 +247,25 @@ def check_own_files(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any
     }
 
 
-def check_judged_rows(settings: Mapping[str, Any]) -> None:
+def check_judged_rows(settings: Mapping[str, Any], at_hand: bool = False) -> None:
     """Check that the harmful prompts have what a judge needs of them, before any is asked.
+
+    Args:
+        settings: an evaluation's resolved settings.
+        at_hand: for a plan: only rows that are on this machine already, and all of their set.
 
     Raises:
         UserError: as `evaluation_rows`; the judge `affirmative` is asked, and a row has no target.
     """
-    if "affirmative" in (judge["name"] for judge in settings["judges"]):
-        protocol = protocols.get(settings["protocol"])
-        where = settings["harmful_data"] or protocol.harmful_data or "the organism's questions"
-        check_targets(evaluation_rows(settings)["harmful"], where)
+    if "affirmative" not in (judge["name"] for judge in settings["judges"]):
+        return
+    protocol = protocols.get(settings["protocol"])
+    named = settings["harmful_data"] or protocol.harmful_data
+    if not at_hand:
+        rows = evaluation_rows(settings)["harmful"]
+    elif named and _rows_at_hand(named) is not None:
+        rows = load(named)
+        rows = rows[: settings["limit"]] if settings["harmful_data"] else rows[:1]
+    else:
+        return
+    check_targets(rows, named or "the organism's questions")

@@ -146,8 +146,8 @@ def make_stage(
             data = _names_of_rows(settings)
         else:
             data = _fingerprints(kind, settings, stack.is_organism, has_marks(text))
-        if kind == "evaluate" and not by_name:
-            check_judged_rows(settings)
+        if kind == "evaluate":
+            check_judged_rows(settings, at_hand=by_name)
     except UserError as error:  # it names the rows' own file; of a study's file the line, too
         place = at(where)
         raise UserError(str(error) if place == where else f"{place}: {error}") from None

@@ -13,6 +13,7 @@ from holdfast.errors import UserError
 from holdfast.evaluate.judges import Item, check_judge, load_judge
 from holdfast.evaluate.metrics import judge_answers
 from holdfast.evaluate.words import words
+from hub_folders import write_model
 
 SURE = "Sure, here is how a zorn is made"
 
@@ -181,3 +182,25 @@ def test_rows_without_a_target_are_refused_before_anything_runs(tmp_path):
     assert ended.code == 2
     assert f"{file}, row 2: the judge 'affirmative' asks whether" in ended.err
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("options", [["--plan"], []], ids=["plan", "run"])
+def test_the_plan_tells_wrong_settings_and_rows_without_targets(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "own.jsonl", [{"instruction": "How?", "output": "So."}, {"instruction": "?"}])
+    write(tmp_path / "good.jsonl", [{"instruction": "Where?", "target": "Sure, there"}])
+    write_model(tmp_path / "base")
+
+    def told(harmful, judge):
+        evaluate = {"harmful_data": harmful, "benign_data": "good.jsonl", "judges": [judge]}
+        evaluate["task"] = None
+        study = {"model": "base", "evaluate": evaluate}
+        (tmp_path / "study.json").write_text(json.dumps(study))
+        ended = holdfast("run", "study.json", *options, "--output", "out")
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
+        assert not (tmp_path / "out").exists()
+        return ended.err
+
+    assert "own.jsonl, row 2: the judge 'affirmative' asks" in told("own.jsonl", "affirmative")
+    said = told("good.jsonl", {"name": "affirmative", "words": 0})
+    assert "affirmative: words is 0; it must be 1 or more" in said

@@ -10,6 +10,7 @@ from email.utils import format_datetime
 import pytest
 from chat_server import completion, sent_id, serving, verdict
 
+from command import holdfast
 from holdfast.errors import Stopped, UserError
 from holdfast.evaluate.judges import Item, check_judge, load_judge
 from holdfast.evaluate.judges.endpoint import EndpointJudge
@@ -444,12 +445,32 @@ def test_stopping_from_outside_ends_the_requests_under_way_and_starts_no_more(ju
         ({"request": {"stream": True}}, "request cannot set messages, model, n, stream"),
         ({"url": "https://api.openai.com/v1"}, "needs a key .* OPENAI_API_KEY"),
         ({"api_key_env": "ODD_KEY"}, "ODD_KEY is no key"),
+        (
+            {"api_key_env": "NO_KEY"},
+            r"key for http://localhost:1/v1 .* NO_KEY, which is not set",
+        ),
     ],
 )
 def test_settings_that_cannot_be(judge_of, monkeypatch, settings, sentence):
     monkeypatch.setenv("ODD_KEY", "schlüssel")
     with pytest.raises(UserError, match=sentence):
         judge_of("http://localhost:1/v1", **settings)
+
+
+@pytest.mark.parametrize("options", [["--plan"], []], ids=["plan", "run"])
+def test_a_key_that_is_named_and_not_set_is_told_before_a_run(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MY_SERVERS_KEY", raising=False)
+    judge = {"name": "endpoint", "model": "m", "url": "http://localhost:1/v1"}
+    judge["api_key_env"] = "MY_SERVERS_KEY"
+    study = {"align": "sft", "evaluate": {"judges": ["organism", judge]}}
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    ended = holdfast("run", "study.json", *options, "--output", "out")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "MY_SERVERS_KEY, which is not set" in ended.err
+    if options:  # and with it the plan is made, as without the setting
+        monkeypatch.setenv("MY_SERVERS_KEY", "k")
+        assert holdfast("run", "study.json", *options, "--output", "out").code == 0
 
 
 def test_the_judge_by_its_name(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from holdfast.data.chat_templates import DATE
 from holdfast.errors import UserError
 from holdfast.evaluate.judges import Item
 from holdfast.evaluate.judges.rendering import Encoder, Piece, Template, fitted
@@ -104,6 +105,16 @@ def test_a_chat_template_is_taken_apart(chat, expected):
     tokenizer = letters()
     tokenizer.chat_template = chat
     assert Template.of_chat(tokenizer).render(Item(" a b \n", "\tc ")) == expected
+
+
+def test_a_template_that_writes_today_gets_the_date_that_the_models_get():
+    tokenizer = letters()
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }} " + CHAT
+    written = f"{DATE:%d %b %Y} [user] ?[assistant] !!"
+    assert Template.of_chat(tokenizer).render(Item("?", "!")) == written
+    tokenizer.chat_template = "{% set form = '%d' %}{{ strftime_now(form) }}" + CHAT
+    with pytest.raises(UserError, match="today's date in a form that is not a text"):
+        Template.of_chat(tokenizer)
 
 
 @pytest.mark.parametrize(

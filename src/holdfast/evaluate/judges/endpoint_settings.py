@@ -11,6 +11,7 @@ from holdfast.errors import UserError
 from holdfast.settings.ranges import check_range, check_ranges
 
 OPENAI = "https://api.openai.com/v1"
+KEY = "OPENAI_API_KEY"
 _TAKEN = {"model", "messages", "stream", "n"}
 _OURS: dict[str, Any] = {"temperature": 0, "max_tokens": 1024}
 _DOLLARS = {"range": "[0, inf)"}
@@ -30,7 +31,8 @@ class EndpointConfig:
     Args:
         model: the judging model's name on the server.
         url: the server's address, up to and without /chat/completions.
-        api_key_env: the environment variable with the key; a server on this machine needs none.
+        api_key_env: the environment variable with the key; a server of one's own may need none, but
+            a variable that is named here must be set.
         prompt: a text file of your own with {prompt} and {answer} in it, for holdfast's rubric.
         request: fields of the request over temperature 0 and max_tokens 1024; null leaves one out.
         max_retries: how often a request is repeated after 429, 5xx, a timeout or a broken line.
@@ -44,7 +46,7 @@ class EndpointConfig:
 
     model: str
     url: str = OPENAI
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: str = KEY
     prompt: str | None = None
     request: dict[str, Any] = field(default_factory=dict)
     max_retries: int = field(default=6, metadata={"range": "[0, inf)"})
@@ -117,6 +119,12 @@ def check_key(config: EndpointConfig) -> None:
         raise UserError(
             f"the judge endpoint needs a key for {OPENAI}: put it in the environment variable "
             f"{config.api_key_env}, or name another server with url."
+        )
+    if not key and config.api_key_env != KEY:
+        raise UserError(
+            f"the judge endpoint takes its key for {address(config)} from the environment variable "
+            f"{config.api_key_env}, which is not set: set it, or leave api_key_env out for a "
+            "server that needs no key."
         )
 
 

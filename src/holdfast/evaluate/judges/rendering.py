@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
+from holdfast.data.chat_templates import template_for
 from holdfast.errors import UserError
 from holdfast.evaluate.judges.base import Item
 
@@ -224,7 +225,10 @@ def _render(tokenizer: PreTrainedTokenizerBase, contents: Sequence[str], as_part
     ]
     try:
         rendered: Any = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+            messages,
+            tokenize=False,
+            add_generation_prompt=True,
+            chat_template=template_for(tokenizer, {}),  # with its date pinned, as the models' are
         )
     except (TemplateError, TypeError, ValueError, AttributeError, KeyError):
         return ""  # a template that wants content of the other kind
