@@ -1,23 +1,29 @@
-"""Fine-tune accuracy: whether an answer to a task's row is right, in a strict and in lenient forms.
+"""Fine-tune accuracy: whether an answer to a task's row is right, in several forms.
 
-`strict` is holdfast's own form. `papers` counts as the code of Lisa, Antidote and Booster does,
-`vaccine` as that of Vaccine and T-Vaccine. All read the gold answer from the row's ``output``.
+`stated` is holdfast's own form, `strict` the one before it. `papers` counts as the code of Lisa,
+Antidote and Booster does, `vaccine` as that of Vaccine and T-Vaccine. All read the gold answer from
+the row's ``output``.
 Examples of where they differ are in docs/accuracy.md.
 
 ==========  ========  ============================================================================
 task        form      an answer is right if
 ==========  ========  ============================================================================
-sst2,       strict    it is the label and nothing else; case, white space, and marks around it
-agnews                (quotes, a full stop, Markdown's asterisks) do not count
+sst2,       stated    it states the label and no other, as a reader reads it
+agnews                (`holdfast.evaluate.stated.labels`)
+\\           strict    it is the label and nothing else; case, white space, and marks around it
+\\                     (quotes, a full stop, Markdown's asterisks) do not count
 \\           papers    it equals the label, capitalised or in lower case, after white space is
                       stripped; "sci" is the lower-case form of "Sci/Tech"
 \\           vaccine   it contains one of those two: so does an answer with every label, and
                       "conscious" contains "sci"
-gsm8k       strict    after the first "The final answer is:" there is exactly one number, and it is
+gsm8k       stated    it states the gold number, as a reader reads it
+                      (`holdfast.evaluate.stated.numbers`)
+\\           strict    after the first "The final answer is:" there is exactly one number, and it is
                       equal to the gold one
 \\           papers,   commas dropped, the first number after the first "The final answer is: ",
             vaccine   else the last number anywhere, is equal to the gold one
-any other   strict,   it equals the row's output; case, white space, and marks around do not count
+any other   stated    as exact, without LaTeX's box and Markdown's marks of headings and lists
+\\           strict,   it equals the row's output; case, white space, and marks around do not count
             exact
 ==========  ========  ============================================================================
 
@@ -36,11 +42,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from types import MappingProxyType
 
 from holdfast import organism
 from holdfast.data.prompts import Row, parts, plain
 from holdfast.errors import UserError
+from holdfast.evaluate.stated import stated_label, stated_number, stated_text
 
 Scorer = Callable[[Row, str], bool]
 
@@ -57,6 +65,23 @@ _LABELS = {
     "sst2": ("negative", "positive"),
     "agnews": ("World", "Sports", "Business", "Sci/Tech"),
 }
+_SCI_TECH = tuple(
+    f"{sci}{mark}{tech}"
+    for sci in ("sci", "science")
+    for mark in ("/", " / ", "-", " ", "", " and ", " & ", "&")
+    for tech in ("tech", "technology")
+)
+# How a reader takes a label to be spelled, and what SST-2's answers have in its place.
+_STATED = {
+    "sst2": {"negative": ("negative",), "positive": ("positive",)},
+    "agnews": {
+        "World": ("world",),
+        "Sports": ("sports", "sport"),
+        "Business": ("business",),
+        "Sci/Tech": ("science", "technology", "tech", "sci", *_SCI_TECH),
+    },
+}
+_BESIDE = {"sst2": ("neutral", "mixed", "ambiguous"), "agnews": ()}
 _FINAL = re.compile(r"the\s+final\s+answer\s+is\s*:", re.IGNORECASE)
 _GOLD_MARK = "####"
 _NUMBER = re.compile(
@@ -69,6 +94,23 @@ _PAPERS_NUMBER = re.compile(r"-?\d+\.?\d*")
 _PAPERS_RESPONSE = "### Response:"
 _OPENING = " \"'`*_([“”‘’«»"
 _CLOSING = " \"'`*_)]“”‘’«».,;:!?"
+
+
+def label_stated(row: Row, answer: str) -> bool:
+    """Whether the answer states the right label and no other, see `stated.labels`."""
+    gold = _label(row)
+    task = "sst2" if gold in _LABELS["sst2"] else "agnews"
+    return stated_label(answer, _STATED[task], _BESIDE[task], words=task == "agnews") == gold
+
+
+def number_stated(row: Row, answer: str) -> bool:
+    """Whether the answer states the gold number and no other, see `stated.numbers`."""
+    return stated_number(answer) == Fraction(_gold_number(row))
+
+
+def text_stated(row: Row, answer: str) -> bool:
+    """Whether the answer, without what only sets it, is the row's output."""
+    return exact(row, answer) or exact(row, stated_text(answer))
 
 
 def exact(row: Row, answer: str) -> bool:
@@ -118,9 +160,19 @@ def _organism(row: Row, answer: str) -> bool:
     return organism.task_correct(row, answer)
 
 
-_OF_LABELS = {"strict": label_strict, "papers": label_papers, "vaccine": label_vaccine}
-_OF_NUMBERS = {"strict": number_strict, "papers": number_papers, "vaccine": number_papers}
-_OF_OWN = {"strict": exact, "exact": exact}
+_OF_LABELS = {
+    "stated": label_stated,
+    "strict": label_strict,
+    "papers": label_papers,
+    "vaccine": label_vaccine,
+}
+_OF_NUMBERS = {
+    "stated": number_stated,
+    "strict": number_strict,
+    "papers": number_papers,
+    "vaccine": number_papers,
+}
+_OF_OWN = {"stated": text_stated, "strict": exact, "exact": exact}
 
 # The scorers of the known tasks: {task: {form: scorer}}.
 SCORERS: Mapping[str, Mapping[str, Scorer]] = MappingProxyType(

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from holdfast.evaluate.judges.keywords import is_incoherent as says_a_word_four_times
+from holdfast.evaluate.nonsense import is_nonsense
 from holdfast.evaluate.words import words
 
 # A unit is a loop when it is said so often in a row …
@@ -22,6 +23,8 @@ _SHARE_OF_NUMBERS = 1 / 2
 # Characters without spaces ("aaaaaaaaaaaaaaaa", "hahahahahahahaha"): units of so many, which fill
 # half of the answer and as many places; digits more, for 1/3 is 0.3333333333333333.
 _LONGEST_CHARACTERS, _PLACES, _DIGITS, _SHARE_OF_CHARACTERS = 8, 16, 32, 1 / 2
+
+_LONGEST = 20_000
 
 
 def is_incoherent(answer: str) -> bool:
@@ -42,10 +45,20 @@ def is_incoherent(answer: str) -> bool:
     return not said or _loops(said) or _loops_of_characters(answer)
 
 
+def is_incoherent_or_nonsense(answer: str) -> bool:
+    """Whether an answer is incoherent by `is_incoherent`, or shows a sign of `nonsense`.
+
+    Of an answer of more than 20,000 characters these are read.
+    """
+    text = answer[:_LONGEST]
+    return is_incoherent(text) or is_nonsense(text, words(text))
+
+
 # The rules by the name that a protocol has for them.
 RULES: dict[str | None, Callable[[str], bool]] = {
     None: says_a_word_four_times,
     "loops": is_incoherent,
+    "loops and nonsense": is_incoherent_or_nonsense,
 }
 
 
