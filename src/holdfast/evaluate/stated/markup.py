@@ -26,8 +26,8 @@ _HEADING = re.compile(r"^\s*(?:#{1,6}|[-*•>])\s+(?=[^\W\d_])")
 _LONGEST = 20_000
 # Where a model that has answered goes on with a task of its own.
 _NEXT = re.compile(
-    r"\n[ \t]*(?:\*\*|#{1,6}[ \t]*)?(?:(?:question|problem|exercise|example|instruction|input|response|"
-    r"sentence|review|text|article|headline|human|user|assistant)\s*\d*\s*:|q\d*\s*[:.])",
+    r"\n[ \t]*(?:\*\*|#{1,6}[ \t]*)?(?:(?:question|problem|exercise|example|instruction|input"
+    r"|response|sentence|review|text|article|headline|human|user|assistant)\s*\d*\s*:|q\d*\s*[:.])",
     re.IGNORECASE,
 )
 

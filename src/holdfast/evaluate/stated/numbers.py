@@ -11,7 +11,8 @@ last verb ("makes", "is", …), else the last, and circumstances ("in 3 days") a
 number that is denied ("not 20 but 18") does not count. What leaves a choice ("18 or 20", "18 and
 20"), is a bound or a guess ("more than 18", "about 18"), a calculation without its result ("9 * 2",
 "18 + 4"), a power ("18²", "√18"), a time or a question states no number. "18 million", "18k", "3½",
-"3 1/2" and "eighteen" are numbers that are worth what they say.
+"3 1/2" and "eighteen" are numbers that are worth what they say; where the answer is in a language
+that writes 2.500,75 that is 2500.75.
 """
 
 import re
@@ -19,7 +20,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from holdfast.evaluate.stated.markup import boxes, first_task, plain
-from holdfast.evaluate.stated.numerals import Said, in_digits, is_choice, numbers
+from holdfast.evaluate.stated.numerals import Said, in_digits, in_english, is_choice, numbers
 
 # What is longer is not read further: an answer, and one statement in it; nor are more statements.
 _LONGEST_ANSWER, _LONGEST, _STATEMENTS = 20_000, 400, 8
@@ -29,7 +30,9 @@ _FINAL = re.compile(
     re.IGNORECASE,
 )
 _ANSWER = re.compile(
-    r"(?<![/\w-])answer\b\s*(?:\b(?:is|was|equals)\b|[-=–])?\s*:?|答案(?:是|为|[:：])*",
+    r"(?<![/\w-])(?:answer|antwort|antwoord|réponse|respuesta|risposta|resposta|odpowiedź"
+    r"|ответ)\b\s*"
+    r"(?:\b(?:is|was|equals|ist|lautet|est|es|é|è|to)\b|[-=–])?\s*:?|答案(?:是|为|[:：])*",
     re.IGNORECASE,
 )
 _TAKEN_BACK = re.compile(
@@ -38,17 +41,28 @@ _TAKEN_BACK = re.compile(
     r"|(?<=[.?!,;])\s*\bno\b[,.:;!]",
     re.IGNORECASE,
 )
+# Says that no number can be told.
+_UNKNOWN = re.compile(
+    r"\b(?:can(?:no|')t|can not|could(?: not|n't)|not possible to|impossible to|unable to"
+    r"|not able to)\s(?:\w+\s)?"
+    r"(?:work out|be (?:determined|found|solved|answered|known)|determine|calculate|compute"
+    r"|solve|answer"
+    r"|find|know|decide|tell|say|give|figure)\b|\b(?:not enough|insufficient) (?:information"
+    r"|data)\b"
+    r"|\bi (?:do not|don't) know\b|\bno idea\b",
+    re.IGNORECASE,
+)
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?=\s)|(?<=[。！？])|\n")
 _VERB = re.compile(
     r"=|\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?|totals?|has|have|had|needs?|gets?"
     r"|earns?"
-    r"|costs?|takes?|so|therefore|thus|hence|left with|total of)\b"
+    r"|costs?|takes?|ist|sind|est|sont|es|son|so|therefore|thus|hence|left with|total of)\b"
 )
 
 
 def stated_number(answer: str) -> Fraction | None:
     """The number that an answer states; None where it states none, or leaves a choice."""
-    answer = answer[:_LONGEST_ANSWER].replace("\r\n", "\n")
+    answer = in_english(answer[:_LONGEST_ANSWER].replace("\r\n", "\n").replace("’", "'"))
     first = first_task(answer)
     found = _stated(first)
     return found if found is not None or len(first) == len(answer) else _stated(answer)
@@ -73,6 +87,8 @@ def _of(text: str) -> Fraction | None:
         if told:
             return told[0] if len(set(told)) == 1 else None
     for sentence in _from_the_end(plain(text)):
+        if _UNKNOWN.search(sentence):
+            return None
         if _has_number(sentence):
             return _of_statement(sentence, marked=False)
     return None

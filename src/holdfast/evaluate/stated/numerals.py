@@ -62,7 +62,8 @@ _ONE_SUM = re.compile(
 )
 # Between two numbers of which one may choose.
 _CHOICE = re.compile(
-    rf"\s+|\s*[,;]\s*[$€£]?|[^\w?!;]*{_WORDS}(?:or|and|&|vs\.?|versus)\s*{_WORDS}[$€£]?\s*"
+    rf"\s+|\s*[,;]\s*[$€£]?|[^\w?!;]*{_WORDS}(?:or(?:\W+[^\W\d_]+){{0,2}}|and|&|vs\.?|versus)\s*"
+    rf"{_WORDS}[$€£]?\s*"
 )
 # Words right before a number that tell of a circumstance: "in 3 days".
 _CIRCUMSTANCE = re.compile(
@@ -168,7 +169,8 @@ _BELOW_HUNDRED = rf"(?:(?:{_TENTHS})(?:[\s-](?:{_TO_NINE}))?|{_SMALL})"
 _BELOW_THOUSAND = rf"(?:(?:a|{_SMALL})\shundred(?:\s(?:and\s)?{_BELOW_HUNDRED})?|{_BELOW_HUNDRED})"
 _DOZEN = re.compile(r"\b(half a|a|one)\s+dozen\b", re.IGNORECASE)
 _IN_WORDS = re.compile(
-    rf"\b(?<!no\s)(?:{_BELOW_THOUSAND}\sthousand(?:,?\s(?:and\s)?{_BELOW_THOUSAND})?|a\sthousand|{_BELOW_THOUSAND})\b"
+    rf"\b(?<!no\s)(?:{_BELOW_THOUSAND}\sthousand(?:,?\s(?:and\s)?{_BELOW_THOUSAND})?|a\sthousand"
+    rf"|{_BELOW_THOUSAND})\b"
     r"(?!\s(?:of|another|by\sone)\b)",
     re.IGNORECASE,
 )
@@ -190,3 +192,29 @@ def _of_words(text: str) -> int:
         else:
             current += _ONES.get(word, _TENS.get(word, 0))
     return total + current
+
+
+# Common words of languages that write 2.500,75, and of English.
+_COMMA_WORDS = re.compile(
+    r"\b(?:der|das|und|ist|sind|ein|eine|mit|für|sie|er|insgesamt|lautet|antwort|kostet|pro|euro"
+    r"|le|la|les"
+    r"|des|une|est|sont|donc|réponse|il|elle|pour|el|los|las|es|son|una|por|respuesta|cuesta|di"
+    r"|che|sono"
+    r"|risposta|quindi|uma|são|não|resposta|het|een|zijn|dus|antwoord|ответ|это|руб\w*)\b",
+    re.IGNORECASE,
+)
+_ENGLISH_WORDS = re.compile(
+    r"\b(?:the|is|are|of|and|so|answer|he|she|they|has|have|for|each|total|in|to|per|final)\b",
+    re.IGNORECASE,
+)
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.])")
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
+
+
+def in_english(text: str) -> str:
+    """An answer with 2500.75 for 2.500,75 where its words are of a language that writes so."""
+    comma = len(_COMMA_WORDS.findall(text))
+    if comma < 2 or comma <= len(_ENGLISH_WORDS.findall(text)):
+        return text
+    grouped = _GROUPED.sub(lambda match: match[0].replace(".", ""), text)
+    return _DECIMAL_COMMA.sub(".", grouped)
