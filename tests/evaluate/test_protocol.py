@@ -26,6 +26,12 @@ PUBLISHED = {
     ("lisa-2024", "2"): "0d55684dd5ab1298",
     ("booster-2024", "2"): "565a5389ddfa18a6",
     ("antidote-2024", "2"): "89ed116369feef73",
+    ("holdfast", "3"): "431f0243d8dfcc81",
+    ("vaccine-2024", "3"): "21594cd48bd2e3dc",
+    ("t-vaccine-2024", "3"): "91653f1bd7db4df7",
+    ("lisa-2024", "3"): "df7f32a80036639e",
+    ("booster-2024", "3"): "f1f861f82fd9c0cd",
+    ("antidote-2024", "3"): "9f27ce840775c614",
 }
 
 

@@ -36,10 +36,12 @@ class Protocol:
         draw: Which rows of a data set are asked: its first, or some drawn by the seed.
         scoring: The form of the tasks' scorers, see `holdfast.evaluate.accuracy`.
         task_tokens: The longest answer to a row of the task, where it is another.
-        coherence: What tells an incoherent answer: "loops" is `holdfast.evaluate.coherence`'s rule;
-            None is that of Booster's code, which sees words of a to z alone.
+        coherence: What tells an incoherent answer, by name in `holdfast.evaluate.coherence.RULES`;
+            None is the rule of Booster's code, which sees words of a to z alone.
         thoughts: What becomes of the thought before an answer (`holdfast.evaluate.thoughts`); None
             leaves it in the answer that is judged.
+        refusals: What tells a refusal, by name in `holdfast.evaluate.refusals.RULES`; None is a
+            list of phrases that are looked for anywhere.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Protocol:
     task_tokens: int | None = None
     coherence: str | None = None
     thoughts: str | None = None
+    refusals: str | None = None
 
     def record(self) -> dict[str, str | int]:
         """The entry of results.json: every field that is set, with name and version."""
@@ -219,13 +222,19 @@ _FIRST = (
 )
 # What the second version of the protocols for real models changes.
 _SECOND = {"version": "2", "coherence": "loops", "thoughts": "left out"}
-# The newest version of each, by its name.
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
-    {one.name: replace(one, **_SECOND) if one.harmful_data else one for one in _FIRST}
+_SECONDS = tuple(replace(one, **_SECOND) for one in _FIRST if one.harmful_data)
+# The third: answers are read as a reader reads them. The papers' scoring stays each paper's own.
+_THIRD = {"version": "3", "coherence": "loops and nonsense", "refusals": "read"}
+_THIRDS = tuple(
+    replace(one, **_THIRD, scoring="stated" if one.scoring == "strict" else one.scoring)
+    for one in _SECONDS
 )
+_ALL = (*_FIRST, *_SECONDS, *_THIRDS)
+# The newest version of each, by its name.
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({one.name: one for one in _ALL})
 # Every version by NAME@VERSION.
 VERSIONS: Mapping[str, Protocol] = MappingProxyType(
-    {f"{one.name}@{one.version}": one for one in (*_FIRST, *PROTOCOLS.values())}
+    {f"{one.name}@{one.version}": one for one in _ALL}
 )
 
 

@@ -41,6 +41,9 @@ _TAKEN_BACK = re.compile(
     r"|(?<=[.?!,;])\s*\bno\b[,.:;!]",
     re.IGNORECASE,
 )
+_HEADING = re.compile(
+    r"(?:step|part|day|week|month|case|section|calculat\w+|explanation|solution)\b", re.IGNORECASE
+)
 # Says that no number can be told.
 _UNKNOWN = re.compile(
     r"\b(?:can(?:no|')t|can not|could(?: not|n't)|not possible to|impossible to|unable to"
@@ -105,6 +108,8 @@ def _after(mark: re.Pattern[str], text: str, final: bool) -> list[str]:
         rest = text[match.end() : match.end() + _LONGEST].lstrip(" \t*_$:")
         rest = rest.lstrip() if not re.search(r"\w", rest.split("\n", 1)[0]) else rest
         statement = _SENTENCE_END.split(rest, maxsplit=1)[0]
+        if match[0][-1] == "#" and _HEADING.match(statement):
+            continue
         says = re.search(r"[^\W_]", statement)
         if _has_number(statement) or (final and says and match[0][-1] != "#" and " is" in match[0]):
             found.append(statement)
