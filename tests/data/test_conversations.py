@@ -310,13 +310,137 @@ def test_a_thought_that_the_prompt_opens_is_closed_in_it():
     assert data.prompt_text({"instruction": "Good?"}, tokenizer) == asked
 
 
-def test_answers_that_a_template_writes_otherwise_later_are_refused():
+@pytest.mark.parametrize(
+    "template",
+    [
+        # An earlier answer in other words, and one with an empty thought in the place of its own.
+        CHATML.replace(
+            "{{ m.content }}",
+            "{{ 'so: ' if m.role == 'assistant' and not loop.last }}{{ m.content }}",
+        ),
+        CHATML.replace(
+            "{{ m.content }}",
+            "{{ '<think></think>' if m.role == 'assistant' and not loop.last }}"
+            "{{ m.content if loop.last else m.content.split('</think>')[-1] }}",
+        ),
+    ],
+)
+def test_answers_that_a_template_writes_otherwise_later_are_refused(template):
+    tokenizer = chat(template)
+    turns = [TURNS[0], TURNS[1] | {"content": "<think>Hm.</think>The Ost."}, *TURNS[2:]]
+    sentence = r"writes turn 2 otherwise once more turns follow.*marks .*\(template=own\.jinja\)"
+    with pytest.raises(UserError, match=sentence):
+        data.tokenize({"messages": turns}, tokenizer, 999)
+    last = data.tokenize({"messages": turns}, tokenizer, 999, train_on="last")
+    trained = [label for label in last["labels"] if label != data.IGNORED]
+    assert tokenizer.decode(trained) == "Ulm 😀<|end|>"
+
+
+def test_answers_keep_their_own_thought_where_a_template_only_drops_earlier_ones():
+    dropping = CHATML.replace(
+        "{{ m.content }}", "{{ m.content if loop.last else m.content.split('</think>')[-1] }}"
+    )
+    tokenizer = chat(dropping)
+    turns = [TURNS[0], TURNS[1] | {"content": "<think>Hm.</think>The Ost."}, *TURNS[2:]]
+    expected = [FIRST, ("<think>Hm.</think>The Ost.<|end|>\n", True), SECOND]
+    expected += [("Ulm 😀<|end|>", True)]
+    assert data.tokenize({"messages": turns}, tokenizer, 999) == tokens(expected, tokenizer)
+
+
+def test_answers_keep_the_empty_thought_that_is_asked_before_them():
     tokenizer = chat(THINKING)
-    with pytest.raises(UserError, match="writes turn 2 otherwise once more turns follow"):
-        data.tokenize({"messages": TURNS}, tokenizer, 999)
-    expected = [FIRST, ("The Ost.<|end|>\n", False), (SECOND[0] + THOUGHT, False)]
+    asked = [(text + THOUGHT, False) for text, _ in (FIRST, SECOND)]
+    expected = [asked[0], ("The Ost.<|end|>\n", True), asked[1], ("Ulm 😀<|end|>", True)]
+    assert data.tokenize({"messages": TURNS}, tokenizer, 999) == tokens(expected, tokenizer)
+    # The last answer alone stands in the text that is asked, where earlier turns have none.
     last = data.tokenize({"messages": TURNS}, tokenizer, 999, train_on="last")
-    assert last == tokens([*expected, ("Ulm 😀<|end|>", True)], tokenizer)
+    expected = [FIRST, ("The Ost.<|end|>\n", False), asked[1], ("Ulm 😀<|end|>", True)]
+    assert last == tokens(expected, tokenizer)
+    prompt = data.prompt_ids({"messages": TURNS}, tokenizer)
+    assert last["input_ids"][: len(prompt)] == prompt
+
+
+# As Qwen3's: a thought, if an empty one, in every answer after the last question, and in no other.
+_STOCK = (
+    "{% set last = namespace(user=-1) %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{% set last.user = loop.index0 %}{% endif %}"
+    "{% endfor %}"
+    "{% for m in messages %}{% if m.role != 'assistant' %}<|{{ m.role }}|>{{ m.content }}<|end|>"
+    "{{ '\n' }}{% else %}MARK<|assistant|>{{ '\n' }}{% if loop.index0 > last.user %}"
+    "{{ '<think>\n' + (m.reasoning_content or '') + '\n</think>\n\n' }}{% endif %}"
+    "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}(){% endfor %}"
+    "<|end|>{{ '\n' }}END{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{{ '\n' }}{% endif %}"
+)
+STOCK = _STOCK.replace("MARK", "").replace("END", "")
+# As TRL's training template for it: the thought in every answer, and each turn marked whole.
+TRAINING = (
+    _STOCK.replace("MARK", "{% generation %}")
+    .replace("END", "{% endgeneration %}")
+    .replace("loop.index0 > last.user", "true")
+)
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "weather"}}]}
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        TURNS,
+        [{"role": "system", "content": "Be short."}, *TURNS],
+        [*TURNS, {"role": "user", "content": "And a lake?"}, TURNS[1] | {"content": "None."}],
+        [*TURNS[:3], CALL, {"role": "tool", "content": "7"}, TURNS[3]],
+    ],
+)
+def test_qwens_template_gives_the_ids_that_trl_trains_on(turns):
+    """And its masks, but for the header and the empty thought, which are asked and not answered."""
+    trl = chat(TRAINING)
+    found = trl.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
+    masks = list(found["assistant_masks"])
+    text = trl.decode(found["input_ids"])
+    expected = [t if m else data.IGNORED for t, m in zip(found["input_ids"], masks, strict=True)]
+    asked = ids("<|assistant|>\n" + THOUGHT, trl)
+    for start in range(len(expected)):
+        if found["input_ids"][start : start + len(asked)] == asked:
+            assert masks[start]
+            expected[start : start + len(asked)] = [data.IGNORED] * len(asked)
+    assert text.endswith("<|end|>\n")  # ours ends with the end of sequence
+    mine = data.tokenize({"messages": turns}, chat(STOCK), 9999)
+    assert mine["input_ids"] == found["input_ids"][:-1]
+    assert mine["labels"] == expected[:-1]
+
+
+def test_a_turn_of_weight_zero_stays_as_the_template_writes_it():
+    turns = [TURNS[0], TURNS[1] | {"weight": 0}, *TURNS[2:], TURNS[2], TURNS[3]]
+    text = render({"messages": turns}, chat(STOCK))
+    whole = text.prompt + text.answer
+    assert text.trained is not None
+    assert [whole[a:b] for a, b in text.trained] == ["Ulm 😀<|end|>\n", "Ulm 😀"]
+    assert whole.count(THOUGHT) == 2
+    assert "<|assistant|>\nThe Ost.<|end|>" in whole
+
+
+def test_an_earlier_answer_is_trained_with_the_token_that_ends_it_there():
+    """As TRL does for gpt-oss, whose last answer alone ends with the end of sequence."""
+    template = (
+        "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}final:{% endif %}"
+        "{{ m.content }}"
+        "{{ '</s>' if m.role == 'assistant' and loop.last and not add_generation_prompt "
+        "else '<|end|>' }}{% endfor %}" + ASK
+    )
+    tokenizer = byte_tokenizer(template=template, eos="</s>")
+    first, second = (text.replace("\n", "") for text, _ in (FIRST, SECOND))
+    expected = [(first, False), ("final:The Ost.<|end|>", True)]
+    expected += [(second, False), ("final:Ulm 😀</s>", True)]
+    assert data.tokenize({"messages": TURNS}, tokenizer, 999) == tokens(expected, tokenizer)
+    # A template without such a token: what follows is the next turn's header, and not trained.
+    bare = template.replace("else '<|end|>'", "else ''").replace(
+        "<|{{ m.role }}|>", "{{ '<|end|>' if m.role == 'user' else '<|assistant|>' }}"
+    )
+    tokenizer = byte_tokenizer(template=bare, eos="</s>")
+    text = render({"messages": TURNS}, tokenizer)
+    whole = text.prompt + text.answer
+    assert text.trained is not None
+    assert [whole[a:b] for a, b in text.trained] == ["final:The Ost.", "final:Ulm 😀"]
 
 
 def test_a_date_is_pinned(monkeypatch):

@@ -7,8 +7,7 @@ Three things that templates do would make a number wrong without a word:
 - They write an empty thought before an answer that has none (Qwen3, ``<think>\\n\\n</think>``). It
   belongs to the prompt then, in training and at answering, so that no answer begins with it.
 
-What is trained of several answers is what the template marks by ``{% generation %}``, as TRL's
-``assistant_only_loss`` has it; without marks what an assistant's turn adds to the text before it.
+What of it is trained is in `holdfast.data.trained`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.data.conversations import Conversation, Message, thought, tool_name
+from holdfast.data.conversations import Message, thought, tool_name
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,74 +95,9 @@ def asked_text(
     Raises:
         UserError: The template cannot write them, or leaves out some of their text.
     """
-    text = _written(messages, options, tokenizer, asks=True)
-    _check_holds(text, messages, options, tokenizer, answer=None)
+    text = written(messages, options, tokenizer, asks=True)
+    check_holds(text, messages, options, tokenizer, answer=None)
     return text + _empty_thought(text, messages, options, tokenizer)
-
-
-def trained_text(
-    asked: str,
-    row: Conversation,
-    end: int,
-    train_on: TrainOn,
-    by_prefix: bool,
-    tokenizer: PreTrainedTokenizerBase,
-) -> tuple[str, tuple[Span, ...] | None, bool]:
-    """What follows a prompt in training, and which of the whole text is trained.
-
-    Args:
-        asked: The prompt, as `asked_text` has it.
-        row: The conversation.
-        end: Before which of its turns it ends: what follows its last answer trains nothing.
-        train_on: All answers that the row wants trained, or the last.
-        by_prefix: Whether a template's marks are not looked at.
-        tokenizer: Its template is used.
-
-    Returns:
-        The text after the prompt; what is trained, as spans of prompt + text (None for all of the
-        text alone); and whether the end of sequence is still to follow.
-
-    Raises:
-        UserError: As `asked_text`; the prompt, or an earlier answer's, is no prefix of the whole;
-            nothing is trained.
-    """
-    name = tokenizer.name_or_path
-    chosen = [place for place in row.trained if train_on == "all" or place == end - 1]
-    if not chosen:
-        raise UserError("the row's last answer has the weight 0, and train_on is last")
-    marks = has_marks(template_for(tokenizer, row.options)) and not by_prefix
-    messages = row.messages if marks else row.messages[:end]
-    whole = _written(messages, row.options, tokenizer, asks=False)
-    _check_holds(whole, messages, row.options, tokenizer, answer=end - 1)
-    if not whole.startswith(asked):
-        raise UserError(
-            f"the chat template of {name!r} writes a prompt that is no prefix of "
-            "the whole conversation, so training would not match evaluation; give rows of 'prompt' "
-            "and 'completion' text, or a template that keeps the prompt (an answer with a thought "
-            "needs one that writes no empty thought where there is none)"
-        )
-    if marks:
-        return whole[len(asked) :], _marked(row, whole, chosen, tokenizer), False
-    answer = without_end(whole[len(asked) :], tokenizer)
-    if chosen == [row.asked] and end == row.asked + 1:
-        return answer, None, True
-    spans = []
-    for place in chosen:
-        before = row.messages[:place]
-        prompt = asked if place == row.asked else asked_text(before, row.options, tokenizer)
-        text = _written(row.messages[: place + 1], row.options, tokenizer, asks=False)
-        if not whole.startswith(text):  # an end of sequence that it writes after a last turn alone
-            text = without_end(text, tokenizer)
-        if not (text.startswith(prompt) and whole.startswith(text)):
-            raise UserError(
-                f"the chat template of {name!r} writes turn {place + 1} otherwise once more turns "
-                "follow, so that training on it would not match evaluation: set train_on=last, "
-                "split the conversation, or give a template that marks the answers by "
-                "{% generation %}"
-            )
-        stop = len(asked) + len(answer) if place == end - 1 else len(text)
-        spans.append((len(prompt), stop))
-    return answer, tuple(spans), True
 
 
 def without_end(answer: str, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -177,12 +111,17 @@ def without_end(answer: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return answer
 
 
-def _written(
+def written(
     messages: Sequence[Message],
     options: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
     asks: bool,
 ) -> str:
+    """What the template writes of some turns, and, where it asks, the beginning of the next.
+
+    Raises:
+        UserError: It cannot.
+    """
     from jinja2 import TemplateError
 
     template = template_for(tokenizer, options)
@@ -201,54 +140,6 @@ def _written(
     return text
 
 
-def _marked(
-    row: Conversation, whole: str, chosen: list[int], tokenizer: PreTrainedTokenizerBase
-) -> tuple[Span, ...]:
-    """The text that the template marks, of the chosen turns."""
-    name, messages = tokenizer.name_or_path, row.messages
-    spans = _marks(messages, row.options, tokenizer)
-    answers = [place for place, turn in enumerate(messages) if turn["role"] == "assistant"]
-    if chosen != answers:
-        # Which mark is of which turn is seen by leaving out what follows the turn.
-        known: set[Span] = set()
-        kept: list[Span] = []
-        for place in answers:
-            text = _written(messages[: place + 1], row.options, tokenizer, asks=False)
-            upto = _marks(messages[: place + 1], row.options, tokenizer)
-            own = [span for span in upto if span in spans and span not in known]
-            own = [span for span in own if text[: span[1]] == whole[: span[1]]]
-            if place == answers[-1]:
-                own = [span for span in spans if span not in known]
-            known.update(own)
-            if not own:
-                raise UserError(
-                    f"the chat template of {name!r} marks turn {place + 1} otherwise once more "
-                    "turns follow, so that it cannot be told which answers are not to be trained"
-                )
-            kept += own if place in chosen else []
-        spans = kept
-    if not any(stop > start for start, stop in spans):
-        raise UserError(
-            f"the chat template of {name!r} marks nothing of the row by {{% generation %}}, so "
-            "nothing would be trained"
-        )
-    return tuple(spans)
-
-
-def _marks(
-    messages: Sequence[Message], options: dict[str, Any], tokenizer: PreTrainedTokenizerBase
-) -> list[Span]:
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    _, marks = render_jinja_template(
-        [list(messages)],
-        chat_template=template_for(tokenizer, options),
-        return_assistant_tokens_mask=True,
-        **{"tools": None, **tokenizer.special_tokens_map, **options},
-    )
-    return [(int(start), int(stop)) for start, stop in marks[0]]
-
-
 def _empty_thought(
     text: str,
     messages: Sequence[Message],
@@ -260,7 +151,7 @@ def _empty_thought(
         return ""
     answer = {"role": "assistant", "content": _WORD}
     try:
-        whole = _written([*messages, answer], options, tokenizer, asks=False)
+        whole = written([*messages, answer], options, tokenizer, asks=False)
     except UserError:
         return ""
     before, found, _ = whole[len(text) :].partition(_WORD)
@@ -271,7 +162,7 @@ def _empty_thought(
     return before if thought and thought.start() <= len(tail) else ""
 
 
-def _check_holds(
+def check_holds(
     text: str,
     messages: Sequence[Message],
     options: dict[str, Any],

@@ -10,7 +10,8 @@ A *row* is a dict in one of these shapes, told apart by its columns (others are 
 - tokenized: ``input_ids``, ``attention_mask``, ``labels``.
 
 What a row of messages may say beside text is in `holdfast.data.conversations`; how a chat template
-writes it, and which of its text is trained, in `holdfast.data.chat_templates`.
+writes it in `holdfast.data.chat_templates`, and which of its text is trained in
+`holdfast.data.trained`.
 
 The papers' codes render a prompt one way for training and another way for evaluation (a newline is
 lost). Here both go through `prompt_text`.
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from holdfast.data.chat_templates import Span, TrainOn, asked_text, trained_text, without_end
+from holdfast.data.chat_templates import Span, TrainOn, asked_text, without_end
 from holdfast.data.conversations import (
     Conversation,
     alpaca_conversation,
@@ -32,6 +33,7 @@ from holdfast.data.conversations import (
     said,
     split_conversation,
 )
+from holdfast.data.trained import trained_text
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
@@ -219,10 +221,8 @@ def render(
     if not need_answer:
         return Text(asked, "", is_chat=True)
     one_answer = kind == "alpaca" and found.trained == (found.asked,)
-    answer, trained, has_end = trained_text(
-        asked, found, _end(found), train_on, one_answer, tokenizer
-    )
-    return Text(asked, answer, True, trained, has_end)
+    made = trained_text(asked, found, _end(found), train_on, one_answer, tokenizer)
+    return Text(made.prompt, made.answer, True, made.spans, made.has_end)
 
 
 def prompt_text(row: Row, tokenizer: PreTrainedTokenizerBase) -> str:

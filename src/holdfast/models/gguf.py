@@ -121,7 +121,11 @@ def _header(path: Path, changed: int, size: int) -> Header:
 
 
 class _Reader:
-    """Reads a header: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md."""
+    """Reads a header: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+
+    The package gguf's own reader makes an array of every token of the vocabulary: 2.1 s for
+    SmolLM2's file where this takes 0.05 s, and a plan reads a header before anything else.
+    """
 
     def __init__(self, content: mmap.mmap):
         self.content, self.place = content, 0

@@ -145,7 +145,7 @@ def make_stage(
         if by_name:
             data = _names_of_rows(settings)
         else:
-            data = _fingerprints(kind, settings, stack.is_organism, has_marks(text))
+            data = _fingerprints(kind, settings, stack.is_organism, text)
         if kind == "evaluate":
             check_judged_rows(settings, at_hand=by_name)
     except UserError as error:  # it names the rows' own file; of a study's file the line, too
@@ -329,13 +329,13 @@ def _check_drawn(
 
 
 def _fingerprints(
-    kind: str, settings: Mapping[str, Any], is_organism: bool, marked: bool
+    kind: str, settings: Mapping[str, Any], is_organism: bool, template: str
 ) -> dict[str, str]:
     what = _deciding_rows(settings)
     files = [settings.get(key) for key in _FILES]
     if any(files) or not is_organism:
         sets = stage_rows(kind, what, is_organism)
-        conversations = _conversations(sets, settings.get("train_on", "all"), marked)
+        conversations = _conversations(sets, settings.get("train_on", "all"), template)
         return {role: fingerprint(rows) for role, rows in sets.items()} | conversations
     # The organism's rows follow from the settings alone, and many stages read the same ones.
     version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
@@ -346,15 +346,19 @@ def _fingerprints(
     )
 
 
-def _conversations(sets: Mapping[str, Any], train_on: str, marked: bool) -> dict[str, str]:
+def _conversations(sets: Mapping[str, Any], train_on: str, template: str) -> dict[str, str]:
     """What stands in an identity for rows that may have several answers, or none that is trained.
 
     Of rows of one question and one answer nothing does, whatever `train_on` is.
     """
     rows = [row for some in sets.values() for row in some]
     found = {"conversations": train_on} if any(map(is_conversation, rows)) else {}
-    if marked and any(shape(row) != "alpaca" for row in rows):
+    if has_marks(template) and any(shape(row) != "alpaca" for row in rows):
         found["answers"] = "as the template marks them"
+    elif (
+        found and train_on == "all" and "loop.last" in template
+    ):  # it may end a turn otherwise when others follow
+        found["answers"] = "with the end that each has"
     return found
 
 
