@@ -44,7 +44,7 @@ TRIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"rho": 0.03, "alignment_steps": 10, "user_steps": 20},
         ],
     ),
-    "antidote": ("repair", [{"dense_ratio": ratio} for ratio in (0.05, 0.07, 0.1, 0.15)]),
+    "antidote": ("repair", [{"dense_ratio": ratio} for ratio in (0.01, 0.03, 0.05, 0.07)]),
 }
 
 

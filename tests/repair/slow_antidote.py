@@ -112,7 +112,7 @@ def slow_masks(
         groups = scores if group == "row" else [[s for row in scores for s in row]]
         flat: list[bool] = []
         for values in groups:
-            count = int(Decimal(ratio) * len(values))
+            count = math.ceil(Decimal(ratio) * len(values))
             chosen = set(sorted(range(len(values)), key=lambda j: (-values[j], j))[:count])
             flat += [j in chosen for j in range(len(values))]
         masks[name] = [flat[i : i + width] for i in range(0, len(flat), width)]

@@ -63,7 +63,7 @@ def test_weights_are_zeroed_where_the_mask_says_and_nowhere_else():
 def test_full_model_and_targets():
     masks = random_mask(tiny_model("opt"), RandomMaskConfig(target_modules=["fc1"])).masks
     assert len(masks) == 2
-    assert all((mask.sum(1) == 3).all() for mask in masks.values())
+    assert all((mask.sum(1) == 4).all() for mask in masks.values())
 
 
 @pytest.mark.parametrize("settings", [{"dense_ratio": 2}, {"group": "column"}, {"seed": -1}])
@@ -72,6 +72,7 @@ def test_settings_out_of_range(settings):
         RandomMaskConfig(**settings)
 
 
-def test_a_ratio_that_zeroes_nothing():
-    with pytest.raises(UserError, match="zeroes nothing"):
-        random_mask(model(), RandomMaskConfig(dense_ratio=0.01))
+def test_the_smallest_ratio_still_zeroes_a_weight_of_every_row():
+    masks = random_mask(model(), RandomMaskConfig(dense_ratio=1e-9)).masks
+    assert masks
+    assert all((mask.sum(1) == 1).all() for mask in masks.values())

@@ -11,9 +11,10 @@ from demo_results import demo_results
 from run_folder import add_run, write_json, write_run
 
 from holdfast.errors import UserError
-from holdfast.report.budgets import Budget, budget_notes
+from holdfast.report.budgets import Budget, budget_notes, zeroed_note
 from holdfast.report.comparison import compare, read_run, run_of
 from holdfast.report.intervals import difference_interval
+from holdfast.report.sheet import budget_sheet
 from holdfast.report.statistics import Estimate, holm, over_seeds
 from holdfast.report.worst import is_attack, worst_cases
 
@@ -264,6 +265,27 @@ def test_budgets_are_told_only_where_they_differ(tmp_path: Path):
     assert compare(read_run(tmp_path / "b")).budget_notes == [
         "Budgets differ: Vaccine had 2.00 × the forward-backward passes (100 to 50) of SFT.",
         "Budgets differ: Lisa had 1.20 × the training steps (60 to 50) of SFT.",
+    ]
+
+
+def test_the_share_that_a_repair_really_zeroed_is_told(tmp_path: Path):
+    """A dense ratio of 0.05 is 1 of 16 weights in a row of a LoRA factor of that rank."""
+    write_run(tmp_path, rate, variants=("SFT", "Antidote"), seeds=(0, 1))
+    assert compare(read_run(tmp_path)).budget_notes == []
+    for folder, zeroed in zip(sorted(tmp_path.glob("stages/repair-*")), (6, 7), strict=True):
+        write_json(folder / "repair_report.json", {"zeroed": zeroed, "total": 100})
+    found = compare(read_run(tmp_path))
+    assert found.budget_notes == ["Weights that the repair set to zero: Antidote 6.5 %."]
+    sheet = budget_sheet(found)
+    column = [one.title for one in sheet.columns].index("zeroed")
+    assert [row[column].text for row in sheet.rows] == ["–", "6.5 %"]
+
+
+def test_shares_zeroed_at_several_places_are_told_as_a_range():
+    row = compare(run_of(demo_results())).rows[1]
+    rows = [replace(row, variant="Antidote", budget=Budget(zeroed=s)) for s in (0.0675, 0.25)]
+    assert zeroed_note([row, *rows]) == [
+        "Weights that the repair set to zero: Antidote 6.75 % to 25 %."
     ]
 
 

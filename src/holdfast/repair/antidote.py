@@ -1,6 +1,6 @@
 """Antidote: after fine-tuning, zero the weights that matter most for harmful answers.
 
-    S_ij = |W_ij| · sqrt((1/N) Σ_n ‖X_j^(n)‖²)        W ← 0 where S_ij is in its row's top α
+    S_ij = |W_ij| · sqrt((1/N) Σ_n ‖X_j^(n)‖²)        W ← 0 where S_ij is in its row's top ⌈α·in⌉
 
 W [out, in] is a matrix of the fine-tuning's adapter (or of the model, after full fine-tuning),
 X^(n) its inputs [in, tokens] at row n of N realignment rows (harmful requests with harmful answers
@@ -30,7 +30,6 @@ from holdfast.repair.pruning import (
     Group,
     Repair,
     check_group,
-    check_zeroes_something,
     prune,
     top_scored,
 )
@@ -49,7 +48,8 @@ class AntidoteConfig:
             and 0.05 for adapters, and 1e-5 after full fine-tuning.
         score: wanda weighs a weight by the inputs it gets on the rows; magnitude is |W| alone and
             needs no rows.
-        group: row zeroes the top α of every output row, matrix the top α of each matrix.
+        group: row zeroes the top ⌈α·in⌉ of every output row, matrix the top ⌈α·out·in⌉ of each
+            matrix. One weight at least: of a LoRA factor B of rank 8 an eighth of every row.
         target_modules: repair the modules with these names (or ends of names) only; by default the
             whole adapter, or without adapter every linear layer in the decoder layers.
         batch_size: rows in one forward pass; it changes the time and memory, not the result.
@@ -95,12 +95,11 @@ def antidote(
         The repaired model, the masks and the report.
 
     Raises:
-        UserError: no rows, rows that cannot be read, a dense ratio that zeroes nothing, targets
-            that match nothing, or numbers that are not finite. The model is as it was then.
+        UserError: no rows, rows that cannot be read, targets that match nothing, or numbers that
+            are not finite. The model is as it was then.
     """
     config = AntidoteConfig() if config is None else config
     matrices, skipped = find_matrices(model, config.target_modules)
-    check_zeroes_something(matrices, config.dense_ratio, config.group)
     norms: dict[str, torch.Tensor] = {}
     if config.score == "wanda":
         rows = _check_rows(dataset)

@@ -49,37 +49,17 @@ def check_group(group: str) -> None:
 
 
 def pruned_count(dense_ratio: float, size: int) -> int:
-    """Return floor(α·size), with α taken as the decimal number that was written.
+    """Return ⌈α·size⌉, with α taken as the decimal number that was written: never 0.
 
-    In floating point 0.29 · 100 is 28.999…; the fraction nearest to α that has a denominator of
-    at most 10^10 is 29/100, so the count is 29.
+    Antidote's authors keep int(size·(1 − α)) weights and zero the others. In floating point
+    0.07 · 100 is 7.000000000000001, whose ceiling is 8; the fraction nearest to α that has a
+    denominator of at most 10^10 is 7/100, so the count is 7.
     """
-    return math.floor(Fraction(dense_ratio).limit_denominator(10**10) * size)
-
-
-def check_zeroes_something(matrices: list[Matrix], dense_ratio: float, group: Group) -> None:
-    """Refuse a dense ratio at which every matrix stays as it is.
-
-    Raises:
-        UserError: as said; the sentence has the smallest ratio that zeroes something.
-    """
-    size = max(_group_size(matrix, group) for matrix in matrices)
-    if pruned_count(dense_ratio, size) == 0:
-        digits = len(str(size)) + 3
-        smallest = math.ceil(10**digits / size) / 10**digits
-        raise UserError(
-            f"dense_ratio {dense_ratio:g} zeroes nothing: floor(ratio · {size}) is 0 in every "
-            f"{group} of {len(matrices)} matrices; the smallest ratio that zeroes something is "
-            f"{smallest:g}."
-        )
-
-
-def _group_size(matrix: Matrix, group: Group) -> int:
-    return matrix.weight.numel() if group == "matrix" else matrix.oriented(matrix.weight).shape[1]
+    return max(1, math.ceil(Fraction(dense_ratio).limit_denominator(10**10) * size))
 
 
 def top_scored(scores: torch.Tensor, dense_ratio: float, group: Group) -> torch.Tensor:
-    """Mark the top floor(α·n) scores of each group; of equal scores those at lower indices.
+    """Mark the top ⌈α·n⌉ scores of each group; of equal scores those at lower indices.
 
     Args:
         scores: [out, in], finite.
@@ -91,8 +71,6 @@ def top_scored(scores: torch.Tensor, dense_ratio: float, group: Group) -> torch.
     """
     grouped = scores if group == "row" else scores.reshape(1, -1)
     count = pruned_count(dense_ratio, grouped.shape[1])
-    if count == 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
     # topk promises nothing about ties, so it gives the threshold only; three times as fast as a
     # stable sort.
     threshold = grouped.topk(count, dim=1).values[:, -1:]

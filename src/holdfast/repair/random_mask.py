@@ -13,7 +13,6 @@ from holdfast.repair.pruning import (
     Group,
     Repair,
     check_group,
-    check_zeroes_something,
     prune,
     top_scored,
 )
@@ -27,7 +26,7 @@ class RandomMaskConfig:
     Args:
         dense_ratio: α, the share of weights to set to zero, above 0 and up to 1.
         seed: of the mask; the global random state is neither used nor changed.
-        group: row zeroes floor(α·in) weights of every output row, matrix floor(α·out·in) of each
+        group: row zeroes ⌈α·in⌉ weights of every output row, matrix ⌈α·out·in⌉ of each
             matrix.
         target_modules: prune the modules with these names (or ends of names) only; by default the
             whole adapter, or without adapter every linear layer in the decoder layers.
@@ -44,7 +43,7 @@ class RandomMaskConfig:
 
 
 def random_mask(model: nn.Module, config: RandomMaskConfig | None = None) -> Repair:
-    """Zero weights at random places, in place: each group's floor(α·n), all places alike.
+    """Zero weights at random places, in place: each group's ⌈α·n⌉, all places alike.
 
     Args:
         model: a model with a LoRA adapter, or without (see `antidote`).
@@ -54,11 +53,10 @@ def random_mask(model: nn.Module, config: RandomMaskConfig | None = None) -> Rep
         The pruned model, the masks (equal for equal seeds, on any device) and the report.
 
     Raises:
-        UserError: a dense ratio that zeroes nothing, or targets that match nothing.
+        UserError: targets that match nothing.
     """
     config = RandomMaskConfig() if config is None else config
     matrices, skipped = find_matrices(model, config.target_modules)
-    check_zeroes_something(matrices, config.dense_ratio, config.group)
     generator = torch.Generator().manual_seed(config.seed)
     masks = {}
     for matrix in matrices:

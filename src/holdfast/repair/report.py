@@ -49,11 +49,6 @@ class PruningReport:
         """The number of weights in the matrices."""
         return sum(matrix.total for matrix in self.matrices)
 
-    @property
-    def untouched(self) -> tuple[MatrixReport, ...]:
-        """The matrices in which nothing was zeroed, since floor(ratio · size) is 0 there."""
-        return tuple(matrix for matrix in self.matrices if matrix.zeroed == 0)
-
     def to_dict(self) -> dict:
         """Return the report as plain values, for JSON."""
         return {
@@ -76,11 +71,6 @@ class PruningReport:
         were_zero = sum(matrix.were_zero for matrix in self.matrices)
         if were_zero:
             lines.append(f"  {were_zero:,} of the zeroed weights were zero before")
-        if self.untouched:
-            lines.append(
-                f"  {len(self.untouched)} matrices are as they were, since the ratio comes to less "
-                f"than one weight there, such as {self.untouched[0].name} {self.untouched[0].shape}"
-            )
         lines += [f"  left alone: {name}: {reason}" for name, reason in self.skipped.items()]
         return "\n".join(lines)
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from holdfast.report.words import share
+
 # What a budget is of. Seconds and memory are what a method costs, not what it was given.
 _ENTRIES = {
     "rows": "rows",
@@ -27,6 +29,8 @@ class Budget:
         tries: Settings that were tried before this one was chosen.
         seconds: Seconds of all stages but the evaluation.
         peak_memory_bytes: The most memory that one of them held.
+        zeroed: The share of the weights looked at that the repair set to zero, 0 to 1. It is above
+            the dense ratio that was asked for, as every row loses at least one weight.
     """
 
     rows: int | None = None
@@ -36,6 +40,7 @@ class Budget:
     tries: int | None = None
     seconds: float | None = None
     peak_memory_bytes: int | None = None
+    zeroed: float | None = None
 
 
 class Budgeted(Protocol):
@@ -72,6 +77,22 @@ def budget_notes(pairs: Iterable[tuple[Budgeted, Budgeted]]) -> list[str]:
         f"Budgets differ: {', '.join(variants)} had {parts} of {base}."
         for (parts, base), variants in alike.items()
     ]
+
+
+def zeroed_note(rows: Iterable[Budgeted]) -> list[str]:
+    """A sentence on the share of weights that each repair zeroed; none without repairs."""
+    shares: dict[str, list[float]] = {}
+    for row in rows:
+        if row.budget.zeroed is not None:
+            shares.setdefault(row.variant, []).append(row.budget.zeroed)
+    told = [f"{variant} {_percent(values)}" for variant, values in shares.items()]
+    return [f"Weights that the repair set to zero: {', '.join(told)}."] if told else []
+
+
+def _percent(shares: Sequence[float]) -> str:
+    """One share, or the lowest and the highest of several, in per cent."""
+    low, high = share(min(shares)), share(max(shares))
+    return low if low == high else f"{low} to {high}"
 
 
 def _difference(compared: Sequence[tuple[Budgeted, Budgeted]], entry: str) -> str:

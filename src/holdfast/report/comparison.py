@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from holdfast.errors import UserError
-from holdfast.report.budgets import Budget, budget_notes
+from holdfast.report.budgets import Budget, budget_notes, zeroed_note
 from holdfast.report.intervals import known_mean, mean_interval
 from holdfast.report.metrics import MAIN, known_metric
 from holdfast.report.pairing import baselines, ranked, with_differences
@@ -74,7 +74,10 @@ def compare(
         found,
         rows=rows,
         notes=[*_notes(rows, found.baseline, _has_rare(members, names)), *_left_out(run.results)],
-        budget_notes=budget_notes((rows[i], rows[j]) for i, j in bases.items()),
+        budget_notes=[
+            *budget_notes((rows[i], rows[j]) for i, j in bases.items()),
+            *zeroed_note(rows),
+        ],
         worst=_worst(rows, members, same) if _HARM in names else [],
     )
 
@@ -142,11 +145,16 @@ def _budget(budgets: Sequence[Budget]) -> Budget:
         values = [v for b in budgets if (v := getattr(b, name)) is not None]
         return sum(values) / len(values) if values else None
 
-    names = ("rows", "steps", "tokens", "passes", "tries", "seconds")
+    counts = ("rows", "steps", "tokens", "passes", "tries")
     peaks = [b.peak_memory_bytes for b in budgets if b.peak_memory_bytes is not None]
-    means = {name: mean(name) for name in names}
-    whole = {k: round(v) if v is not None and k != "seconds" else v for k, v in means.items()}
-    return Budget(**whole, peak_memory_bytes=max(peaks, default=None))
+    means = {name: mean(name) for name in counts}
+    whole = {name: round(value) for name, value in means.items() if value is not None}
+    return Budget(
+        **whole,
+        seconds=mean("seconds"),
+        peak_memory_bytes=max(peaks, default=None),
+        zeroed=mean("zeroed"),
+    )
 
 
 def _worst(

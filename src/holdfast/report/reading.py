@@ -284,7 +284,14 @@ def _budget(record: Mapping[str, Any], root: Path, stages: Mapping[str, str]) ->
         tries=record.get("tries"),
         seconds=sum(seconds) if seconds else None,
         peak_memory_bytes=max(peaks, default=None),
+        zeroed=_zeroed(root / stages["repair"]) if "repair" in stages else None,
     )
+
+
+def _zeroed(folder: Path) -> float | None:
+    """The share of weights that a repair zeroed; None where it is not one that zeroes."""
+    report = _json(folder / "repair_report.json", missing={})
+    return report["zeroed"] / report["total"] if report.get("total") else None
 
 
 def _sum(values: list[Any]) -> Any:

@@ -73,7 +73,8 @@ class Comparison:
         baseline: The baseline's name; "" where the run has none.
         notes: Plain sentences that belong below every table: what the intervals cover, too few
             seeds, what the baseline is, what was not measured.
-        budget_notes: Sentences on rows whose budget is not their baseline's.
+        budget_notes: Sentences on rows whose budget is not their baseline's, and on what repairs
+            zeroed.
         worst: The worst case of every variant over the attacker's settings, where it has several.
     """
 

@@ -15,6 +15,7 @@ from holdfast.report.words import (
     memory,
     number,
     probability,
+    share,
     short,
     signed,
     whole,
@@ -135,6 +136,7 @@ def budget_sheet(comparison: Comparison) -> Sheet:
         "passes": lambda b: whole(b.passes),
         "tokens": lambda b: whole(b.tokens),
         "tries": lambda b: whole(b.tries),
+        "zeroed": lambda b: share(b.zeroed),
         "time": lambda b: duration(b.seconds),
         "peak memory": lambda b: memory(b.peak_memory_bytes),
     }

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.report.comparison import Difference, Estimate
 from holdfast.report.escape import visible
+from holdfast.report.statistics import Difference, Estimate
 
 
 def short(value: Any) -> str:
@@ -68,6 +68,11 @@ def probability(p: float | None) -> str:
 def whole(value: float | None) -> str:
     """A count with separators."""
     return "–" if value is None else f"{value:,.0f}"
+
+
+def share(value: float | None) -> str:
+    """A share of 0 to 1 in per cent."""
+    return "–" if value is None else f"{100 * value:.3g} %"
 
 
 def duration(seconds: float | None) -> str:

@@ -15,6 +15,8 @@ from holdfast.studies.stages import NEUTRAL, mechanism_settings
 # results of the old one are not taken for the new one's. The package's version does not count: a
 # change of the report keeps every result. That of a method from outside is its source's hash.
 MECHANISMS: dict[str, int] = {
+    "antidote": 2,  # the ceiling of a row's share is zeroed, as the authors do; once the floor was
+    "random_mask": 2,  # likewise
     "random_perturbation": 2,  # padding gets no noise; a row's noise is its own
 }
 

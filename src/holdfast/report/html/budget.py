@@ -11,6 +11,7 @@ from holdfast.report.words import (
     memory,
     number,
     place_name,
+    share,
     short,
     whole,
 )
@@ -41,6 +42,7 @@ def ledger_table(comparison: Comparison) -> Table:
         "tokens": lambda b: whole(b.tokens),
         "passes": lambda b: whole(b.passes),
         "tries": lambda b: whole(b.tries),
+        "zeroed": lambda b: share(b.zeroed),
         "time": lambda b: duration(b.seconds),
         "peak memory": lambda b: memory(b.peak_memory_bytes),
     }
