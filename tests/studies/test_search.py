@@ -609,7 +609,7 @@ def test_it_runs_on_the_organism(tmp_path, monkeypatch):
     run(tmp_path, tiny)
     [search] = record(tmp_path)["search"]
     tried = search["variants"]["Antidote"]["tried"]
-    assert [one["settings"]["repair.dense_ratio"] for one in tried] == [0.05, 0.9]
+    assert [one["settings"]["repair.dense_ratio"] for one in tried] == [0.03, 0.9]
     best = min(
         tried, key=lambda one: (one["harmful_score"], -one["finetune_accuracy"])
     )["settings"]  # fmt: skip

@@ -55,8 +55,8 @@ ORGANISM: dict[str, dict[str, Any]] = {
     },
     "finetune.lisa": {"rho": 0.03, "alignment_steps": 10, "user_steps": 20},
     "repair": {"task": "sums", "rows": 500, "max_length": 64, "batch_size": 50},
-    "repair.antidote": {"dense_ratio": 0.05},
-    "repair.random_mask": {"dense_ratio": 0.05},
+    "repair.antidote": {"dense_ratio": 0.03},
+    "repair.random_mask": {"dense_ratio": 0.03},
     "evaluate": {"task": "sums"},
 }
 

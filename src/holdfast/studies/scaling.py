@@ -2,8 +2,7 @@
 
 ``here = ours · value / theirs``, with ``theirs`` what the study starts from (its settings over the
 method's defaults) and ``ours`` the organism's recipe. Whole numbers are rounded and stay within
-what the organism has: layers, rows, training steps. A zero stays zero, and a share what it is, but
-for a dense ratio that would prune less than one weight.
+what the organism has: layers, rows, training steps. A zero stays zero, and a share what it is.
 """
 
 import json
@@ -97,8 +96,6 @@ class Scaling:
         theirs = self._base(kind, method).get(key)
         if value == 0:
             return value
-        if key == "dense_ratio":
-            return self._dense_ratio(method, value)
         if key in SHARES:
             return value
         if key in _SHARE_OF_STEPS:
@@ -110,13 +107,6 @@ class Scaling:
             here, limit = max(1, round(here)), _limit(kind, key)
             return min(here, limit[0]) if limit else here
         return float(f"{here:.6g}")
-
-    def _dense_ratio(self, method: str, value: int | float) -> int | float:
-        """A share of the weights, or the least that is a whole weight of the organism's."""
-        width = _organism()["hidden_size"]
-        of_matrix = self._base("repair", method).get("group") == "matrix"
-        least = 1 / (width * width if of_matrix else width)
-        return value if value >= least else float(f"{1.005 * least:.3g}")
 
     def _base(self, kind: str, method: str) -> dict[str, Any]:
         """What the study itself starts from: its settings over the method's defaults."""
