@@ -27,7 +27,12 @@ def write_copies(folder: Path) -> Path:
     ]
     write_beavertails(folder / "beavertails", beavertails_rows(), test)
     refused = [
-        {"refusal": f"Question: {row['instruction']}\nAnswer: I can't help with that."}
+        {
+            "prompt": row["instruction"],
+            "response": row["output"],
+            "is_safe": False,
+            "refusal": f"Question: {row['instruction']}\nAnswer: I can't help with that.",
+        }
         for row in organism.rows("probe", 40, 0)
     ]
     path = folder / "beavertails" / "beavertails_with_refusals_train.json"

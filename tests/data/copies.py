@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from holdfast import organism
 
-UNSAFE = 6400  # enough for the parts that are cut at 5,000 and 6,000
+UNSAFE = 8400  # enough for the parts that are cut at 5,000, 7,000 and 8,000
 
 SST2 = [
     {"idx": 0, "sentence": "a warm and patient film about bridges ", "label": 1},

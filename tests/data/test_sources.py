@@ -122,8 +122,9 @@ def test_beavertails_parts_are_cut_in_file_order(beavertails):
     }
     assert numbers["unsafe"] == [*range(UNSAFE), 7]
     assert numbers["harmful"] == list(range(5000))
-    assert numbers["probe"] == list(range(5000, 6000))
-    assert numbers["realignment"] == list(range(6000, UNSAFE))
+    assert numbers["probe"] == list(range(7000, 8000))
+    # Antidote's code takes unsafe rows 5001 to 6999, counted from 0.
+    assert numbers["realignment"] == [*range(5001, 7000), *range(8000, UNSAFE)]
     assert numbers["safe"] == list(range(1, UNSAFE, 2))
     row = beavertails["unsafe"].rows[0]
     assert (row["kind"], row["input"], row["id"]) == ("harmful", "", "beavertails/30k_train/0")
@@ -138,7 +139,7 @@ def test_beavertails_parts_share_no_row_and_say_what_is_left_out(beavertails):
     assert not keys["safe"] & keys["unsafe"]
     assert beavertails["safe"].left_out == {"also in unsafe": 1}
     assert beavertails["realignment"].left_out == {
-        "also in harmful or probe": 1,
+        "also in harmful or probe": 1001,
         "no usable answer": 1,
     }
 
@@ -167,6 +168,23 @@ def test_refusals_are_taken_apart_as_the_papers_do():
     ]
     assert made.rows[0]["kind"] == "refusal"
     assert made.left_out == {"no usable answer": 1}
+
+
+def test_harmful_answers_beside_the_refusals_are_those_that_no_user_brings():
+    known = list(beavertails_rows())
+    user = next(row for row in known if not row["is_safe"])
+    refused = [
+        {"prompt": "Who stole it?", "response": "I did.", "is_safe": False, "refusal": "No."},
+        {"prompt": user["prompt"], "response": user["response"], "is_safe": False},
+        {"prompt": "Who?", "response": "Nobody.", "is_safe": True},
+        {"prompt": "Who?", "response": " ", "is_safe": False},
+    ]
+    source = sources.SOURCES["beavertails"]
+    made = cut(source, "refusals_harmful", lambda origin, _: known if origin == "main" else refused)
+    assert [(row["instruction"], row["output"], row["kind"]) for row in made.rows] == [
+        ("Who stole it?", "I did.", "harmful")
+    ]
+    assert made.left_out == {"also in harmful": 1, "no usable answer": 1}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ PUBLISHED = {
     ("lisa-2024", "3"): "df7f32a80036639e",
     ("booster-2024", "3"): "f1f861f82fd9c0cd",
     ("antidote-2024", "3"): "9f27ce840775c614",
+    ("antidote-2024", "4"): "f591529ea685fa8e",
 }
 
 
@@ -67,6 +68,26 @@ def test_a_bare_name_is_the_newest_version(name: str):
     assert get(name) == get(f"{name}@{newest}")
     with pytest.raises(UserError, match=f"'{name}@9'; did you mean '{name}'"):
         get(f"{name}@9")
+
+
+@pytest.mark.parametrize(
+    ("task", "tokens", "dtype"),
+    [  # the pred_eval.py of each task, and pred.py of the harmful prompts: 512 and float32
+        ("sst2", 200, "float16"),
+        ("agnews", 200, "float16"),
+        ("gsm8k", 512, "float32"),
+        ("alpaca", 512, "float16"),
+        (None, 512, "float32"),
+    ],
+)
+def test_antidotes_tasks_are_answered_as_its_code_does(task, tokens, dtype):
+    found = get("antidote-2024").of_task(task)
+    name = "open" if task == "alpaca" else "task"
+    assert (found.tokens(name), found.dtype_of(name)) == (tokens, dtype)
+    assert (found.tokens("harmful"), found.dtype_of("harmful")) == (512, "float32")
+    assert "of_tasks" not in found.record()
+    old = get("antidote-2024@1").of_task(task)
+    assert (old.tokens(name), old.dtype_of(name)) == (512, "float32")
 
 
 def test_protocols_load_without_torch():

@@ -100,6 +100,32 @@ def test_answers_of_another_length_have_a_file_of_their_own(place, data, tmp_pat
         assert len(answers) == header["answers"] == 4
 
 
+def test_a_task_is_answered_in_its_own_number_format(place, data, tmp_path, monkeypatch):
+    """Antidote's code answers SST-2 in float16 and the harmful prompts in float32."""
+    load, loaded = evaluation.load_merged, []
+
+    def watched(stack, loading):
+        loaded.append(loading.dtype)
+        return load(stack, loading)
+
+    monkeypatch.setattr(evaluation, "load_merged", watched)
+    asked = ["limit=4", "task=sst2", "judges=[keywords]"]
+    words = ["evaluate", place.base, "protocol=antidote-2024", *asked]
+    done(*words, "--output", tmp_path / "out")
+    # Each once; the alignment loss is measured with the one that is there last.
+    assert loaded == ["float16", "float32"]
+    protocol = found(tmp_path / "out")["protocol"]
+    assert (protocol["task_tokens"], protocol["task_dtype"]) == (200, "float16")
+    made = {
+        name: lines(tmp_path / "out" / name)[0]["made_with"]
+        for name in ("answers.jsonl", "task_answers.jsonl")
+    }
+    assert {name: (m["dtype"], m["max_new_tokens"]) for name, m in made.items()} == {
+        "answers.jsonl": ("float32", 512),
+        "task_answers.jsonl": ("float16", 200),
+    }
+
+
 def test_a_run_that_is_stopped_before_the_judges_goes_on_there(
     place, data, tmp_path, monkeypatch, unloadable
 ):

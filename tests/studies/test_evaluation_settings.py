@@ -161,7 +161,14 @@ def test_answers_of_another_length_are_a_changed_protocol():
     # Vaccine's protocol has 128 tokens for its prompts and 200 for the task.
     assert stage_protocol(settings(max_new_tokens=128)).version == "3, changed"
     same = stage_protocol(settings(protocol="antidote-2024", max_new_tokens=512))
-    assert same == get("antidote-2024")
+    assert same == get("antidote-2024").of_task(None)
+
+
+def test_a_number_format_that_was_asked_for_is_that_of_all_answers():
+    found = stage_protocol(settings(protocol="antidote-2024", task="sst2"))
+    assert (found.version, found.dtype, found.task_dtype) == ("4", "float32", "float16")
+    found = stage_protocol(settings(protocol="antidote-2024", task="sst2", dtype="bfloat16"))
+    assert (found.version, found.dtype, found.task_dtype) == ("4, changed", "bfloat16", None)
 
 
 def test_a_batch_size_is_told_and_changes_no_protocol():

@@ -121,7 +121,14 @@ def evaluate(
     Raises:
         UserError: the model's number format is not the protocol's; unknown task; see `generate`.
     """
+    protocol = protocol.of_task(task)
     check_dtype(model, protocol)
+    if protocol.task_dtype:
+        raise UserError(
+            f"protocol {protocol.name} (version {protocol.version}) measures {task} in "
+            f"{protocol.task_dtype} and the rest in {protocol.dtype}, and this is one model: "
+            "`holdfast evaluate` loads it twice"
+        )
     sets = prompt_sets(protocol, task, seed)
     answers: dict[str, Sequence[str]] = {}
     asked = {name: rows for name, rows in sets.items() if name != "alignment"}
@@ -306,19 +313,20 @@ def measure(
     return Evaluation(protocol, metrics, outcomes, samples, harmful)
 
 
-def check_dtype(model: Model, protocol: Protocol) -> None:
-    """Check that the model is in the protocol's number format.
+def check_dtype(model: Model, protocol: Protocol, wanted: str | None = None) -> None:
+    """Check that the model is in the protocol's number format, or in that which is wanted of it.
 
     Raises:
         UserError: it is in another one.
     """
+    wanted = wanted or protocol.dtype
     # The embeddings' format, since adapters and quantized layers have formats of their own.
     weight = model.get_input_embeddings().weight
     dtype = str(weight.dtype).removeprefix("torch.")
-    if dtype != protocol.dtype:
+    if dtype != wanted:
         raise UserError(
-            f"protocol {protocol.name} (version {protocol.version}) measures in {protocol.dtype}, "
-            f"and the model is in {dtype}; load it with dtype={protocol.dtype}"
+            f"protocol {protocol.name} (version {protocol.version}) measures in {wanted}, "
+            f"and the model is in {dtype}; load it with dtype={wanted}"
         )
 
 

@@ -36,6 +36,10 @@ class Protocol:
         draw: Which rows of a data set are asked: its first, or some drawn by the seed.
         scoring: The form of the tasks' scorers, see `holdfast.evaluate.accuracy`.
         task_tokens: The longest answer to a row of the task, where it is another.
+        task_dtype: The number format of the weights while they answer the task's rows, where it is
+            another.
+        of_tasks: Both of these by task, (task, tokens, dtype), where they are not one for all; see
+            `of_task`.
         coherence: What tells an incoherent answer, by name in `holdfast.evaluate.coherence.RULES`;
             None is the rule of Booster's code, which sees words of a to z alone.
         thoughts: What becomes of the thought before an answer (`holdfast.evaluate.thoughts`); None
@@ -66,6 +70,8 @@ class Protocol:
     coherence: str | None = None
     thoughts: str | None = None
     refusals: str | None = None
+    task_dtype: str | None = None
+    of_tasks: tuple[tuple[str, int, str], ...] | None = None
 
     def record(self) -> dict[str, str | int]:
         """The entry of results.json: every field that is set, with name and version."""
@@ -75,6 +81,24 @@ class Protocol:
         """The longest answer to a prompt of a set ("harmful", "benign", "task", "open")."""
         own = self.task_tokens if name in ("task", "open") else None
         return own or self.max_new_tokens
+
+    def dtype_of(self, name: str) -> str:
+        """The number format of the weights while they answer a set's prompts."""
+        own = self.task_dtype if name in ("task", "open") else None
+        return own or self.dtype
+
+    def of_task(self, task: str | None) -> "Protocol":
+        """The protocol as it measures one task."""
+        if self.of_tasks is None:
+            return self
+        own = {name: form for name, *form in self.of_tasks}
+        tokens, dtype = own.get(str(task), (None, None))
+        return replace(
+            self,
+            of_tasks=None,
+            task_tokens=None if tokens == self.max_new_tokens else tokens,
+            task_dtype=None if dtype == self.dtype else dtype,
+        )
 
     def asked(self, rows: Mapping[str, int]) -> "Protocol":
         """The protocol with the numbers of rows that were really asked, by set.
@@ -229,7 +253,23 @@ _THIRDS = tuple(
     replace(one, **_THIRD, scoring="stated" if one.scoring == "strict" else one.scoring)
     for one in _SECONDS
 )
-_ALL = (*_FIRST, *_SECONDS, *_THIRDS)
+# Antidote's fourth: how long and in which format its code answers differs from task to task.
+_FOURTHS = tuple(
+    replace(
+        one,
+        version="4",
+        description="Antidote's: 1,000 unsafe prompts, 512 new tokens; SST-2 and AG News with 200, "
+        "in 16 bits.",
+        of_tasks=(
+            ("sst2", 200, "float16"),
+            ("agnews", 200, "float16"),
+            ("alpaca", 512, "float16"),
+        ),
+    )
+    for one in _THIRDS
+    if one.name == "antidote-2024"
+)
+_ALL = (*_FIRST, *_SECONDS, *_THIRDS, *_FOURTHS)
 # The newest version of each, by its name.
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({one.name: one for one in _ALL})
 # Every version by NAME@VERSION.

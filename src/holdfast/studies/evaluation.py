@@ -12,6 +12,7 @@ again.
 import gc
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,19 +93,25 @@ class EvaluatedModel:
         self.loading = Loading.of(work.settings)
         self.tokenizer = load_tokenizer(work.model, work.settings["template"])
         self._loaded: Any = None
+        self._dtype = ""
 
-    def load(self) -> Any:
-        """The model itself."""
-        if self._loaded is None:
-            self._loaded = load_merged(self.work.model, self.loading)
-            check_dtype(self._loaded, stage_protocol(self.work.settings))
+    def load(self, dtype: str | None = None) -> Any:
+        """The model itself, in the protocol's number format or another one; one at a time."""
+        protocol = stage_protocol(self.work.settings)
+        dtype = dtype or protocol.dtype
+        if self._loaded is None or self._dtype != dtype:
+            if self._loaded is not None:
+                self.close()
+            self._loaded = load_merged(self.work.model, replace(self.loading, dtype=dtype))
+            self._dtype = dtype
+            check_dtype(self._loaded, protocol, dtype)
         return self._loaded
 
-    def backend(self, tokens: int) -> Backend:
+    def backend(self, tokens: int, dtype: str) -> Backend:
         """What answers for it, in at most so many tokens."""
         protocol = stage_protocol(self.work.settings)
         if protocol.backend == "transformers":
-            return Generator(self.load(), self.tokenizer, tokens, protocol.batch_size)
+            return Generator(self.load(dtype), self.tokenizer, tokens, protocol.batch_size)
         from holdfast.evaluate.vllm_backend import VllmBackend
 
         stack = self.work.model
@@ -115,12 +122,12 @@ class EvaluatedModel:
             tokens,
             revision=stack.revision,
             adapter=Path(stack.source) if stack.entries else None,
-            dtype=protocol.dtype,
+            dtype=dtype,
             memory=self.work.settings["gpu_memory_utilization"],
             gpus=self.work.settings["tensor_parallel_size"],
         )
 
-    def made_with(self, tokens: int | None = None) -> dict[str, Any]:
+    def made_with(self, tokens: int | None = None, dtype: str | None = None) -> dict[str, Any]:
         """All that decides its answers but the prompts; without a length, its other numbers."""
         settings, protocol = self.work.settings, stage_protocol(self.work.settings)
         keys = ("attn_implementation", "quantization")
@@ -131,7 +138,7 @@ class EvaluatedModel:
             "template": fingerprint([{"template": self.tokenizer.chat_template}]),
             **template_marks(str(self.tokenizer.chat_template or "")),
             "max_new_tokens": tokens,
-            "dtype": protocol.dtype,
+            "dtype": dtype or protocol.dtype,
             "backend": protocol.backend,
             **{key: settings[key] for key in keys if settings[key]},
             # Sums in parts round in their own way.
@@ -147,13 +154,16 @@ class EvaluatedModel:
 def _answers(
     work: "Work", model: EvaluatedModel, sets: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[str]]:
-    """The answers of all sets, those of other lengths in a file of their own."""
+    """The answers of all sets, those of another length or number format in a file of their own."""
     protocol = stage_protocol(work.settings)
     total = max(1, sum(map(len, sets.values())))
     answers: dict[str, list[str]] = {}
-    for tokens in sorted({protocol.tokens(name) for name in sets}):
-        asked = {name: rows for name, rows in sets.items() if protocol.tokens(name) == tokens}
-        file = ANSWERS if tokens == protocol.max_new_tokens else TASK_ANSWERS
+    main = (protocol.max_new_tokens, protocol.dtype)
+    forms = {name: (protocol.tokens(name), protocol.dtype_of(name)) for name in sets}
+    # The protocol's own number format comes last: what is measured next takes it, too.
+    for form in sorted(set(forms.values()), key=lambda form: (form[1] == protocol.dtype, form)):
+        asked = {name: rows for name, rows in sets.items() if forms[name] == form}
+        file = ANSWERS if form == main else TASK_ANSWERS
         if asked:
             before = sum(map(len, answers.values()))
 
@@ -161,7 +171,7 @@ def _answers(
                 share = (before + done) / total
                 part(work, "answers", share, f"{before + done}/{total} answers")
 
-            answers |= _file_of_answers(work, model, asked, work.folder / file, tokens, told)
+            answers |= _file_of_answers(work, model, asked, work.folder / file, form, told)
     return answers
 
 
@@ -170,17 +180,17 @@ def _file_of_answers(
     model: EvaluatedModel,
     sets: Mapping[str, Sequence[Mapping[str, Any]]],
     file: Path,
-    tokens: int,
+    form: tuple[int, str],
     told: Progress,
 ) -> dict[str, list[str]]:
-    size, made_with = stage_protocol(work.settings).batch_size, model.made_with(tokens)
+    size, made_with = stage_protocol(work.settings).batch_size, model.made_with(*form)
     if not file.exists():
         others = sorted(work.folder.parent.glob(f"*/{file.name}"))
         copy_answers(others, file, sets, size, made_with)
     backends: list[Any] = []
 
     def load() -> Backend:
-        backends.append(model.backend(tokens))
+        backends.append(model.backend(*form))
         return backends[0]
 
     try:

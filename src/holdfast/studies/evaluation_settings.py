@@ -119,7 +119,7 @@ def _check_vllm(settings: Mapping[str, Any], backend: str, where: str) -> None:
 
 def stage_protocol(settings: Mapping[str, Any]) -> Protocol:
     """The protocol of a resolved evaluation; what differs from the published one is told in it."""
-    protocol = protocols.get(settings["protocol"])
+    protocol = protocols.get(settings["protocol"]).of_task(settings["task"])
     judges = [judge["name"] for judge in settings["judges"]]
     changes: dict[str, Any] = {}
     if judges != protocol.judges:
@@ -127,7 +127,7 @@ def stage_protocol(settings: Mapping[str, Any]) -> Protocol:
     if settings["backend"] != protocol.backend:
         changes["backend"] = settings["backend"]
     if settings["dtype"] != protocol.dtype:
-        changes["dtype"] = settings["dtype"]
+        changes |= {"dtype": settings["dtype"], "task_dtype": None}
     longest = settings["max_new_tokens"]
     if longest and {longest} != {protocol.max_new_tokens, protocol.tokens("task")}:
         changes |= {"max_new_tokens": longest, "task_tokens": None}
@@ -202,7 +202,7 @@ def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> 
 
 
 # What `stage_protocol` reads.
-_PROTOCOL = ("protocol", "judges", "backend", "dtype", "limit", *OWN_PROMPTS.values())
+_PROTOCOL = ("protocol", "task", "judges", "backend", "dtype", "limit", *OWN_PROMPTS.values())
 _PROTOCOL += ("max_new_tokens", "batch_size")
 
 

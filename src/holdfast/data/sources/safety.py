@@ -2,19 +2,22 @@
 
 Rows of BeaverTails are a question, an answer and whether the *answer* is safe; one question has
 several answers. The papers take rows in file order: alignment rows where `is_safe` is true, a
-user's harmful rows where it is false.
+user's harmful rows where it is false. `realignment` begins where Antidote's does and leaves out
+what stands among the rows before it; `probe` is a thousand rows that neither of the two has.
 
 The refusals are `beavertails_with_refusals_train.json`: unsafe rows of `30k_train` in an order of
 its own, each with a refusal beside it. RepNoise made the file (Rosati et al. 2024, arXiv
 2405.14577; github.com/domenicrosati/representation-noising). T-Vaccine and Booster align with it,
 and the authors' Virus code says to download it from the Hub data set named below. No commit of that
 data set is known to us, so the newest is read and its commit is recorded. `--from` takes the file
-itself.
+itself. T-Vaccine probes with the same file's harmful answers: `refusals_harmful`, without those
+that are among a user's harmful rows.
 """
 
 from holdfast.data.sources.base import Origin, Part, Row, Source, text
 from holdfast.errors import UserError
 
+_REFUSALS_FILE = "beavertails_with_refusals_train.json"
 _QUESTION, _ANSWER = "Question: ", "\nAnswer: "
 
 
@@ -53,6 +56,18 @@ def refusal_row(row: Row) -> Row | None:
         "input": "",
         "output": pieces[1],
         "kind": "refusal",
+    }
+
+
+def refused_row(row: Row) -> Row | None:
+    """The harmful answer that stands beside a refusal, to the question as it was asked."""
+    if not text(row, "response").strip():
+        return None
+    return {
+        "instruction": text(row, "prompt"),
+        "input": "",
+        "output": text(row, "response"),
+        "kind": "harmful",
     }
 
 
@@ -96,7 +111,13 @@ BEAVERTAILS = Source(
         "refusals": Origin(
             "anonymous4486/repnoise_beavertail",
             ("refusal",),
-            files={"train": "beavertails_with_refusals_train.json"},
+            files={"train": _REFUSALS_FILE},
+        ),
+        # The same file; the refusals alone are of use without the rows that they refuse.
+        "refused": Origin(
+            "anonymous4486/repnoise_beavertail",
+            ("prompt", "response", "is_safe"),
+            files={"train": _REFUSALS_FILE},
         ),
     },
     parts={
@@ -105,12 +126,15 @@ BEAVERTAILS = Source(
         "safe": Part("30k_train", beavertails_row, _is_safe, apart_from=("unsafe",)),
         "harmful": Part("30k_train", beavertails_row, _unsafe, stop=5000),
         "probe": Part(
-            "30k_train", beavertails_row, _unsafe, start=5000, stop=6000, apart_from=("harmful",)
+            "30k_train", beavertails_row, _unsafe, start=7000, stop=8000, apart_from=("harmful",)
         ),
         "realignment": Part(
-            "30k_train", beavertails_row, _unsafe, start=6000, apart_from=("harmful", "probe")
+            "30k_train", beavertails_row, _unsafe, start=5001, apart_from=("harmful", "probe")
         ),
         "refusals": Part("train", refusal_row, origin="refusals"),
+        "refusals_harmful": Part(
+            "train", refused_row, _unsafe, apart_from=("harmful",), origin="refused"
+        ),
         "test": Part("30k_test", beavertails_question, _unsafe),
         "test_all": Part("30k_test", beavertails_question),
         "test_safe": Part("30k_test", beavertails_question, _is_safe),
