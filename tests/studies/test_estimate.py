@@ -28,6 +28,7 @@ LLAMA_2_7B = {
     "num_attention_heads": 32, "intermediate_size": 11008, "tie_word_embeddings": False,
 }  # fmt: skip
 LLAMA = size_of_config(LLAMA_2_7B)
+CHECKPOINTING = ("gradient_checkpointing", "activation_checkpointing")
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -132,6 +133,13 @@ def test_steps_and_tokens_of_the_papers():
     # auto: 23 turns of 870, and 24 of 97 alignment steps.
     assert of("finetune", method="lisa", **user).steps == 20_000 + 24 * 97
     assert of("finetune", max_steps=7, **user).steps == 7
+    # Table 2's 900/100, as its authors ran it: no step on top, and nine of ten on alignment rows.
+    rows = {"data": "sst2:train", "alignment_data": "beavertails:safe"}
+    turns = {"alignment_steps": 900, "user_steps": 100}
+    swapped = of("finetune", method="lisa", user_rows="swapped", **rows, **user, **turns)
+    assert (swapped.steps, swapped.tokens) == (20_000, 18_000 * 5 * 200 + 2_000 * 5 * 90)
+    seen = of("finetune", method="lisa", **rows, **user, **turns)
+    assert (seen.steps, seen.tokens) == (200_000, 180_000 * 5 * 200 + 20_000 * 5 * 90)
 
 
 def test_the_published_row_that_it_is_calibrated_on():
@@ -258,6 +266,31 @@ def test_repairs_and_evaluations():
     long = of("evaluate", protocol="antidote-2024", task="gsm8k")
     assert 0 < short.gpu_seconds < long.gpu_seconds
     assert short.peak_bytes > 2 * LLAMA.parameters
+
+
+def test_checkpointing_is_known_by_both_of_its_names():
+    old, new = (settings(**{name: True}) for name in CHECKPOINTING)
+    assert training_bytes(old, LLAMA) == training_bytes(new, LLAMA)
+    assert training_bytes(old, LLAMA) < 0.6 * training_bytes(settings(), LLAMA)
+    seconds = [of(**{name: True}).gpu_seconds for name in CHECKPOINTING]
+    assert seconds[0] == seconds[1] > 1.2 * of().gpu_seconds
+
+
+def test_an_evaluation_holds_logits_and_then_a_judge():
+    """By hand: 32 rows of vaccine-2024 in float16, whose task answers have 200 tokens."""
+    answers = {"protocol": "vaccine-2024", "task": "gsm8k", "judges": ["keywords"]}
+    weights = 2 * LLAMA.parameters
+    cache = 32 * (220 + 200) * 32 * 2 * 4096 * 2
+    assert of("evaluate", **answers).peak_bytes == weights + cache + 32 * 32000 * 6
+    # Short answers: the alignment rows' logits are more.
+    rows = 32 * 200 * (16 * 4096 + 6 * 11008 + 32000 * 2)
+    short = of("evaluate", **{**answers, "task": "sst2"}, max_new_tokens=4)
+    assert short.peak_bytes == round(weights + 1.8 * rows)
+    judged = {**answers, "dtype": "float16", "judges": ["beaver-dam-7b"], "quantization": "4bit"}
+    small = of("evaluate", **{**judged, "task": "sst2"}, max_new_tokens=4)
+    assert small.peak_bytes == round(6.7e9 * 2 + 32 * 256 * (16 * 4096 + 6 * 11008))
+    twice = of("evaluate", **answers, reference="aligned")
+    assert twice.tokens == of("evaluate", **answers).tokens + 100 * 200
 
 
 def test_what_nobody_knows_is_said():

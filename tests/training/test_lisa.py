@@ -130,6 +130,40 @@ def test_schedule_alternates_and_no_user_batch_is_lost():
     assert batches == list(sampler), "the same order each time, or a resumed run goes astray"
 
 
+@pytest.mark.parametrize("per_step", [1, 2, 3])
+@pytest.mark.parametrize(("k1", "k2"), [(2, 3), (3, 1), (4, 0), (0, 4)])
+def test_swapped_batches_are_the_users_own_with_some_replaced(per_step, k1, k2):
+    """As a plain loader gives them, one by one, and a second one where the state is alignment."""
+    settings = {"batches_per_step": per_step, "user_batches": 11}
+    plain = list(sampled(lisa={"alignment_steps": 0}, **settings))
+    aligned = sampled(steps=20, batches_per_step=1).order("alignment")
+    state, clock, expected = "alignment" if k1 else "user", 0, []
+    for number, batch in enumerate(plain):
+        if number and number % per_step == 0:  # a new optimizer step
+            clock += 1
+            if clock == {"alignment": k1, "user": k2}[state] and k1 and k2:
+                state, clock = {"alignment": "user", "user": "alignment"}[state], 0
+        expected.append([10 + i for i in next(aligned)] if state == "alignment" else batch)
+    turns = {"alignment_steps": k1, "user_steps": k2, "user_rows": "swapped"}
+    sampler = sampled(lisa=turns, swapped=True, **settings)
+    assert list(sampler) == expected
+    assert len(sampler) == 11
+
+
+def test_swapped_runs_are_as_long_as_plain_fine_tuning(tmp_path):
+    trainer = trainer_of(tmp_path, user_rows="swapped", gradient_accumulation_steps=2)
+    trainer.train()
+    assert trainer.state.global_step == 3  # 24 rows / 4 / 2
+    assert [trainer.state_at(step) for step in range(3)] == ["alignment", "alignment", "user"]
+
+
+def test_only_swapped_rows_may_never_be_trained_on():
+    with pytest.raises(UserError, match="user_rows=swapped puts alignment rows"):
+        LisaConfig("unused", use_cpu=True, user_steps=0)
+    with pytest.raises(UserError, match='user_rows is "lost"'):
+        LisaConfig("unused", use_cpu=True, user_rows="lost")  # pyright: ignore[reportArgumentType] (a mistake)
+
+
 def test_schedule_ends_after_the_given_steps():
     assert len(list(sampled(batches_per_step=2, steps=7))) == 14
 

@@ -4,7 +4,15 @@ from itertools import pairwise
 
 import pytest
 
-from holdfast.finetune.schedule import AUTO, all_steps, doubtful, schedule
+from holdfast.errors import UserError
+from holdfast.finetune.schedule import (
+    AUTO,
+    all_steps,
+    all_steps_of,
+    check_turns,
+    doubtful,
+    schedule,
+)
 
 
 def states(found):
@@ -71,3 +79,42 @@ def test_what_is_told():
     assert "never comes back" in (doubtful(5, 900, 200) or "")
     assert "takes 160 steps for 40" in (doubtful(30, 10, 40) or "")
     assert "max_steps is 2" in (doubtful(AUTO, AUTO, 1, steps=2) or "")
+
+
+def walked(k1, k2, steps):
+    """The states step by step, by a clock that is set back at every switch."""
+    state, clock, found = "alignment" if k1 else "user", 0, []
+    for _ in range(steps):
+        if state == "alignment" and clock == k1 and k2:
+            state, clock = "user", 0
+        elif state == "user" and clock == k2 and k1:
+            state, clock = "alignment", 0
+        found.append(state)
+        clock += 1
+    return found
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(9, 1), (7, 3), (5, 5), (1, 9), (0, 10), (10, 0), (3, 4)])
+@pytest.mark.parametrize("steps", [1, 9, 10, 47, 200])
+def test_of_swapped_rows_the_states_share_the_users_steps(k1, k2, steps):
+    states = walked(k1, k2, steps)
+    assert list(schedule(k1, k2, steps=steps).states(steps)) == states
+    assert all_steps_of(k1, k2, "swapped", steps) == (steps, states.count("alignment"))
+
+
+def test_the_papers_run_of_swapped_rows():
+    assert all_steps_of(900, 100, "swapped", 20_000) == (20_000, 18_000)
+    assert all_steps_of(900, 100, "seen", 20_000) == (200_000, 180_000)
+    assert doubtful(900, 100, 20_000, user_rows="swapped") is None
+    assert "200,000 steps for 20,000" in str(doubtful(900, 100, 20_000))
+    assert "one state only" in str(doubtful(900, 100, 500, user_rows="swapped"))
+
+
+def test_a_state_without_steps_is_told():
+    with pytest.raises(UserError, match=r"user_rows=seen it must be 1 or more; user_rows=swapped"):
+        check_turns(10, 0, "seen")
+    with pytest.raises(UserError, match="both 0"):
+        check_turns(0, 0, "swapped")
+    check_turns(10, 0, "swapped")
+    check_turns(0, 10, "seen")
+    check_turns(AUTO, AUTO, "swapped")

@@ -5,8 +5,10 @@
 
 a is w at the last switch of state. One optimizer goes through both states; the run starts in the
 alignment state. With ρ = 0 this is bi-state optimization (BSO). The user's rows are seen as often
-as plain fine-tuning sees them: steps on alignment rows come on top. How long the states are where
-nobody says so is in `holdfast.finetune.schedule`.
+as plain fine-tuning sees them: steps on alignment rows come on top. With ``user_rows="swapped"``
+an alignment batch takes the place of the user's, which is lost: the run has as many steps as plain
+fine-tuning, as in the authors' code, whose published numbers are of such runs. How long the states
+are where nobody says so is in `holdfast.finetune.schedule`.
 
 Source: T. Huang, S. Hu, F. Ilhan, S. F. Tekin, L. Liu: Lisa, arXiv 2405.18641, algorithm 2.
 """
@@ -24,7 +26,14 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from holdfast.errors import UserError
-from holdfast.finetune.schedule import Schedule, State, doubtful, schedule
+from holdfast.finetune.schedule import (
+    SWAPPED,
+    Schedule,
+    State,
+    check_turns,
+    doubtful,
+    schedule,
+)
 from holdfast.parallel import divided, loader, stream_loader, whole
 from holdfast.settings import check_ranges
 from holdfast.trainer.streams import StreamedBatches, is_stream, length
@@ -41,17 +50,33 @@ class LisaSettings:
         rho: ρ, the strength of the proximal term; 0 is bi-state optimization.
         alignment_steps: K1, optimizer steps on alignment rows before each switch; 0 never aligns;
             auto follows from the job's length, and the run then ends with alignment steps.
-        user_steps: K2, optimizer steps on the user's rows before each switch, or auto.
+        user_steps: K2, optimizer steps on the user's rows before each switch, or auto; 0, with
+            user_rows=swapped, never trains on them.
+        user_rows: seen gives the user's rows all of their epochs, alignment steps come on top;
+            swapped takes the alignment steps out of these epochs, as the authors' code does: the
+            user's batches meanwhile are lost.
         proximal_warmup: the share of all steps at the start that run without the proximal term.
     """
 
     rho: float = field(default=1.0, metadata={"range": "[0, inf)"})
     alignment_steps: int | Literal["auto"] = field(default="auto", metadata={"range": "[0, inf)"})
-    user_steps: int | Literal["auto"] = field(default="auto", metadata={"range": "[1, inf)"})
+    user_steps: int | Literal["auto"] = field(default="auto", metadata={"range": "[0, inf)"})
+    user_rows: Literal["seen", "swapped"] = "seen"
     proximal_warmup: float = field(default=0.1, metadata={"range": "[0, 1]"})
 
     def __post_init__(self):
         check_ranges(self)
+        self.check_rows()
+
+    def check_rows(self) -> None:
+        """Check that the two states make a run.
+
+        Raises:
+            UserError: see `holdfast.finetune.schedule.check_turns`; an unknown ``user_rows``.
+        """
+        if self.user_rows not in ("seen", SWAPPED):
+            raise UserError(f'user_rows is "{self.user_rows}": it must be "seen" or "swapped".')
+        check_turns(self.alignment_steps, self.user_steps, self.user_rows)
 
 
 @dataclass
@@ -60,6 +85,7 @@ class LisaConfig(LisaSettings, SFTConfig):
 
     def __post_init__(self):
         SFTConfig.__post_init__(self)  # it checks the ranges of all fields
+        self.check_rows()
 
 
 class LisaMixin:
@@ -124,15 +150,16 @@ class LisaMixin:
             batches_per_step=args.gradient_accumulation_steps,
             state_at=self.schedule.state_at,
             seed=args.seed if args.data_seed is None else args.data_seed,
-            user_batches=None if self.schedule.steps else user_batches,
-            steps=self.schedule.steps,
+            user_batches=user_batches,
+            steps=self.schedule.steps if user_batches is None else None,
+            swapped=self.lisa.user_rows == SWAPPED,
         )
         if is_stream(rows) or is_stream(self.alignment_rows):
             return stream_loader(self, BiStateStream(batches, rows, self.alignment_rows), None)
         return loader(self, ConcatDataset([rows, self.alignment_rows]), batches)
 
     def _plan(self) -> tuple[Schedule, int | None]:
-        """The schedule, and the batches that the user's epochs make; tells a doubtful one."""
+        """The schedule, and the batches that end it where they are the user's; tells doubts."""
         rows, args, lisa = self.train_dataset, self.args, self.lisa
         given = args.max_steps if args.max_steps > 0 else None
         if rows is None or (length(rows) is None and given is None):
@@ -146,8 +173,12 @@ class LisaMixin:
             a_pass = math.ceil(len(rows) / self._whole_batch())
             batches = math.ceil(args.num_train_epochs * a_pass)
             user = math.ceil(batches / args.gradient_accumulation_steps)
-            found = schedule(*numbers, user=user)
-        told = doubtful(*numbers, user, given)
+            if lisa.user_rows == SWAPPED:
+                found = schedule(*numbers, steps=user)
+            else:
+                found = schedule(*numbers, user=user)
+                batches = None if found.steps else batches
+        told = doubtful(*numbers, user, given, lisa.user_rows)
         if told:
             warnings.warn(told, stacklevel=3)
         return found, batches
@@ -157,7 +188,7 @@ class LisaMixin:
         return self._train_batch_size * self.accelerator.num_processes
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
-        """One pass over the schedule, which holds all of the user's epochs."""
+        """One pass over the schedule, which goes through all of the user's epochs."""
         epochs, args.num_train_epochs = args.num_train_epochs, 1
         try:
             return super().set_initial_training_values(args, dataloader)  # pyright: ignore[reportAttributeAccessIssue]
@@ -234,10 +265,10 @@ class BiStateSampler(Sampler[list[int]]):
     """Batches of indices in the order of Lisa's schedule.
 
     Indices below ``user_rows`` are the user's rows, those from there on are alignment rows. Each
-    state goes on where it left its own rows; nobody's batch is skipped while the other state runs.
-    The schedule ends after ``steps`` optimizer steps, or with the user's last batch. With a number
-    of steps each of them is whole: of several batches the user's last step goes on with the
-    rows of the next pass.
+    state goes on where it left its own rows; nobody's batch is skipped while the other state runs,
+    unless the user's are swapped out. The schedule ends after ``steps`` optimizer steps, or with
+    the user's last batch. With a number of steps each of them is whole: of several batches the
+    user's last step goes on with the rows of the next pass.
 
     Args:
         user_rows, alignment_rows: how many there are; None of a stream (see `BiStateStream`).
@@ -247,6 +278,8 @@ class BiStateSampler(Sampler[list[int]]):
         seed: the seed of the order.
         user_batches: how many of the user's batches the schedule holds.
         steps: how many optimizer steps the schedule holds, if ``user_batches`` is not given.
+        swapped: every batch is one of the user's, and in the alignment state one of alignment rows
+            is given in its place.
     """
 
     drop_last = False
@@ -261,7 +294,9 @@ class BiStateSampler(Sampler[list[int]]):
         seed: int,
         user_batches: int | None = None,
         steps: int | None = None,
+        swapped: bool = False,
     ):
+        self.swapped = swapped
         self.user_rows, self.alignment_rows = user_rows, alignment_rows
         self.batch_size, self.batches_per_step = batch_size, batches_per_step
         self.state_at, self.seed = state_at, seed
@@ -281,6 +316,8 @@ class BiStateSampler(Sampler[list[int]]):
         """Each batch of the schedule with its state, taken from those of the two states."""
         for state, size in self._schedule():
             for _ in range(size):
+                if self.swapped and state == "alignment":
+                    next(user)
                 yield state, next(user if state == "user" else alignment)
 
     def order(self, state: State) -> Iterator[list[int]]:
@@ -300,7 +337,7 @@ class BiStateSampler(Sampler[list[int]]):
             if user_left == 0 or step == self.steps:
                 return
             state, size = self.state_at(step), self.batches_per_step
-            if state == "user" and user_left is not None:
+            if (state == "user" or self.swapped) and user_left is not None:
                 size = min(size, user_left)
                 user_left -= size
             yield state, size

@@ -1,6 +1,8 @@
 """When Lisa is in which of its two states.
 
-With numbers, K1 alignment steps and K2 user steps take turns until the user's steps are over. With
+With numbers, K1 alignment steps and K2 user steps take turns until the user's steps are over.
+Where the user's rows are swapped out for alignment rows (``user_rows=swapped``) they take turns
+within the user's epochs, and the run has as many steps as plain fine-tuning has. With
 ``auto`` in the place of either, U being the user's steps in all,
 
     n  = max(2, ⌈U / 900⌉)                          turns of the user's (at most U)
@@ -19,9 +21,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from holdfast.errors import UserError
+
 State = Literal["alignment", "user"]
 AUTO = "auto"
 Steps = int | Literal["auto"]
+UserRows = Literal["seen", "swapped"]
+SWAPPED = "swapped"
 
 PAPER = (100, 900)  # K1 and K2 of the Lisa paper
 _TURNS = 2  # of the user's, at least
@@ -54,6 +60,23 @@ class Schedule:
     def states(self, steps: int) -> Iterator[State]:
         """The states of a run of so many steps."""
         return (self.state_at(step) for step in range(steps))
+
+
+def check_turns(alignment_steps: Steps, user_steps: Steps, user_rows: str) -> None:
+    """Check that a run with these settings comes to an end.
+
+    Raises:
+        UserError: the user's rows are all to be seen, and their state has no steps; or none has.
+    """
+    if user_steps != 0:
+        return
+    if user_rows != SWAPPED:
+        raise UserError(
+            "user_steps is 0, so the user's rows are never trained on: with user_rows=seen it must "
+            "be 1 or more; user_rows=swapped puts alignment rows in the place of all of them."
+        )
+    if alignment_steps == 0:
+        raise UserError("alignment_steps and user_steps are both 0: one of them must be 1 or more.")
 
 
 def schedule(
@@ -102,8 +125,23 @@ def all_steps(alignment_steps: Steps, user_steps: Steps, user: int) -> int:
     return user + found.alignment_steps * math.ceil(user / found.user_steps)
 
 
+def all_steps_of(
+    alignment_steps: Steps, user_steps: Steps, user_rows: str, user: int
+) -> tuple[int, int]:
+    """All steps of a run whose user's epochs have so many, and how many of them are alignment's."""
+    if user_rows != SWAPPED:
+        total = all_steps(alignment_steps, user_steps, user)
+        return total, total - user
+    states = schedule(alignment_steps, user_steps, steps=user).states(user)
+    return user, sum(state == "alignment" for state in states)
+
+
 def doubtful(
-    alignment_steps: Steps, user_steps: Steps, user: int, steps: int | None = None
+    alignment_steps: Steps,
+    user_steps: Steps,
+    user: int,
+    steps: int | None = None,
+    user_rows: str = "seen",
 ) -> str | None:
     """One sentence on settings that hardly make Lisa of this job; None where they do.
 
@@ -112,9 +150,12 @@ def doubtful(
         user_steps: K2 as it was given.
         user: the user's steps in all.
         steps: the steps of both states, where they are given.
+        user_rows: whether the user's rows are swapped out, which is then taken for meant.
     """
-    if alignment_steps == 0:
+    if alignment_steps == 0 or user_steps == 0:
         return None
+    if user_rows == SWAPPED:
+        steps = steps or user
     if AUTO in (alignment_steps, user_steps):
         if steps is None or schedule(alignment_steps, user_steps, steps=steps).closing:
             return None
@@ -125,7 +166,7 @@ def doubtful(
     what = []
     if switches < 2:
         what.append("never comes back to its alignment state" if switches else "has one state only")
-    if total > 2 * user:
+    if total > 2 * user and user_rows != SWAPPED:
         what.append(f"takes {total:,} steps for {user:,} of the user's")
     if not what:
         return None

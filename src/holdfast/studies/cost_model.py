@@ -42,11 +42,14 @@ in full training, the model's, with a copy in 16 bits beside it. For each token 
 
     16d (norms 8, attention 8) + 6f (MLP) + 3 · (inputs of adapted matrices; 2 without dropout)
 
-with checkpointing 2d a layer and one layer whole; for each token of the logits 14V. A layer of
-T-Vaccine that is frozen keeps of its adapters' inputs only the dropout's mask, 1 byte, and below
-the lowest drawn one nothing. Vaccine keeps 2 bytes for each of the token's L·d perturbed numbers.
+with checkpointing (by either of its names) 2d a layer and one layer whole; for each token of the
+logits 14V. A layer of T-Vaccine that is frozen keeps of its adapters' inputs only the dropout's
+mask, 1 byte, and below the lowest drawn one nothing. Vaccine keeps 2 bytes for each of the token's
+L·d perturbed numbers.
 The activations count `RESERVE` times, so that the same Table 5 row gives its 38.45 GB, which is
-what PyTorch reserved with the attention of 2023 (its weights in fp16 under bf16 autocast).
+what PyTorch reserved with the attention of 2023 (its weights in fp16 under bf16 autocast). An
+evaluation holds the weights with the answers' keys, values and logits or, after them, with the
+alignment rows' logits and one layer's activations; and then a judge in their place.
 """
 
 import math
@@ -60,6 +63,10 @@ BANDWIDTH = 2.0e12
 UTILISATION = 0.23
 DECODING = 0.25
 RESERVE = 1.8
+# A judge that is a model is beaver-dam-7b, a Llama of 7 billion weights (see "Answers").
+JUDGE_PARAMETERS = 6.7e9
+JUDGE_TOKENS = 256
+JUDGE_LAYER = 16 * 4096 + 6 * 11008  # bytes of one layer's activations for a token
 LONGEST = 512
 # A row of each data set in tokens, template and padding included.
 TOKENS = {"beavertails": 200, "sst2": 90, "agnews": 130, "gsm8k": 220, "alpaca": 160}
@@ -76,6 +83,38 @@ _TO_WIDE = ("gate_proj", "up_proj", "fc1", "dense_h_to_4h")
 _ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
+def is_checkpointed(settings: Mapping[str, Any]) -> bool:
+    """Whether activations are computed again in the backward pass, by either name of the setting.
+
+    transformers calls it activation_checkpointing, and gradient_checkpointing before version 5.
+    """
+    return bool(settings.get("activation_checkpointing") or settings.get("gradient_checkpointing"))
+
+
+def evaluation_bytes(
+    settings: Mapping[str, Any], model: ModelSize, batch: int, longest: int, judges: int
+) -> int:
+    """The most bytes that an evaluation holds at once.
+
+    Args:
+        settings: its resolved settings.
+        model: the model under evaluation.
+        batch: rows answered at once.
+        longest: tokens of the longest prompt and its answer.
+        judges: how many of its judges are models; one is in memory at a time, after the answers.
+    """
+    width = _BYTES[settings["dtype"]]
+    layer = 16 * model.hidden + 6 * model.intermediate
+    cache = batch * longest * model.layers * 2 * model.kv_width * width
+    # The next token's logits of every row, in their type and in 32 bits.
+    answering = cache + batch * model.vocabulary * (width + 4)
+    # One layer's activations, and the logits of the labels: at most all of the row's tokens.
+    aligning = batch * OTHER_TOKENS * (layer + model.vocabulary * width)
+    own = weight_bytes(settings, model.parameters) + max(answering, RESERVE * aligning)
+    judging = JUDGE_PARAMETERS * _BYTES["bfloat16"] + batch * JUDGE_TOKENS * JUDGE_LAYER
+    return round(max(own, judging if judges else 0))
+
+
 def batch_rows(settings: Mapping[str, Any]) -> int:
     """The rows of a training stage's batch, of all its processes together."""
     return settings["per_device_train_batch_size"] * settings.get("processes", 1)
@@ -87,7 +126,7 @@ def training_operations(settings: Mapping[str, Any], model: ModelSize, steps: in
     weights = 2 * n if settings["adapter"] == "full" else 2 * adapter
     forward = 2 * n + 2 * adapter
     backward = forward  # to the activations
-    again = forward if settings.get("activation_checkpointing") else 0
+    again = forward if is_checkpointed(settings) else 0
     once = forward + again + backward
     method = settings["method"]
     if method == "vaccine":
@@ -178,7 +217,7 @@ def _layers_bytes(settings: Mapping[str, Any], model: ModelSize) -> float:
     trained = plain + (3 if lora["dropout"] else 2) * inputs
     if settings["adapter"] == "full":
         trained = plain + 2 * (6 * model.hidden + model.intermediate)
-    if settings.get("activation_checkpointing"):
+    if is_checkpointed(settings):
         return 2 * model.layers * model.hidden + trained
     if settings["method"] != "t_vaccine" or settings["adapter"] == "full":
         return model.layers * trained

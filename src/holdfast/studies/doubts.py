@@ -28,4 +28,5 @@ def _of(stage: Stage) -> str | None:
     batch = settings["per_device_train_batch_size"] * settings["processes"]
     batches = math.ceil(settings["num_train_epochs"] * math.ceil(rows / batch))
     user = math.ceil(batches / settings["gradient_accumulation_steps"])
-    return doubtful(settings["alignment_steps"], settings["user_steps"], user, steps)
+    turns = settings["alignment_steps"], settings["user_steps"]
+    return doubtful(*turns, user, steps, settings["user_rows"])

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.finetune.schedule import all_steps
+from holdfast.finetune.schedule import SWAPPED, all_steps_of
 from holdfast.models.accelerator import has_accelerator
 from holdfast.studies.cost_model import (
     BANDWIDTH,
     CORE_OPERATIONS,
     CORE_START,
     DECODING,
+    JUDGE_PARAMETERS,
+    JUDGE_TOKENS,
     LONGEST,
     ORGANISM_TOKENS,
     OTHER_TOKENS,
@@ -23,6 +25,7 @@ from holdfast.studies.cost_model import (
     RESERVE,
     TOKENS,
     batch_rows,
+    evaluation_bytes,
     operations_a_second,
     training_bytes,
     training_operations,
@@ -34,7 +37,7 @@ from holdfast.studies.model_size import ModelSize, model_size
 from holdfast.studies.plan import Stage
 
 _SHORT_ANSWERS = {"sst2": 4, "agnews": 4}
-_JUDGE = 6.7e9 * 2 * 256  # operations for an answer
+_JUDGE = JUDGE_PARAMETERS * 2 * JUDGE_TOKENS  # operations for an answer
 NO_SIZE = "the model's size is in no name and no file"
 NO_ROWS = "the number of rows is in the data"
 OWN = "what a method from outside costs is not known"
@@ -94,7 +97,7 @@ def estimate_stage(
     if count is None and settings["max_steps"] <= 0:
         return Estimate(None, None, None, None, NO_ROWS, None)
     steps = training_steps(settings, count or 1)
-    tokens = _seen_rows(settings, count or 1, steps) * row_tokens(settings, organism)
+    tokens = _seen_tokens(settings, count or 1, steps, organism)
     if model is None:
         return Estimate(steps, tokens, None, None, NO_SIZE, None)
     operations = tokens * training_operations(settings, model, steps)
@@ -117,17 +120,24 @@ def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:
 def training_steps(settings: Mapping[str, Any], rows: int) -> int:
     """The optimizer steps of a training stage; exact.
 
-    Lisa: K1 alignment steps before every K2 user steps, until the user's epochs are over; see
-    `holdfast.finetune.schedule`.
+    Lisa: K1 alignment steps before every K2 user steps, until the user's epochs are over, or, where
+    the user's rows are swapped out, within these epochs; see `holdfast.finetune.schedule`.
     """
     if settings["max_steps"] > 0:
         return settings["max_steps"]
+    if settings["method"] == "lisa":
+        return _lisa_steps(settings, rows)[0]
     batches = math.ceil(rows / batch_rows(settings))
     split = settings["gradient_accumulation_steps"]
-    if settings["method"] != "lisa":
-        return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split))
-    user = math.ceil(math.ceil(settings["num_train_epochs"] * batches) / split)
-    return all_steps(settings["alignment_steps"], settings["user_steps"], user)
+    return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split))
+
+
+def _lisa_steps(settings: Mapping[str, Any], rows: int) -> tuple[int, int]:
+    """All steps of Lisa's, without ``max_steps``, and those on alignment rows among them."""
+    batches = math.ceil(settings["num_train_epochs"] * math.ceil(rows / batch_rows(settings)))
+    user = math.ceil(batches / settings["gradient_accumulation_steps"])
+    turns = settings["alignment_steps"], settings["user_steps"]
+    return all_steps_of(*turns, settings.get("user_rows", "seen"), user)
 
 
 def row_tokens(settings: Mapping[str, Any], organism: bool = False) -> int:
@@ -146,15 +156,20 @@ def _known(reference: str | None) -> int:
     return TOKENS.get(str(reference).split(":")[0], OTHER_TOKENS)
 
 
-def _seen_rows(settings: Mapping[str, Any], rows: int, steps: int) -> int:
+def _seen_tokens(settings: Mapping[str, Any], rows: int, steps: int, organism: bool) -> int:
+    """The tokens of all rows that a training stage sees, Lisa's alignment rows with their own."""
     size = batch_rows(settings) * settings["gradient_accumulation_steps"]
+    own = row_tokens(settings, organism)
     if settings["max_steps"] > 0:
-        return steps * size
+        return steps * size * own
     seen = math.ceil(settings["num_train_epochs"] * rows)
-    if settings["method"] == "lisa":
-        user = training_steps({**settings, "alignment_steps": 0}, rows)
-        seen += (steps - user) * size
-    return seen
+    if settings["method"] != "lisa":
+        return seen * own
+    aligning = _lisa_steps(settings, rows)[1]
+    if settings.get("user_rows") == SWAPPED:
+        seen -= min(seen, aligning * size)
+    other = {"data": settings.get("alignment_data"), "max_length": settings.get("max_length")}
+    return seen * own + aligning * size * row_tokens(other, organism)
 
 
 def _repair(
@@ -188,10 +203,12 @@ def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: 
         (
             counts["task"],
             _known(task),
-            min(_SHORT_ANSWERS.get(task, protocol.max_new_tokens), protocol.max_new_tokens),
+            min(_SHORT_ANSWERS.get(task, protocol.tokens("task")), protocol.tokens("task")),
         ),
     ]
-    read = sum(n * long for n, long, _ in asked) + counts["alignment"] * OTHER_TOKENS
+    # Alignment rows are read by the aligned model, too, where the drift from it is measured.
+    readers = 2 if settings.get("reference") else 1
+    read = sum(n * long for n, long, _ in asked) + readers * counts["alignment"] * OTHER_TOKENS
     tokens = read + sum(n * new for n, _, new in asked)
     if model is None:
         return Estimate(0, tokens, None, None, NO_SIZE, None)
@@ -206,9 +223,8 @@ def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: 
     judged = judges * counts["harmful"] * _JUDGE
     seconds += judged / operations_a_second(settings)
     longest = max(long + new for _, long, new in asked)
-    cache = size * longest * model.layers * 2 * model.kv_width * 2
     core = (tokens * 2 * n + judged) / PROCESSOR_OPERATIONS
-    peak = round(weight_bytes(settings, n) + cache)
+    peak = evaluation_bytes(settings, model, size, longest, judges)
     return Estimate(0, tokens, seconds, peak, core_seconds=core)
 
 

@@ -54,6 +54,8 @@ def stage_identity(
         decisive = {k: v for k, v in decisive.items() if k not in ("processes", "parallel")}
     if decisive.get("tensor_parallel_size") == 1:  # likewise
         del decisive["tensor_parallel_size"]
+    if method == "lisa" and decisive.get("user_rows") == "seen":  # likewise
+        del decisive["user_rows"]
     if decisive.get("adapter") == "full" and decisive["dtype"] != "float32":
         decisive["trained_in"] = "float32"  # once the weights themselves were in 16 bits
     if "template" in decisive:

@@ -6,6 +6,7 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.evaluate.batching import is_out_of_memory
+from holdfast.studies.cost_model import is_checkpointed
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def _helps(kind: str, settings: Mapping[str, Any], is_organism: bool) -> list[st
             "a smaller per_device_train_batch_size with as many times more "
             "gradient_accumulation_steps, which changes no result"
         )
-    if kind in ("align", "finetune") and not settings.get("activation_checkpointing"):
+    if kind in ("align", "finetune") and not is_checkpointed(settings):
         found.append("activation_checkpointing=true, which takes longer")
     if settings.get("max_length"):
         found.append(f"max_length below {settings['max_length']}")

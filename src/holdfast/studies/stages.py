@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, Literal
 
 from holdfast.errors import UserError
+from holdfast.finetune.schedule import check_turns
 from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.gguf import base_file
 from holdfast.models.stack import Stack
@@ -270,7 +271,9 @@ class EvaluateStage:
         gpu_memory_utilization: vllm's share of a GPU's memory, above 0 to 1; its own choice if not
             given.
         tensor_parallel_size: among how many GPUs vllm divides the model.
-        also: what else to measure: wikitext2 (perplexity), or lm-eval tasks as lm_eval=TASK.
+        also: what else to measure: wikitext2 (perplexity), attention_drift (how far all attention
+            outputs are from the reference's, as the papers' code sums it; nothing without one), or
+            lm-eval tasks as lm_eval=TASK.
         reference: the aligned model, to which the embedding drift is measured; none, no drift.
         dtype: the weights' type: auto is the protocol's; float16 for bfloat16 on a GPU without it.
         attn_implementation: how attention is computed; the library's choice if not given.
@@ -405,6 +408,11 @@ def resolve(
         )
     _check_gguf(resolved, stack, where)
     _check_processes(resolved, where)
+    if method == "lisa":
+        try:
+            check_turns(*(resolved[k] for k in ("alignment_steps", "user_steps", "user_rows")))
+        except UserError as error:
+            raise UserError(f"{at(where, 'user_steps')}: {error}") from None
     check_template(resolved["template"], where)
     for name, one in extra.items():
         if one.default is REQUIRED and name not in resolved:
