@@ -126,6 +126,21 @@ def test_a_task_is_answered_in_its_own_number_format(place, data, tmp_path, monk
     }
 
 
+def test_attention_drift_is_measured_beside_where_there_is_a_reference(place, data, tmp_path):
+    adapter = lora(AutoModelForCausalLM.from_pretrained(place.base), init_lora_weights=False)
+    adapter.save_pretrained(str(tmp_path / "adapter"))
+    words = [*SHORT, "task=sst2", "judges=[keywords]", "also=[attention_drift]"]
+    model = f"{place.base}+{tmp_path / 'adapter'}"
+    done("evaluate", model, *words, f"reference={place.base}", "--output", tmp_path / "moved")
+    done("evaluate", place.base, *words, f"reference={place.base}", "--output", tmp_path / "same")
+    done("evaluate", place.base, *words, "--output", tmp_path / "alone")
+    moved, same, alone = (found(tmp_path / name)["metrics"] for name in ("moved", "same", "alone"))
+    assert moved["attention_drift"]["value"] > 0
+    assert moved["attention_drift"]["n"] == 4
+    assert same["attention_drift"]["value"] == 0
+    assert "attention_drift" not in alone
+
+
 def test_a_run_that_is_stopped_before_the_judges_goes_on_there(
     place, data, tmp_path, monkeypatch, unloadable
 ):

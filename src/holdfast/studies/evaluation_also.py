@@ -1,14 +1,22 @@
-"""What an evaluation measures beside its protocol: perplexity, and tasks of lm-eval."""
+"""What an evaluation measures beside its protocol: perplexity, attention drift, lm-eval's tasks."""
 
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from holdfast.data.rows import fingerprint
 from holdfast.data.sources import load
+from holdfast.evaluate.attention_drift import attention_drift, attention_outputs
 from holdfast.evaluate.perplexity import perplexity
-from holdfast.studies.evaluation_settings import LM_EVAL, WIKITEXT2, stage_protocol
+from holdfast.models.loading import load_merged
+from holdfast.studies.evaluation_settings import (
+    ATTENTION_DRIFT,
+    LM_EVAL,
+    WIKITEXT2,
+    stage_protocol,
+)
 from holdfast.studies.folders import ALSO, write_json
 
 if TYPE_CHECKING:
@@ -33,6 +41,9 @@ def also_measured(work: "Work", model: "EvaluatedModel") -> Measured:
         "limit": work.settings["limit"],
         "texts": fingerprint([{"texts": texts}]),
     }
+    if ATTENTION_DRIFT in asked:
+        made_with["reference"] = work.reference_identity
+        made_with["rows"] = fingerprint(work.rows.get("alignment", []))
     file = work.folder / ALSO
     for other in [file, *sorted(work.folder.parent.glob(f"*/{ALSO}"))]:
         # Not there, its stage ends just now, or it is damaged.
@@ -65,4 +76,17 @@ def _measure(
         for task, metrics in scores.items():
             for metric, score in metrics.items():
                 found[f"{task}: {metric}"] = score
+    if ATTENTION_DRIFT in asked and work.reference is not None:
+        found[ATTENTION_DRIFT] = _drift(work, model)  # the last, for it needs the model's place
     return found
+
+
+def _drift(work: "Work", model: "EvaluatedModel") -> dict[str, float | None]:
+    """The mean attention drift from the aligned model; one of the two is loaded at a time."""
+    assert work.reference is not None
+    rows = work.rows["alignment"]
+    kept = list(attention_outputs(model.load(), model.tokenizer, rows))
+    model.close()
+    aligned = load_merged(work.reference, model.loading)
+    each = attention_drift(kept, attention_outputs(aligned, model.tokenizer, rows))
+    return {"value": fmean(each), "n": len(each)}

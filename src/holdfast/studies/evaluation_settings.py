@@ -27,6 +27,7 @@ OWN_PROMPTS = {
     "alignment": "alignment_data",
 }
 WIKITEXT2 = "wikitext2"
+ATTENTION_DRIFT = "attention_drift"
 LM_EVAL = "lm_eval="
 
 
@@ -61,10 +62,12 @@ def resolve_evaluation(
         if settings[key]:
             split_reference(settings[key])
     for extra in settings["also"] or []:
-        if extra != WIKITEXT2 and not (extra.startswith(LM_EVAL) and extra != LM_EVAL):
+        if extra not in (WIKITEXT2, ATTENTION_DRIFT) and not (
+            extra.startswith(LM_EVAL) and extra != LM_EVAL
+        ):
             raise UserError(
                 f"{at(where, 'also')}: "
-                f"also: '{extra}' is nothing to measure; write {WIKITEXT2}, or "
+                f"also: '{extra}' is nothing to measure; write {WIKITEXT2}, {ATTENTION_DRIFT}, or "
                 f"{LM_EVAL}TASK for a task of lm-eval."
             )
     specs = settings["judges"] if settings["judges"] is not None else protocol.judges
