@@ -11,6 +11,7 @@ the paper ranks stands in the same order.
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from holdfast.errors import UserError
 from holdfast.protocols import papers
 from holdfast.report.comparison import Comparison, compare, read_run
 from holdfast.report.published import METRICS, Row, published_rows
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     named = [word for word in options.words if "=" not in word]
     console = Console()
     sections = []
-    for reference in named or [experiment.reference for experiment in papers.papers()]:
+    for reference in named or with_counterpart():
         run_files(
             [reference, *settings], options.seeds, options.root, console, model="organism", yes=True
         )
@@ -48,6 +50,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         # After each one: hours of work are not lost by a later failure.
         options.output.write_text("\n".join([_HEAD, *sections]), encoding="utf-8")
     console.print(f"page: {options.output}", highlight=False, markup=False)
+
+
+def with_counterpart() -> list[str]:
+    """The experiments whose task the organism has something like; free text it has not."""
+    found = []
+    for experiment in papers.papers():
+        with suppress(UserError):
+            on_organism(read_study(papers.find(experiment.reference)))
+            found.append(experiment.reference)
+    return found
 
 
 _HEAD = """# The papers' experiments on the model organism

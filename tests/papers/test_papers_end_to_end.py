@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 import holdfast
+from holdfast.errors import UserError
 from holdfast.protocols import papers
 from holdfast.settings import load_yaml
 from holdfast.studies.grid import points
@@ -34,6 +35,9 @@ PIPELINES = {
     "vaccine/table10": 1 + 4,  # plain SFT perturbs never; 1 and 100 are one
     "vaccine/table11": 2,
     "vaccine/figure3": 2,
+    "vaccine/base-model": 2,
+    "vaccine/drift": 3 * 2 * 3,
+    "vaccine/one-cell": 2,
     "t-vaccine/harmful-ratio": 4 * 5,
     "t-vaccine/sample-number": 4 * 5,
     "t-vaccine/tasks": 4 * 3,
@@ -43,19 +47,22 @@ PIPELINES = {
     "t-vaccine/layers": 4,  # 16 and 32 are one
     "t-vaccine/probe-interval": 4,  # 1000 and 4000 are one
     "t-vaccine/system": 3,
+    "t-vaccine/consumer-gpu": 4,
+    "t-vaccine/one-cell": 2,
     "lisa/table1": 2 * 6,
-    "lisa/table2": 6,
+    "lisa/table2": 7,
     "lisa/table3": 5 * 5,
     "lisa/table4": 5 * 5,
     "lisa/table5": 5,
     "lisa/table6": 5 * 3,
     "lisa/table7": 3,
-    "lisa/table8": 6 * 2,
+    "lisa/table8": 7 * 2,
     "lisa/table9": 7,
     "lisa/table10": 4 * 5,
     "lisa/table11": 4 * 5,
     "lisa/table12": 2 * 5,
     "lisa/table13": 3 * 7,
+    "lisa/one-cell": 2,
     "antidote/harmful-ratio": 4 * 5,
     "antidote/sample-number": 4 * 5,
     "antidote/tasks": 4 * 3,
@@ -63,7 +70,18 @@ PIPELINES = {
     "antidote/llama3": 4,
     "antidote/learning-rate": 4 * 5,
     "antidote/epochs": 4 * 5,
-    "antidote/dense-ratio": 6,
+    "antidote/dense-ratio": 2 * 6,
+    "antidote/dense-ratio-sst2": 2 * 6,
+    "antidote/learning-rate-sst2": 4 * 5,
+    "antidote/epochs-sst2": 4 * 5,
+    "antidote/drift-learning-rate": 4 * 5,
+    "antidote/drift-epochs": 4 * 5,
+    "antidote/harmful-ratio-gsm8k": 2 * 5,
+    "antidote/combinations": 4 * 5,
+    "antidote/realignment-rows": 1 + 4,
+    "antidote/no-harmful-rows": 3,
+    "antidote/gsm8k-zh": 2,
+    "antidote/one-cell": 2,
     "antidote/benign": 5,
     "antidote/full": 2,
     "antidote/ablation": 4,
@@ -73,11 +91,13 @@ PIPELINES = {
 ABSENT = {
     "EWC", "VLGuard", "KL", "RepNoise", "LDIFS", "Filter + SFT", "Filter + Lisa",
     "Vaccine + EWC, 1e6", "Vaccine + EWC, 1e9", "Vaccine + EWC, 1e12",
-    "BSO 1000/0", "Lisa 1000/0",
 }  # fmt: skip
+# The organism has nothing like the task of these, and says so.
+NOT_THERE = ("antidote/alpaca", "antidote/perplexity")
 METRICS = {"HS": 1, "FA": 1, "seconds_per_step": 3, "memory_gb": 2}  # digits
 TITLES = {"HS": "HS ↓", "FA": "FA ↑", "seconds_per_step": "s a step", "memory_gb": "GiB"}
 NUMBER = re.compile(r"\d+\.\d+( \[\d+\.\d+, \d+\.\d+\])?")
+DIFFERENCE = re.compile(r"[+-]\d+\.\d+( \[[+-]\d+\.\d+, [+-]\d+\.\d+\])?")
 
 _watched: dict[str, list[str]] = {}
 
@@ -121,11 +141,15 @@ def test_a_plan_reads_the_study_and_nothing_else(reference, tmp_path):
 
 
 def test_each_experiment_is_counted_here():
-    assert [f"paper/{name}" for name in sorted(PIPELINES)] == sorted(REFERENCES)
+    assert sorted(f"paper/{name}" for name in (*PIPELINES, *NOT_THERE)) == sorted(REFERENCES)
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_the_organism_has_a_pipeline_for_each_point_of_the_papers(reference):
+    if reference.removeprefix("paper/") in NOT_THERE:
+        with pytest.raises(UserError, match="the task alpaca has no counterpart on the organism"):
+            on_organism(read_study(papers.find(reference)))
+        return
     small, _ = on_organism(read_study(papers.find(reference)))
     assert len(points(small)) == PIPELINES[reference.removeprefix("paper/")]
 
@@ -240,7 +264,7 @@ def check_published(reference: str, published: list, root: Path) -> None:
                 assert (ours, difference) == ("left out", "–"), (reference, entry)
             else:
                 assert NUMBER.fullmatch(ours), (reference, entry, ours)
-                assert re.fullmatch(r"[+-]\d+\.\d+", difference), (reference, entry)
+                assert DIFFERENCE.fullmatch(difference), (reference, entry)
 
 
 def unmarked(cell: str) -> str:

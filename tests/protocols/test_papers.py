@@ -15,12 +15,11 @@ from holdfast.studies.stages import resolve
 from holdfast.studies.study import read_study
 
 REFERENCES = [experiment.reference for experiment in papers.papers()]
-METRICS = {"HS", "FA", "seconds_per_step", "memory_gb"}
+METRICS = {"HS", "FA", "seconds_per_step", "memory_gb", "PPL"}
 # Variants that stand in the published numbers alone.
 ELSEWHERE = {
     "EWC", "VLGuard", "KL", "RepNoise", "LDIFS", "Filter + SFT", "Filter + Lisa",
     "Vaccine + EWC, 1e6", "Vaccine + EWC, 1e9", "Vaccine + EWC, 1e12",
-    "BSO 1000/0", "Lisa 1000/0",
 }  # fmt: skip
 
 
@@ -38,12 +37,17 @@ def test_every_paper_has_its_experiments():
     for experiment in papers.papers():
         by_paper.setdefault(experiment.paper, []).append(experiment.reference.split("/")[2])
     assert list(by_paper) == ["vaccine", "t-vaccine", "lisa", "antidote"]
-    assert by_paper["vaccine"] == [*(f"table{n}" for n in range(1, 12)), "figure3"]
-    assert by_paper["lisa"] == [f"table{n}" for n in range(1, 14)]
-    sweeps = {"harmful-ratio", "sample-number", "tasks", "models", "benign", "system"}
-    assert sweeps | {"rho", "layers", "probe-interval"} == set(by_paper["t-vaccine"])
+    own = ["base-model", "drift", "figure3", "one-cell"]
+    assert by_paper["vaccine"] == [*(f"table{n}" for n in range(1, 12)), *own]
+    assert by_paper["lisa"] == [*(f"table{n}" for n in range(1, 14)), "one-cell"]
+    sweeps = {"harmful-ratio", "sample-number", "tasks", "models", "benign", "system", "one-cell"}
+    own = {"rho", "layers", "probe-interval", "consumer-gpu"}
+    assert sweeps | own == set(by_paper["t-vaccine"])
     assert sweeps | {
-        "learning-rate", "epochs", "dense-ratio", "llama3", "full", "ablation",
+        "learning-rate", "learning-rate-sst2", "epochs", "epochs-sst2", "dense-ratio",
+        "dense-ratio-sst2", "harmful-ratio-gsm8k", "combinations", "realignment-rows",
+        "no-harmful-rows", "llama3", "full", "ablation", "alpaca", "perplexity", "gsm8k-zh",
+        "drift-epochs", "drift-learning-rate",
     } == set(by_paper["antidote"])  # fmt: skip
 
 

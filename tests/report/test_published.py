@@ -114,6 +114,24 @@ def test_costs_are_those_of_the_last_training_stage():
     assert "reserved" in text_of(published_table(found, [entry], PLACES).terminal())
 
 
+def test_a_difference_has_the_interval_of_ours_less_the_papers():
+    found = results(record("SFT", 0.1, 43, 52.0))
+    text = published_table(found, [{"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.2}], PLACES)
+    (row,) = published_rows(found, [{"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.2}], PLACES)
+    ours = row.cells["HS"].ours
+    assert ours.low < 52.0 < ours.high
+    shown = f"-3.2 [{ours.low - 55.2:+.1f}, {ours.high - 55.2:+.1f}]"
+    assert shown in text.markdown().replace("\\", "")
+
+
+def test_a_perplexity_is_no_share():
+    found = {"variant": "SFT", "seed": 43, "metrics": {"wikitext2_perplexity": {"value": 113.5}}}
+    entry = {"variant": "SFT", "PPL": 113.0}
+    (row,) = published_rows(results(found), [entry], [{"variant": "SFT"}])
+    assert row.cells["PPL"].ours.value == 113.5
+    assert row.cells["PPL"].difference == pytest.approx(0.5)
+
+
 def test_tables_show_numbers_states_and_differences():
     found = results(record("SFT", 0.1, 43, 50.0), record("Vaccine", 0.1, 43, 41.04))
     entries = [
@@ -230,7 +248,11 @@ def test_every_papers_study_is_compared(experiment):
                 "variant": point.coords["variant"],
                 "coords": point.coords,
                 "seed": point.seed,
-                "metrics": {"harmful_score": metric(50.0), "finetune_accuracy": metric(90.0)},
+                "metrics": {
+                    "harmful_score": metric(50.0),
+                    "finetune_accuracy": metric(90.0),
+                    "wikitext2_perplexity": {"value": 7.0, "n": 9},
+                },
                 "cost": cost,
             }
             for point in grid

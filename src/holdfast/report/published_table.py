@@ -191,8 +191,11 @@ def _ours(cell: Cell, digits: int) -> list[str]:
     if cell.ours is None or cell.difference is None:
         return [cell.state, "–"]
     value, low, high = cell.ours.value, cell.ours.low, cell.ours.high
-    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low < high else ""
-    return [f"{value:.{digits}f}{interval}", f"{cell.difference:+.{digits}f}"]
+    found = []
+    for by, sign in ((0.0, ""), (cell.published, "+")):  # ours, and ours minus the paper's
+        own = [f"{one - by:{sign}.{digits}f}" for one in (value, low, high)]
+        found.append(f"{own[0]} [{own[1]}, {own[2]}]" if low < high else own[0])
+    return found
 
 
 def _plain(value: Any) -> str:
