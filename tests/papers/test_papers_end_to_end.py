@@ -173,7 +173,7 @@ def small(reference: str) -> list[str]:
             words.append("finetune.rows=20")
     if "lisa" in methods.get("finetune", {}):
         words.append("finetune.alignment_rows=20")
-    if "repair" in methods:
+    if "repair" in methods and "repair.rows" not in study.vary:
         words.append("repair.rows=10")
     return words
 
