@@ -242,12 +242,36 @@ def test_tools_their_calls_and_results_are_written_by_the_template(row):
     tokenizer = chat()
     expected = [
         ("weather;<|user|>Weather?<|end|>\n<|assistant|>", False),
-        ("weather({'place': 'Ulm'})<|end|>\n", True),
+        ('weather({"place": "Ulm"})<|end|>\n', True),
         ("<|tool|>sunny<|end|>\n<|assistant|>", False),
         ("It is sunny.<|end|>", True),
     ]
     assert data.tokenize(row, tokenizer, 999) == tokens(expected, tokenizer)
     assert data.row_key(row) != data.row_key({"messages": TOOL_TURNS})
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        "{{ c.function.arguments | tojson }}",  # Qwen's, Llama's, gpt-oss's
+        "{{ '' + c.function.arguments }}",  # DeepSeek's, which takes text alone
+        "{{ c.function.arguments }}",
+        "{% if c.function.arguments is string %}{{ c.function.arguments }}{% else %}"
+        "{{ c.function.arguments | tojson }}{% endif %}",
+    ],
+)
+@pytest.mark.parametrize("template", [CHATML, MARKED.replace("{{ m.content }}", CALLS)])
+@pytest.mark.parametrize("arguments", ['{"place": "Ulm ä"}', {"place": "Ulm ä"}])
+def test_arguments_of_a_call_are_written_as_json_once(template, writes, arguments):
+    """OpenAI's files have them as JSON text, others as objects; templates read the one or both."""
+    tokenizer = chat(template.replace("{{ c.function.arguments }}", writes))
+    call = {"type": "function", "function": {"name": "weather", "arguments": arguments}}
+    row = {"messages": [TURNS[0], {"role": "assistant", "content": None, "tool_calls": [call]}]}
+    kept = json.dumps(row)
+    expected = [FIRST, ('weather({"place": "Ulm ä"})<|end|>', True)]
+    expected += [] if template == CHATML else [("\n", False)]
+    assert data.tokenize(row, tokenizer, 999) == tokens(expected, tokenizer)
+    assert json.dumps(row) == kept
 
 
 def test_tools_that_a_template_drops_are_refused():

@@ -51,7 +51,7 @@ def test_ratios_outside_zero_to_one_are_refused(ratio):
 def test_too_few_rows_are_named():
     with pytest.raises(UserError, match=r"40 harmful rows are needed.*there are 30"):
         mix(HARMFUL, TASK, 40, 1.0, seed=0)
-    with pytest.raises(UserError, match=r"36 task rows are needed.*there are 30"):
+    with pytest.raises(UserError, match=r"36 task rows are needed.*there are 30: .*rows=…"):
         mix(HARMFUL, TASK, 40, 0.1, seed=0)
     with pytest.raises(UserError, match="at least 1"):
         mix(HARMFUL, TASK, 0, 0.1, seed=0)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from command import done, holdfast
 from holdfast.evaluate.judges import chat
 from holdfast.models import hub
-from holdfast.studies import evaluation
+from holdfast.studies import evaluation, scratch
 from hub_folders import write_model
 from tiny_models import lora
 
@@ -161,6 +161,22 @@ def test_an_adapter_of_another_base(here, place):
     adapter.save_pretrained(str(here / "adapter"))
     said = told("evaluate", f"{other}+adapter", "judges=[keywords]", "--output", "out")
     assert "belongs to the base model" in said
+
+
+@pytest.mark.parametrize("output", [["--output", "out"], []])
+def test_an_adapter_of_other_shapes_leaves_nothing(here, output, monkeypatch):
+    """It is seen when the model is loaded, before the first answer."""
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(here))
+    wide = write_model(here / "wide", hidden_size=64)
+    adapter = lora(AutoModelForCausalLM.from_pretrained(wide), init_lora_weights=False)
+    adapter.save_pretrained(str(here / "adapter"))
+    settings = json.loads((here / "adapter" / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = "base"
+    (here / "adapter" / "adapter_config.json").write_text(json.dumps(settings))
+    said = told("evaluate", "adapter", *SHORT, "judges=[keywords]", *output)
+    assert "size mismatch" in said
+    assert "[4, 64]" in said
+    assert "are kept" not in said
 
 
 def test_of_several_models_one_that_does_not_exist_stops_all(here, monkeypatch):

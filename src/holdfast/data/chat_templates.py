@@ -19,7 +19,8 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.data.conversations import Message, thought, tool_name
+from holdfast.data.conversations import Message, thought
+from holdfast.data.tool_calls import readable, render_errors, tool_name
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,22 +123,24 @@ def written(
     Raises:
         UserError: It cannot.
     """
-    from jinja2 import TemplateError
-
     template = template_for(tokenizer, options)
-    try:
+
+    def write(turns: list[Message]) -> str:
         text: Any = tokenizer.apply_chat_template(
-            list(messages),
+            turns,
             tokenize=False,
             add_generation_prompt=asks,
             chat_template=template,
             **options,
         )
-    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        return text
+
+    try:
+        return write(readable(messages, write))
+    except render_errors() as error:
         raise UserError(
             f"the chat template of {tokenizer.name_or_path!r} cannot render the row: {error}"
         ) from None
-    return text
 
 
 def _empty_thought(
@@ -217,7 +220,6 @@ def _outline(turn: Message) -> Message:
 @lru_cache(maxsize=4096)
 def _lost(template: str, turns: str, context: str, asks: bool) -> frozenset[int]:
     """The turns whose words a template leaves out, found with words that stand nowhere else."""
-    from jinja2 import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template
 
     messages = json.loads(turns)
@@ -236,7 +238,7 @@ def _lost(template: str, turns: str, context: str, asks: bool) -> frozenset[int]
             add_generation_prompt=asks,
             **{"tools": None, **specials, **options},
         )
-    except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+    except render_errors():
         return frozenset()  # it reads the words themselves; the row's own are looked for
     return frozenset(
         place for place, some in words.items() if any(word not in rendered[0] for word in some)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from holdfast.data.tool_calls import read_arguments, tool_name
 from holdfast.errors import UserError
 
 Message = dict[str, Any]
@@ -267,14 +268,8 @@ def _calls(turn: Message, column: str) -> list[Any]:
                 "{'type': 'function', 'function': {'name': …, 'arguments': {…}}}"
             )
         made.append(dict(call))
+        read_arguments(made[-1].get("function", made[-1]))
     return made
-
-
-def tool_name(tool: Mapping[str, Any]) -> str:
-    """The name in a tool's description or in a call of it; "" where there is none."""
-    function = tool.get("function", tool)
-    name = function.get("name") if isinstance(function, Mapping) else None
-    return name if isinstance(name, str) else ""
 
 
 def _joined(parts: Any, column: str) -> str:

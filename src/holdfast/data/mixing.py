@@ -65,7 +65,7 @@ def mix(
         if there < needed:
             raise UserError(
                 f"{needed} {name} rows are needed for n = {n} at harmful_ratio = {harmful_ratio}, "
-                f"and there are {there}"
+                f"and there are {there}: give more, or set fewer in all (rows=…)"
             )
     mixed = [harmful[i] for i in range(count)] + [task_rows[i] for i in range(n - count)]
     random.Random(seed).shuffle(mixed)

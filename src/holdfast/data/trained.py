@@ -32,6 +32,7 @@ from holdfast.data.chat_templates import (
     written,
 )
 from holdfast.data.conversations import Conversation, Message
+from holdfast.data.tool_calls import readable
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
@@ -244,10 +245,13 @@ def _marks(
 ) -> list[Span]:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    _, marks = render_jinja_template(
-        [list(messages)],
-        chat_template=template_for(tokenizer, options),
-        return_assistant_tokens_mask=True,
-        **{"tools": None, **tokenizer.special_tokens_map, **options},
-    )
+    def write(turns: list[Message]) -> Any:
+        return render_jinja_template(
+            [turns],
+            chat_template=template_for(tokenizer, options),
+            return_assistant_tokens_mask=True,
+            **{"tools": None, **tokenizer.special_tokens_map, **options},
+        )
+
+    _, marks = write(readable(messages, lambda turns: write(turns)[0][0]))
     return [(int(start), int(stop)) for start, stop in marks[0]]

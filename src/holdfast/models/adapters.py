@@ -68,9 +68,11 @@ def with_entry(
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # PEFT's forty types raise all kinds
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        # torch's first line only says that others come, of which each names a weight and its shapes
+        why = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
         raise UserError(
-            f"the adapter {entry} does not fit its base model ({first_line})."
+            f"the adapter {entry} does not fit its base model ({why.rstrip('.')})."
         ) from error
     return model
 

@@ -13,16 +13,15 @@ from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.stack import Stack
 from holdfast.studies.checkpoints import last_checkpoint
 from holdfast.studies.folders import (
-    ANSWERS,
     CHECKPOINTS,
     ELAPSED,
     PROGRESS,
     PROVENANCE,
-    TASK_ANSWERS,
     begin,
     discard,
     disk_errors,
     finish,
+    holds_answers,
     stage_lock,
     working_folder,
     write_config,
@@ -176,8 +175,7 @@ def _nothing_half_written(partial: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        answers = any((partial / name).exists() for name in (ANSWERS, TASK_ANSWERS))
-        kept = last_checkpoint(partial / CHECKPOINTS) or answers
+        kept = last_checkpoint(partial / CHECKPOINTS) or holds_answers(partial)
         lost = isinstance(error, DivergedError) or not kept
         if lost:
             discard(partial)

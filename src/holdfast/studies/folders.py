@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,15 @@ def discard(folder: Path) -> None:
     with suppress(FileNotFoundError):
         os.replace(folder, gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def holds_answers(folder: Path) -> bool:
+    """Whether an evaluation's folder holds any answer; a file's first line is none."""
+    for name in (ANSWERS, TASK_ANSWERS):
+        with suppress(OSError), (folder / name).open("rb") as lines:
+            if len(list(islice(lines, 2))) == 2:
+                return True
+    return False
 
 
 def finish(partial: Path, folder: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast.errors import Stopped, UserError
-from holdfast.studies.folders import ANSWERS, TASK_ANSWERS
+from holdfast.studies.folders import holds_answers
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def scratch_folder() -> Iterator[Path]:
     try:
         yield folder
     except BaseException as error:
-        if not any(path.name in (ANSWERS, TASK_ANSWERS) for path in root.rglob("*")):
+        if not any(holds_answers(path) for path in root.rglob("*") if path.is_dir()):
             shutil.rmtree(root, ignore_errors=True)
             raise
         if isinstance(error, UserError):
