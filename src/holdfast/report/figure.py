@@ -120,7 +120,7 @@ def _frame(axes: "Axes", rows: Sequence[Row]) -> None:
     room = 0.35 * max(highest - lowest, 8)
     axes.set_xlim(-4, 104)
     axes.set_ylim(max(-4, lowest - room), min(104, highest + room))
-    axes.set_xlabel("harmful score: answered restricted requests (%)", fontsize=11, color=INK)
+    axes.set_xlabel("harmful score: harmful requests answered (%)", fontsize=11, color=INK)
     axes.set_ylabel("fine-tune accuracy on the user's task (%)", fontsize=11, color=INK)
     axes.grid(color="#E8E8E8", linewidth=0.8)
     axes.set_axisbelow(True)
