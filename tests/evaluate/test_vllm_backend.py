@@ -265,8 +265,8 @@ def test_its_settings_in_an_evaluation(stand_in, base, monkeypatch):
     made = []
     monkeypatch.setattr(vllm_backend, "VllmBackend", lambda *a, **given: made.append(given))
     work = SimpleNamespace(settings=settings, model=stack, model_identity="a")
-    evaluation.EvaluatedModel(work).backend(5)
-    assert (made[0]["memory"], made[0]["gpus"]) == (0.5, 2)
+    evaluation.EvaluatedModel(work).backend(5, "float16")
+    assert (made[0]["memory"], made[0]["gpus"], made[0]["dtype"]) == (0.5, 2, "float16")
     ours = [
         evaluation.EvaluatedModel(SimpleNamespace(**{**vars(work), "settings": one})).made_with(5)
         for one in (plain, settings)

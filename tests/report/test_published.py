@@ -120,7 +120,7 @@ def test_a_difference_has_the_interval_of_ours_less_the_papers():
     (row,) = published_rows(found, [{"variant": "SFT", "harmful_ratio": 0.1, "HS": 55.2}], PLACES)
     ours = row.cells["HS"].ours
     assert ours.low < 52.0 < ours.high
-    shown = f"-3.2 [{ours.low - 55.2:+.1f}, {ours.high - 55.2:+.1f}]"
+    shown = f"−3.2 [−{55.2 - ours.low:.1f}, {ours.high - 55.2:.1f}]"
     assert shown in text.markdown().replace("\\", "")
 
 
@@ -143,7 +143,7 @@ def test_tables_show_numbers_states_and_differences():
     sentence = "Ours asks 500 prompts, as the paper does."
     text = text_of(published_table(found, entries, PLACES, [sentence]).terminal())
     markdown = published_table(found, entries, PLACES, [sentence]).markdown()
-    for shown in ("55.2", "50.0", "-5.2", "41.0", "-7.2", ABSENT, "mean"):
+    for shown in ("55.2", "50.0", "−5.2", "41.0", "−7.2", ABSENT, "mean"):
         assert shown in text
         assert shown in markdown
     for interval in ("45–55", "36–47"):  # of the second one 36.04 to 46.04, rounded outwards
@@ -183,7 +183,7 @@ def test_a_value_that_stands_for_the_papers_is_shown_beside_it():
     assert "| Vaccine | 2 (here 22) | gsm8k (here sums) | 49.0 | 50.0" in markdown
     lines = text_of(published_table(moved_results(), MOVED, [MOVED_PLACE]).terminal()).splitlines()
     at = next(i for i, line in enumerate(lines) if "Vaccine" in line)
-    assert " ".join(lines[at].split()) == "Vaccine 2 gsm8k 49.0 50.0 +1.0 93.6 90.0 -3.6"
+    assert " ".join(lines[at].split()) == "Vaccine 2 gsm8k 49.0 50.0 +1.0 93.6 90.0 −3.6"
     assert " ".join(lines[at + 1].split()) == "here 22 here sums 45–55 88–92"
 
 
@@ -201,7 +201,7 @@ def test_two_metrics_two_axes_and_a_long_name_fit_a_line_of_80_characters():
     absent = {**entry, "variant": "RepNoise"}
     text = text_of(published_table(results(own), [entry, absent], [place]).terminal(), 80)
     assert "…" not in text
-    for words in ("100.0", "95.0", "90–100", "-5.0", "here", "0.00015", "learning_"):
+    for words in ("100.0", "95.0", "90–100", "−5.0", "here", "0.00015", "learning_"):
         assert words in text
     assert " ".join(line[:12].strip() for line in text.splitlines()).count(ABSENT) == 1
     assert max(map(len, text.splitlines())) <= 80

@@ -26,8 +26,8 @@ STAGES = [
         (
             "align-t_vaccine-c65ebf31fc42",
             "finetune-lisa-7847e10f7d31",
-            "repair-antidote-5a14c93d42dd",
-            "evaluate-topic-8650244111ec",
+            "repair-antidote-0c6cf900345b",
+            "evaluate-topic-cce9ad877c86",
         ),
     ),
     (
@@ -35,8 +35,8 @@ STAGES = [
         (
             "align-random_perturbation-d31fe41e09ee",
             "finetune-sft-4551d7c24245",
-            "repair-random_mask-6aa1ca557257",
-            "evaluate-sums-f16915058169",
+            "repair-random_mask-ef862f9dbc29",
+            "evaluate-sums-fc714e6e4f9d",
         ),
     ),
     (
@@ -61,11 +61,11 @@ STAGES = [
     ),
     (
         {"finetune": "sft", "repair": {"method": "antidote", "source": "user", "rows": 40}},
-        ("finetune-sft-77dbeba6cc76", "repair-antidote-4b650aaaf658", "evaluate-sums-d614a7057272"),
+        ("finetune-sft-77dbeba6cc76", "repair-antidote-52162bb2ecd6", "evaluate-sums-1e86076d8097"),
     ),
     (
         {"finetune": "sft", "repair": {"method": "antidote", "score": "magnitude", "seed": 7}},
-        ("finetune-sft-77dbeba6cc76", "repair-antidote-f573cecd110a", "evaluate-sums-25b7c79c3579"),
+        ("finetune-sft-77dbeba6cc76", "repair-antidote-f9c84a0dbd7e", "evaluate-sums-07ce03c93990"),
     ),
     (
         {"evaluate": {"limit": 30, "judges": ["organism", "keywords"], "task": None}},
@@ -95,8 +95,8 @@ STAGES = [
         (
             "align-vaccine-fe6a461a02ac",
             "finetune-lisa-eab46a4d3d02",
-            "repair-antidote-5e17b647408a",
-            "evaluate-gsm8k-c8deb9d6f233",
+            "repair-antidote-b77154c0a7a0",
+            "evaluate-gsm8k-dba64324f3a4",
         ),
     ),
 ]

@@ -111,7 +111,7 @@ def test_the_papers_run_of_swapped_rows():
 
 
 def test_a_state_without_steps_is_told():
-    with pytest.raises(UserError, match=r"user_rows=seen it must be 1 or more; user_rows=swapped"):
+    with pytest.raises(UserError, match=r"it must be 1 or more where user_rows is seen"):
         check_turns(10, 0, "seen")
     with pytest.raises(UserError, match="both 0"):
         check_turns(0, 0, "swapped")

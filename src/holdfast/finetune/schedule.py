@@ -72,8 +72,8 @@ def check_turns(alignment_steps: Steps, user_steps: Steps, user_rows: str) -> No
         return
     if user_rows != SWAPPED:
         raise UserError(
-            "user_steps is 0, so the user's rows are never trained on: with user_rows=seen it must "
-            "be 1 or more; user_rows=swapped puts alignment rows in the place of all of them."
+            "user_steps is 0; it must be 1 or more where user_rows is seen (swapped puts alignment "
+            "rows in the place of all of the user's)."
         )
     if alignment_steps == 0:
         raise UserError("alignment_steps and user_steps are both 0: one of them must be 1 or more.")

@@ -154,7 +154,7 @@ def _lines(row: Row, axes: Sequence[str], metrics: Sequence[str]) -> list[Text]:
             interval = f"{math.floor(low)}–{math.ceil(high)}" if low < high else ""
             lines.append(Text(f"{cell.published:.{digits}f}"))
             lines.append(_below(f"{value:.{digits}f}", interval))
-            lines.append(Text(f"{cell.difference:+.{digits}f}"))
+            lines.append(Text(f"{cell.difference:+.{digits}f}".replace("-", "−")))
     return lines
 
 
@@ -193,8 +193,9 @@ def _ours(cell: Cell, digits: int) -> list[str]:
     value, low, high = cell.ours.value, cell.ours.low, cell.ours.high
     found = []
     for by, sign in ((0.0, ""), (cell.published, "+")):  # ours, and ours minus the paper's
-        own = [f"{one - by:{sign}.{digits}f}" for one in (value, low, high)]
-        found.append(f"{own[0]} [{own[1]}, {own[2]}]" if low < high else own[0])
+        mean = f"{value - by:{sign}.{digits}f}"
+        bounds = f" [{low - by:.{digits}f}, {high - by:.{digits}f}]" if low < high else ""
+        found.append((mean + bounds).replace("-", "−"))
     return found
 
 
