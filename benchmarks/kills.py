@@ -1,14 +1,15 @@
 """SIGKILL a study at random moments, go on, and compare with a study that nobody disturbed.
 
-    python benchmarks/kills.py [--kills 30] [--seed 0] [--output results/kills]
+    python benchmarks/kills.py [--kills 60] [--past 30] [--seed 0] [--output results/kills]
 
 In turns one of its workers and the process that runs the study are killed; after the latter the
 same command goes on. Whenever the study comes to its end, another one begins in a new folder. A
 training writes a checkpoint every few steps, so that kills fall in the middle of one and resumes
-start from one. All the while the folder is looked at:
+start from one: so many of the kills wait until a training has one to go on from. All the while the
+folder is looked at:
 
-- metrics and weights of every study that came to its end are those of the undisturbed one, to the
-  last bit;
+- metrics and weights of every study that came to its end, the log of every training's steps
+  (metrics.jsonl) and every answer are those of the undisturbed one, to the last bit;
 - every stage's folder is whole from the moment that it is there: all the files that its provenance
   names, in their sizes;
 - a stage that is there is never written again, and none is set aside as damaged;
@@ -45,24 +46,29 @@ _LOOKED_EVERY = 0.02  # seconds between two looks at the folder
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--past", type=int, default=30, help="how many past a checkpoint, at least")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("results/kills"))
     options = parser.parse_args()
     shutil.rmtree(options.output, ignore_errors=True)
     options.output.mkdir(parents=True)
-    found = disturb(options.output, STUDY, options.kills, random.Random(options.seed))
+    chance = random.Random(options.seed)
+    found = disturb(options.output, STUDY, options.kills, options.past, chance)
     print(json.dumps(found, indent=2))
     sys.exit(1 if found["faults"] else 0)
 
 
-def disturb(folder: Path, study: str, kills: int, chance: random.Random) -> dict[str, Any]:
+def disturb(
+    folder: Path, study: str, kills: int, past: int, chance: random.Random
+) -> dict[str, Any]:
     """Run a study undisturbed, then again and again with kills; gives what was found.
 
     Args:
         folder: where everything goes.
         study: the study file's text.
-        kills: how many processes are killed.
+        kills: how many processes are killed, or more, until enough are past a checkpoint.
+        past: how many of them while a training has a checkpoint to go on from, at least.
         chance: decides when, and which worker.
     """
     file = folder / "study.yaml"
@@ -79,16 +85,28 @@ def disturb(folder: Path, study: str, kills: int, chance: random.Random) -> dict
     wanted, faults = _results(root), watch.faults
     killed: list[dict[str, Any]] = []
     rounds, compared = 0, 0
-    while len(killed) < kills:
+
+    def missing() -> int:
+        """How many more kills must fall past a checkpoint."""
+        return past - sum(_is_past(kill["under way"]) for kill in killed)
+
+    def enough() -> bool:
+        return len(killed) >= kills and missing() <= 0
+
+    while not enough():
         root = folder / f"round-{rounds}"
         watch, rounds, over = Watch(root), rounds + 1, False
         while not over:  # the same command until the study has come to its end
             process = _start(file, root)
-            while len(killed) < kills:
+            while not enough():
                 whom = ("worker", "parent")[len(killed) % 2]
                 # Of the first moments, in which nothing but imports happens, some as well.
                 first = 0.8 * starting if chance.random() < 0.8 and whom == "worker" else 0
                 if not watch.wait(process, first + chance.uniform(0, length - starting)):
+                    break
+                # The last ones wait for it, where chance alone has not brought enough.
+                aimed = missing() >= kills - len(killed)
+                if aimed and not watch.wait_for_checkpoint(process):
                     break
                 doing = _under_way(root)
                 if not _kill(process, whom, chance):
@@ -112,7 +130,7 @@ def disturb(folder: Path, study: str, kills: int, chance: random.Random) -> dict
         "kills": {whom: sum(k["whom"] == whom for k in killed) for whom in ("parent", "worker")},
         "while a stage was under way": sum(bool(k["under way"]) for k in killed),
         "while a training with a checkpoint was under way": sum(
-            any("checkpoint" in doing for doing in k["under way"]) for k in killed
+            _is_past(kill["under way"]) for kill in killed
         ),
         "studies that came to their end": compared,
         "stages in each": len(wanted["weights"]),
@@ -166,6 +184,14 @@ class Watch:
             self.look()
         return process.poll() is None
 
+    def wait_for_checkpoint(self, process: subprocess.Popen[bytes]) -> bool:
+        """Look until a training has a checkpoint; False where the process has ended before."""
+        while process.poll() is None:
+            if _is_past(_under_way(self.root)):
+                return True
+            self.look()
+        return False
+
     def until_over(self, process: subprocess.Popen[bytes]) -> None:
         """Look until the process has ended, and once more."""
         while process.poll() is None:
@@ -205,15 +231,21 @@ def _under_way(root: Path) -> list[str]:
     return found
 
 
+def _is_past(doing: list[str]) -> bool:
+    """Whether one of the stages under way has a checkpoint to go on from."""
+    return any("checkpoint" in one for one in doing)
+
+
 def _results(root: Path) -> dict[str, dict[str, Any]]:
-    """All numbers that a study found, and a hash of every stage's weights or outcomes."""
+    """All numbers that a study found, and a hash of every stage's weights, log or answers."""
     try:
         records = json.loads((root / "results.json").read_text())["records"]
     except (OSError, ValueError):
         records = []
     weights = {}
     for path in root.glob("stages/*/provenance.json"):
-        files = sorted([*path.parent.glob("*.safetensors"), *path.parent.glob("samples.jsonl")])
+        patterns = ("*.safetensors", "metrics.jsonl", "answers.jsonl", "samples.jsonl")
+        files = sorted(file for pattern in patterns for file in path.parent.glob(pattern))
         digest = hashlib.sha256(b"".join(file.read_bytes() for file in files))
         weights[path.parent.name] = digest.hexdigest()
     return {
