@@ -334,3 +334,24 @@ def test_true_is_not_the_choice_one():
     assert check({"a": 1}, allowed, "x") == {"a": 1}
     with pytest.raises(UserError, match="one of 0, 1, and is true"):
         check({"a": True}, allowed, "x")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!int abc", "a: !!float x", "a: !!timestamp x", "a: !!set 3", "a: " + "9" * 5000,
+        "a: " + "[" * 3000 + "]" * 3000, "a: " + "{a: " * 2000 + "}" * 2000, "a: \x00",
+        "\n".join(["a: &a0 [x, x]"] + [f"b{i}: &a{i + 1} [*a{i}, *a{i}]" for i in range(30)]),
+    ],
+)  # fmt: skip
+def test_whatever_no_loader_foresees_is_one_sentence_too(tmp_path, text):
+    """A value under a tag that it is none of, thousands of brackets, a billion aliases."""
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"^.*settings\.yaml[^\n]*$"):
+        load_yaml(path)
+
+
+def test_a_word_with_a_control_character_is_a_mistake():
+    with pytest.raises(UserError, match="is no YAML value: special characters are not allowed"):
+        parse_overrides(["a=\x07"])

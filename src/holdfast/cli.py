@@ -3,6 +3,7 @@
 Nothing here imports torch before a command has checked its words: a mistake is answered at once.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -373,6 +374,10 @@ def show(
     show_command(role, n, seed, task)
 
 
+# What is wrong with a file's name, wherever it was written.
+_OF_A_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+
+
 def _as_interrupt(number: int, frame: Any) -> None:
     """Take an asking to end (`holdfast cancel`, `kill`, a cluster) as Ctrl-C: work is saved."""
     interrupt = signal.getsignal(signal.SIGINT)
@@ -400,8 +405,11 @@ def main() -> Any:
     except OSError as error:
         from holdfast.studies.folders import disk_trouble
 
-        if (told := disk_trouble(error)) is None:
-            raise
+        told = disk_trouble(error)
+        if told is None:
+            if error.errno not in _OF_A_NAME:
+                raise
+            told = f"'{str(error.filename)[:300]}' cannot be read: {error.strerror}."
         print(f"holdfast: {told}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stop:

@@ -29,6 +29,7 @@ from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.adapter_keys import not_finite
 from holdfast.models.adapter_support import Purpose, check_stack, mergeable, stackable
 from holdfast.models.adapters import NEW, activate, merge, with_entry
+from holdfast.models.foreign import check_template_ends, one_line
 from holdfast.models.four_bits import keep_unpacked
 from holdfast.models.saving import combine, save_stack
 from holdfast.models.stack import ORGANISM, Stack
@@ -98,10 +99,28 @@ def load_tokenizer(stack: Stack, template: str | None = None) -> PreTrainedToken
                 **_at(revision),
                 **_gguf_file(file),
             )
+        if stack.tokenizer or stack.base != ORGANISM:
+            _check_tokenizer(tokenizer, place)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     set_template(tokenizer, template)
     return tokenizer
+
+
+def _check_tokenizer(tokenizer: Any, place: str) -> None:
+    """Find what a tokenizer's files may say and no stage could work with."""
+    longest = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest > 0:
+        raise UserError(
+            f"the tokenizer of {place} has the model_max_length {longest!r:.80}; it must be a "
+            "number of tokens (tokenizer_config.json)."
+        )
+    template = tokenizer.chat_template
+    if template is not None and not isinstance(template, str | dict):
+        raise UserError(f"the tokenizer of {place} has the chat template {template!r:.80}.")
+    for text in template.values() if isinstance(template, dict) else [template]:
+        if text:
+            check_template_ends(str(text), f"the chat template of {place}")
 
 
 def check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -371,10 +390,6 @@ def _load_errors(
                 f"{what} {file} cannot be loaded: the file is damaged, or of a kind that "
                 f"transformers does not read ({type(error).__name__}: {str(error)[:200]})."
             ) from error
-        if not isinstance(error, (OSError, ValueError, RuntimeError, ImportError, KeyError)) and (
-            type(error) is not Exception
-        ):
-            raise
         text = str(error)
         if revision and "does not appear to have" in text:  # the plan has seen them on the Hub
             raise UserError(
@@ -386,7 +401,10 @@ def _load_errors(
                 f"{what} {place} needs code of its own (trust_remote_code), and holdfast runs no "
                 "code from a model's folder."
             ) from error
-        first_line = text.splitlines()[0] if text else type(error).__name__
-        raise UserError(f"{what} {place} cannot be loaded: {first_line}") from error
+        raise UserError(f"{what} {place} cannot be loaded: {one_line(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a library in Rust
+            raise
+        raise UserError(f"{what} {place} cannot be loaded: {one_line(error)}") from error
     finally:
         quiet.setLevel(level)

@@ -10,7 +10,6 @@ A user names a model as ``organism``, ``smollm2``, a folder, a ``.gguf`` file, `
 ``BASE+ADAPTER+ADAPTER``; the base may be left out where the first adapter names it.
 """
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,13 @@ from holdfast import align, finetune, organism, repair
 from holdfast.errors import UserError
 from holdfast.models import gguf, hub
 from holdfast.models.fingerprint import folder_fingerprint, has_weights, weights_fingerprint
+from holdfast.models.foreign import (
+    check_adapter_config,
+    check_model_config,
+    door,
+    read_object,
+    told,
+)
 from holdfast.models.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from holdfast.settings import nearest
 
@@ -71,6 +77,7 @@ class Stack:
         }
 
 
+@door("the model {}")
 def resolve(reference: str | Path) -> Stack:
     """What a user names as a model, as a base and its adapters; reads no weights.
 
@@ -93,6 +100,7 @@ def resolve(reference: str | Path) -> Stack:
     return stack
 
 
+@door("the model {}")
 def check_name(reference: str) -> None:
     """Check what can be known of a model's name without the Hub.
 
@@ -197,6 +205,7 @@ def _entries(folder: Path) -> tuple[Path, ...]:
         raise UserError(
             f"{folder} has {ADAPTER_CONFIG} but no {ADAPTER_WEIGHTS}: {hub.SAFETENSORS_ONLY}."
         )
+    check_adapter_config(folder / ADAPTER_CONFIG)
     singles = sorted((folder / ENTRIES).glob("[0-9]*"), key=lambda path: int(path.name))
     return tuple(path.resolve() for path in (singles or [folder]))
 
@@ -207,15 +216,19 @@ def _declared_base(folder: Path) -> tuple[str | None, str | None]:
     if stage.get("base"):
         return stage["base"], stage.get("base_revision")
     path = folder / ADAPTER_CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from error
+    config = read_object(path)
     base = config.get("base_model_name_or_path")
+    if base and (not isinstance(base, str) or "\0" in base):
+        raise UserError(f"{path}: base_model_name_or_path is {base!r:.80}; it must name a model.")
+    if base and Path(base).resolve() == folder.resolve():
+        raise UserError(f"{path} says that the adapter is its own base: name BASE+{folder}.")
+    revision = config.get("revision")
+    if revision is not None and not isinstance(revision, str):
+        raise UserError(f"{path}: revision is {revision!r:.80}; it must be text.")
     # The organism's own folder lies elsewhere on every machine.
     if base and Path(base).resolve() == organism.folder().resolve():
         return ORGANISM, None
-    return base or None, config.get("revision")
+    return base or None, revision
 
 
 def _check_base(below: Stack, folder: Path) -> None:
@@ -272,6 +285,7 @@ def _model_in(folder: Path) -> Path:
     if (folder / "config.json").is_file():
         if not any(folder.glob("*.safetensors")):
             raise UserError(hub.no_safetensors(str(folder)))
+        check_model_config(folder)
         return folder
     if (folder / "provenance.json").is_file():
         raise UserError(f"{folder} is a stage's folder without a model in it, an evaluation's say.")
@@ -285,7 +299,8 @@ def _stage_config(folder: Path) -> dict:
     path = folder / STAGE_CONFIG
     if not path.is_file():
         return {}
-    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    with told(str(path)):
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     return loaded if isinstance(loaded, dict) else {}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.data.chat_templates import DATE, may_write_thoughts, writes_date
 from holdfast.errors import UserError
+from holdfast.models.foreign import check_template_ends, one_line
 from holdfast.settings import at
 
 if TYPE_CHECKING:
@@ -95,13 +96,13 @@ def set_template(tokenizer: "PreTrainedTokenizerBase", template: str | None) -> 
     if template == ALPACA:
         tokenizer.chat_template = None
         return
-    from jinja2 import TemplateError
-
     tokenizer.chat_template = _read(template)
+    check_template_ends(tokenizer.chat_template, template)
     try:
         text = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
-    except TemplateError as error:
-        raise UserError(f"{template} is no chat template that can be rendered: {error}") from error
+    except Exception as error:  # whatever an expression in it raises
+        said = one_line(error)
+        raise UserError(f"{template} is no chat template that can be rendered: {said}") from error
     if not text:
         raise UserError(f"{template} renders a question as nothing: it is no chat template.")
 
@@ -126,6 +127,6 @@ def _file(stack: "Stack", folder: Path | None, name: str) -> str:
 def _read(template: str) -> str:
     try:
         return Path(template).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"the template {template} cannot be read: {reason}.") from error

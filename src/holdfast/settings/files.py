@@ -12,6 +12,8 @@ import yaml
 from holdfast.errors import UserError
 
 Settings = dict[str, Any]
+_DEEPEST = 100
+_MOST_VALUES = 1_000_000
 
 
 class Loader(yaml.SafeLoader):
@@ -70,15 +72,25 @@ def load_yaml(path: str | Path) -> Settings:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise UserError(f"{path}: byte {error.start} is not UTF-8") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read: {reason}") from None
+    if _depth(text) > _DEEPEST:
+        raise UserError(f"{path}: is nested more than {_DEEPEST} levels deep")
     try:
-        _check_aliases(yaml.compose(text, Loader=Loader), (), set())
+        node = yaml.compose(text, Loader=Loader)
+        _check_aliases(node, (), set())
+        if _size(node, {}) > _MOST_VALUES:
+            raise UserError(f"{path}: its aliases make more than {_MOST_VALUES:,} values of it")
         settings = yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}{_explain(error, text)}") from None
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        # A value under a tag that it is none of (!!int abc) is met in the constructor itself.
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: holds a value that is none of its kind ({said})") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -126,18 +138,46 @@ def merge(settings: Mapping[str, Any], over: Mapping[str, Any]) -> Settings:
 
 
 def _override_value(text: str, word: str) -> object:
-    loader = Loader(text)
+    try:
+        loader = Loader(text)
+    except yaml.YAMLError as error:  # a control character
+        problem = _explain(error, text).split(": ", 1)[1]
+        raise UserError(f"'{word}' on the command line is no YAML value: {problem}") from None
     try:
         if text[:1] in ("[", "{", '"', "'"):
             return loader.get_single_data()
         # A plain word: it is not parsed, so '#', ':' and '*' in it are its own.
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise UserError(f"'{word:.80}' on the command line is no YAML value: {error}") from None
     except yaml.YAMLError as error:
         problem = _explain(error, text).split(": ", 1)[1]
         raise UserError(f"'{word}' on the command line is no YAML value: {problem}") from None
     finally:
         loader.dispose()
+
+
+def _depth(text: str) -> int:
+    """How deep a text's brackets go: of thousands PyYAML takes minutes, and then its stack ends."""
+    deepest = level = 0
+    for letter in text:
+        if letter in "[{":
+            level += 1
+            deepest = max(deepest, level)
+        elif letter in "]}":
+            level -= 1
+    return deepest
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many values a document has once every alias is written out."""
+    if id(node) not in known:
+        inner = getattr(node, "value", ())
+        parts = [] if isinstance(inner, str) or node is None else list(inner)
+        flat = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
+        known[id(node)] = 1 + sum(_size(one, known) for one in flat)
+    return known[id(node)]
 
 
 def _check_aliases(node: Any, above: tuple[int, ...], done: set[int]) -> None:

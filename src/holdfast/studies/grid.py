@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from holdfast.errors import UserError
@@ -11,6 +12,8 @@ from holdfast.studies.methods import knows
 from holdfast.studies.plan import Pipeline, Stage, make_pipeline
 from holdfast.studies.stages import KINDS, method_fields, stage_fields
 from holdfast.studies.study import METHOD_KINDS, Study
+
+_MOST_PIPELINES = 100_000
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def points(study: Study) -> list[Point]:
     Raises:
         UserError: an axis that no variant has; nothing is left after ``exclude``.
     """
+    _check_count(study)
     found = []
     for variant, stages in study.variants.items():
         axes = _axes(study, stages)
@@ -134,6 +138,19 @@ def points(study: Study) -> list[Point]:
     if not found:
         raise UserError(f"{study.where.at('exclude')}: exclude leaves nothing of the study.")
     return found
+
+
+def _check_count(study: Study) -> None:
+    """Refuse a grid that nobody could run, before it is built."""
+    counts = [
+        prod(map(len, _axes(study, stages).values())) * len(study.seeds)
+        for stages in study.variants.values()
+    ]
+    if sum(counts) > _MOST_PIPELINES:
+        raise UserError(
+            f"{study.where.file}: the study has {sum(counts):,} pipelines, and a run takes at most "
+            f"{_MOST_PIPELINES:,}: give fewer seeds or values, or make several studies of it."
+        )
 
 
 def point_at(study: Study, variant: str, at: Mapping[str, Any], seed: int) -> Point:
