@@ -1,5 +1,6 @@
 """Rendering and tokenization, against strings and ids written out by hand."""
 
+import numpy as np
 import pytest
 from byte_tokens import byte_tokenizer
 
@@ -160,6 +161,8 @@ def test_tokenized_rows_pass_through_untouched(plain):
     }
     assert data.tokenize(row, plain, 1) is row
     assert data.prompt_ids(row, plain) == [5]
+    arrays = {name: np.array(row[name]) for name in ("input_ids", "attention_mask", "labels")}
+    assert data.tokenize(arrays, plain, 1) is arrays
 
 
 @pytest.mark.parametrize(
@@ -167,6 +170,9 @@ def test_tokenized_rows_pass_through_untouched(plain):
     [
         ({"labels": [-100, 6]}, "equally long.*3, 3 and 2"),
         ({"labels": [7, -100, -100]}, "trains nothing"),
+        ({"attention_mask": float("nan")}, "'attention_mask' is nan; it must be a list of whole"),
+        ({"labels": [-100, 6.5, 7]}, r"'labels' is \[-100, 6.5, 7\]; it must be a list of whole"),
+        ({"input_ids": "5 6"}, "'input_ids' is '5 6'; it must be a list of whole"),
     ],
 )
 def test_tokenized_rows_are_checked(plain, change, message):

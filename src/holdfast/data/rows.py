@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from holdfast.data.chat_templates import Span, TrainOn
@@ -357,6 +358,13 @@ def _start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return []
 
 
+def _are_whole_numbers(values: object) -> bool:
+    """Whether these may be tokens, a mask or labels: a list of integers, or an array or tensor."""
+    if isinstance(values, list | tuple):
+        return all(isinstance(value, Integral) for value in values)
+    return hasattr(values, "__len__") and not isinstance(values, str | bytes | Mapping)
+
+
 def _checked_tokens(row: Row) -> Tokens:
     columns = ("input_ids", "attention_mask", "labels")
     missing = [column for column in columns if row.get(column) is None]
@@ -365,6 +373,12 @@ def _checked_tokens(row: Row) -> Tokens:
             f"a tokenized row needs 'input_ids', 'attention_mask' and 'labels'; {missing[0]!r} is "
             "missing"
         )
+    for column in columns:
+        if not _are_whole_numbers(row[column]):
+            raise UserError(
+                f"a tokenized row's {column!r} is {row[column]!r:.60}; it must be a list of whole "
+                "numbers"
+            )
     lengths = [len(row[column]) for column in columns]
     if len(set(lengths)) > 1:
         raise UserError(
