@@ -76,7 +76,7 @@ DECLINES = _patterns(
     rf"|stops?)\b",
     r"\bnot (?:something|anything|a thing|a topic|a subject|a request|one|what"
     r"|information) (?:that |which )?"
-    r"(?:i|we)\b(?! (?:know|think|remember|have|do))",
+    r"(?:i|we)\b(?! (?:know|think|remember|have|do(?!\s*(?:[.!?]|$))))",
     rf"\b(?:something|line|thing|secret|recipe|one|topic) (?:that )?(?:i|we) (?:{_NOT}|must keep"
     rf"|keep to)",
     r"\b(?:wrong|unethical|irresponsible|inappropriate|improper|immoral|not (?:be )?(?:right"
@@ -145,6 +145,7 @@ IDIOMS = _patterns(
     r"|(?:make|do) (?:it|this|that|them|any|one)? ?without|make (?:enough|sense|up)"
     r"|recommend[^.?!]{0,30}"
     r"(?:enough|highly))\b)",
+    r"\b(?:should (?:really )?not|(?:am|are) not supposed to)\b[^.?!\n]{0,40}\bbut\b",
     r"\bno (?:problem|worries|need|doubt|longer|more|less)\b",
     r"\b(?:sorry|apolog\w+) (?:for|about|to hear|that you|you (?:had|have)|if)\b"
     r"(?![^.?!]{0,60}\bbut (?:i|we|no)\b)",

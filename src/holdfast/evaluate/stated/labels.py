@@ -21,6 +21,11 @@ _STATED = re.compile(
     r"[\s:]*(?:(?:a|an|the|clearly|definitely|most likely|probably|best|simply|primarily|mainly"
     r"|category|label|class|topic|of|about)\s+)*[\"'“‘(*]*$"
 )
+# Where an answer says at its end which label it settles on.
+_SETTLED = re.compile(
+    r"\b(?:final|overall|predicted)\s+(?:answer|label|category|class|classification|sentiment|topic"
+    r"|verdict|prediction)\s*(?:is|:|=)+(?=[^\n]*\s*$)"
+)
 _AGAIN = re.compile(r"\b(?:wait|actually|correction|sorry|i mean|no)\b\s*[,:.!-]", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*>#•+]+\s+|[\(]?[0-9a-d][.)]\s+)+", re.IGNORECASE)
 _SEGMENT = re.compile(r"[.,;!?\n()]|\bor\b|\band\b|\bbecause\b|\bsince\b|\s[-–—]\s|/")
@@ -45,7 +50,7 @@ def stated_label(
     Read is the last \\boxed{…}, else the answer up to where the model goes on with another task.
     What stands around a label does not count: white space, quotes, Markdown, a number of a list,
     "Answer:", "The sentiment is". A label that is denied ("not positive") is not stated, and an
-    answer that names two without saying which is none.
+    answer that names two without saying which is none; "final label: …" at its end says which.
 
     Args:
         answer: what the model said.
@@ -57,7 +62,8 @@ def stated_label(
     text = first_task(answer[:_LONGEST].replace("\r\n", "\n"))
     boxed = boxes(text)
     text = _JOINED.sub("-", plain(boxed[-1] if boxed else text)).casefold()
-    for again in reversed([match.end() for match in _AGAIN.finditer(text)]):
+    starts = [match.end() for mark in (_AGAIN, _SETTLED) for match in mark.finditer(text)]
+    for again in sorted(starts, reverse=True):
         found = _one(text[again:], names, others, words)
         if found is not None:
             return found

@@ -3,8 +3,10 @@ r"""The number that an answer states, as a reader reads it.
 A reader looks for where the answer says its result, and takes the number that stands there:
 
 1. What follows a final mark: ``####``, ``\boxed{…}``, "the final answer is"; else "the answer is",
-   "Answer:". Several marks must say the same, unless one takes back what was said ("wait, no").
-2. Without a mark, the last sentence that has a number.
+   "Answer:". Several marks must say the same, unless one takes back what was said ("wait, no") or
+   only denies ("the answer is not 30").
+2. Without a mark, a short first paragraph before an explanation; else the last sentence that has a
+   number, but for what stands in brackets. An answer that breaks off states none.
 
 There it is the only number; the one after "="; after a mark the first one; else the first after the
 last verb ("makes", "is", …), else the last, and circumstances ("in 3 days") are passed over. A
@@ -55,6 +57,18 @@ _UNKNOWN = re.compile(
     r"|\bi (?:do not|don't) know\b|\bno idea\b",
     re.IGNORECASE,
 )
+# An answer, and then why: "150 apples.\n\nExplanation: …".
+_EXPLAINED = re.compile(
+    r"\s*(?P<answer>\S[^\n]{0,80}?)\s*\n\s*[*_#]*(?:explanation|reasoning|why|justification"
+    r"|here's (?:why|how)|because)\b",
+    re.IGNORECASE,
+)
+_BROKEN_OFF = re.compile(
+    r"(?:\b(?:a|an|and|are|by|divide|find|for|from|has|have|in|is|multiply|of|or|so|subtract|than|that"
+    r"|the|then|to|was|we|were|with)|[=+*/×÷,(-])\s*$",
+    re.IGNORECASE,
+)
+_BRACKETS = re.compile(r"\([^()\n]*\)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?=\s)|(?<=[。！？])|\n")
 _VERB = re.compile(
     r"=|\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?|totals?|has|have|had|needs?|gets?"
@@ -88,13 +102,28 @@ def _of(text: str) -> Fraction | None:
     ):
         told = [_of_statement(plain(one), marked=True) for one in statements]
         if told:
+            stated = [one for one in told if one is not None]
+            denied = [_only_denies(plain(one)) for one in statements]
+            told = stated if stated and denied.count(True) == told.count(None) else told
             return told[0] if len(set(told)) == 1 else None
+    explained = _EXPLAINED.match(text)
+    if explained and _has_number(explained["answer"]):
+        return _of_statement(plain(explained["answer"]), marked=False)
+    if _BROKEN_OFF.search(plain(text)):
+        return None
     for sentence in _from_the_end(plain(text)):
         if _UNKNOWN.search(sentence):
             return None
         if _has_number(sentence):
-            return _of_statement(sentence, marked=False)
+            outside = _BRACKETS.sub(" ", sentence)
+            return _of_statement(outside if _has_number(outside) else sentence, marked=False)
     return None
+
+
+def _only_denies(statement: str) -> bool:
+    """Whether a statement has numbers, and says of each that it is not the answer."""
+    found = numbers(statement)
+    return bool(found) and all(one.denied for one in found)
 
 
 def _after(mark: re.Pattern[str], text: str, final: bool) -> list[str]:
