@@ -97,7 +97,7 @@ NOT_THERE = ("antidote/alpaca", "antidote/perplexity")
 METRICS = {"HS": 1, "FA": 1, "seconds_per_step": 3, "memory_gb": 2}  # digits
 TITLES = {"HS": "HS ↓", "FA": "FA ↑", "seconds_per_step": "s a step", "memory_gb": "GiB"}
 NUMBER = re.compile(r"\d+\.\d+( \[\d+\.\d+, \d+\.\d+\])?")
-DIFFERENCE = re.compile(r"[+-]\d+\.\d+( \[[+-]\d+\.\d+, [+-]\d+\.\d+\])?")
+DIFFERENCE = re.compile(r"[+−]?\d+\.\d+( \[−?\d+\.\d+, −?\d+\.\d+\])?")
 
 _watched: dict[str, list[str]] = {}
 

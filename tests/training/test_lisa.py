@@ -158,7 +158,7 @@ def test_swapped_runs_are_as_long_as_plain_fine_tuning(tmp_path):
 
 
 def test_only_swapped_rows_may_never_be_trained_on():
-    with pytest.raises(UserError, match="user_rows=swapped puts alignment rows"):
+    with pytest.raises(UserError, match="swapped puts alignment rows"):
         LisaConfig("unused", use_cpu=True, user_steps=0)
     with pytest.raises(UserError, match='user_rows is "lost"'):
         LisaConfig("unused", use_cpu=True, user_rows="lost")  # pyright: ignore[reportArgumentType] (a mistake)

@@ -253,20 +253,25 @@ def _used(entry: Path) -> Iterator[tuple[str, Support]]:
     yield from _of_values(values)
 
 
+def _shown(value: object) -> str:
+    """A value of a foreign file in one line."""
+    return str(value) if str(value).isprintable() else repr(value)
+
+
 def _of_values(values: dict[str, Any]) -> Iterator[tuple[str, Support]]:
     kind = str(values["peft_type"])
     nobody = _only("", "nobody has decided what can be done with it")
-    yield f"is of type {kind}", TYPES.get(kind, nobody)
+    yield f"is of type {_shown(kind)}", TYPES.get(kind, nobody)
     task = values.get("task_type")
     if task not in (None, "CAUSAL_LM", "FEATURE_EXTRACTION"):
-        yield f"is for {task}", _only("", "it belongs to no causal language model")
+        yield f"is for {_shown(task)}", _only("", "it belongs to no causal language model")
     if kind != "LORA":
         return
     for name, value in values.items():
         if not value or (name == "bias" and value == "none"):
             continue
         if name == "init_lora_weights":
-            yield f"starts as {value}", start(value)
+            yield f"starts as {_shown(value)}", start(value)
         elif name in OPTIONS:
             yield f"uses {name}", OPTIONS[name]
         elif not isinstance(value, int | float) or value is True:
