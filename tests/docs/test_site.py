@@ -127,8 +127,6 @@ def test_the_notebooks_run(tmp_path, monkeypatch):
     both.cells += [new_code_cell("%reset -f"), *other.cells]
     about = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(both, timeout=300, startup_timeout=300, resources=about).execute()
-        both, timeout=300, startup_timeout=300, resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
     said = "".join(str(cell.get("outputs", "")) for cell in both.cells)
     for name in ("Antidote", "Lisa", "a tenth harmful", "attacked, strength 0.1"):
         assert f"{name}  " in said, name
