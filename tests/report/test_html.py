@@ -67,7 +67,7 @@ def test_the_other_tables_hold_the_numbers(run, page):
     assert over[1][3].startswith(f"{comparison.rows[0].cells['harmful_score'].mean.value:.1f} [")
     caption = "What every row was given and took: means over its seeds, without the evaluation"
     ledger = table(page, caption)
-    assert ledger[1] == ["SFT", "0", "1e-4", "200", "20", "2,000", "20", "–", "4.0 s", "1.00 GiB"]
+    assert ledger[1] == ["SFT", "0", "1e-4", "200", "20", "20", "2,000", "–", "4.0 s", "1.00 GiB"]
 
 
 def test_the_worst_case_and_budgets_are_those_of_compare(run, page):

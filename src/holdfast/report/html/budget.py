@@ -4,14 +4,12 @@ from dataclasses import dataclass
 
 from holdfast.report.comparison import Comparison, Run
 from holdfast.report.searched import search_sheet
+from holdfast.report.sheet import budget_sheet
 from holdfast.report.words import (
     axis_name,
-    duration,
     interval,
-    memory,
     number,
     place_name,
-    share,
     short,
     whole,
 )
@@ -36,27 +34,11 @@ def search_table(run: Run) -> tuple[Table, str] | None:
 
 def ledger_table(comparison: Comparison) -> Table:
     """The ledger; what no row has recorded is left out."""
-    columns = {
-        "rows": lambda b: whole(b.rows),
-        "steps": lambda b: whole(b.steps),
-        "tokens": lambda b: whole(b.tokens),
-        "passes": lambda b: whole(b.passes),
-        "tries": lambda b: whole(b.tries),
-        "zeroed": lambda b: share(b.zeroed),
-        "time": lambda b: duration(b.seconds),
-        "peak memory": lambda b: memory(b.peak_memory_bytes),
-    }
-    rows = [[told(row.budget) for told in columns.values()] for row in comparison.rows]
-    kept = [i for i in range(len(columns)) if any(row[i] != "–" for row in rows)]
-    names = list(columns)
-    return Table(
-        ["variant", *map(axis_name, comparison.axes), *(names[i] for i in kept)],
-        [
-            [row.variant, *(short(row.axes.get(a)) for a in comparison.axes)]
-            + [cells[i] for i in kept]
-            for row, cells in zip(comparison.rows, rows, strict=True)
-        ],
-    )
+    sheet = budget_sheet(comparison)
+    axes = comparison.axes
+    header = ["variant", *map(axis_name, axes)]
+    header += [column.title for column in sheet.columns[len(header) :]]
+    return Table(header, [[entry.text for entry in row] for row in sheet.rows])
 
 
 def worst_table(comparison: Comparison) -> Table | None:
