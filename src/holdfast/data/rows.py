@@ -361,7 +361,7 @@ def _start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def _are_whole_numbers(values: object) -> bool:
     """Whether these may be tokens, a mask or labels: a list of integers, or an array or tensor."""
     if isinstance(values, list | tuple):
-        return all(isinstance(value, Integral) for value in values)
+        return all(issubclass(kind, Integral) for kind in set(map(type, values)))
     return hasattr(values, "__len__") and not isinstance(values, str | bytes | Mapping)
 
 
