@@ -64,8 +64,8 @@ _EXPLAINED = re.compile(
     re.IGNORECASE,
 )
 _BROKEN_OFF = re.compile(
-    r"(?:\b(?:a|an|and|are|by|divide|find|for|from|has|have|in|is|multiply|of|or|so|subtract|than|that"
-    r"|the|then|to|was|we|were|with)|[=+*/×÷,(-])\s*$",
+    r"(?:\b(?:a|an|and|by|divide|find|from|is|multiply|of|or|subtract|than|the|then|to|was|we|were"
+    r"|with)|[=+*/×÷,(-])\s*$",
     re.IGNORECASE,
 )
 _BRACKETS = re.compile(r"\([^()\n]*\)")
@@ -100,18 +100,20 @@ def _of(text: str) -> Fraction | None:
         boxes(text)[-_STATEMENTS:],
         _after(_ANSWER, text, False),
     ):
-        told = [_of_statement(plain(one), marked=True) for one in statements]
+        said = [plain(one) for one in statements]
+        told = {
+            _of_statement(one, marked=True)
+            for one in [one for one in said if not _only_denies(one)] or said
+        }
         if told:
-            stated = [one for one in told if one is not None]
-            denied = [_only_denies(plain(one)) for one in statements]
-            told = stated if stated and denied.count(True) == told.count(None) else told
-            return told[0] if len(set(told)) == 1 else None
+            return told.pop() if len(told) == 1 else None
     explained = _EXPLAINED.match(text)
     if explained and _has_number(explained["answer"]):
         return _of_statement(plain(explained["answer"]), marked=False)
-    if _BROKEN_OFF.search(plain(text)):
+    text = plain(text)
+    if _BROKEN_OFF.search(text):
         return None
-    for sentence in _from_the_end(plain(text)):
+    for sentence in _from_the_end(text):
         if _UNKNOWN.search(sentence):
             return None
         if _has_number(sentence):
