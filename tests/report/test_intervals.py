@@ -202,11 +202,24 @@ def test_no_difference_at_all_is_no_certainty():
     assert always.low > 95
 
 
+def test_a_difference_of_shares_is_never_larger_than_all():
+    """Three seeds whose differences are 65, 95 and 84 of 100 prompts: Student's end is beyond."""
+    d = [np.repeat([1.0, 0.0], [n, 100 - n]) for n in (65, 95, 84)]
+    for sign in (1, -1):
+        given = [sign * one for one in d]
+        found = difference_interval([100 * one.mean() for one in given], given, True, percent=True)
+        assert sorted((abs(found.low), abs(found.high)))[1] == 100
+        assert -100 <= found.low < found.value < found.high <= 100
+    losses = difference_interval([150.0, 250.0], [5 * d[0], 5 * d[1]], True, percent=False)
+    assert losses.high > 1  # a loss has no such end
+
+
 def test_one_seed_compares_prompts():
     d = np.array([1.0, 0.0, 1.0, 0.0, -1.0, 1.0])
     found = difference_interval([100 * d.mean()], [d], True, percent=True)
     error = d.std(ddof=1) / math.sqrt(6)
-    assert found.high - found.value == pytest.approx(100 * t_quantile(0.975, 5) * error)
+    assert found.value - found.low == pytest.approx(100 * t_quantile(0.975, 5) * error)
+    assert found.high == 100
     unknown = difference_interval([30.0], [None], True, percent=True)
     assert (unknown.p, unknown.low, unknown.high) == (1, -math.inf, math.inf)
     seeds = difference_interval([30.0, 20.0, 25.0], [None] * 3, True, percent=True)
