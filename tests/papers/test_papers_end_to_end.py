@@ -178,6 +178,7 @@ def small(reference: str) -> list[str]:
     return words
 
 
+@pytest.mark.long
 def test_a_study_of_each_paper_runs_on_the_organism(tmp_path):
     run(["vaccine/table10", "t-vaccine/layers", "lisa/table9", "antidote/ablation"], tmp_path)
 
