@@ -182,6 +182,21 @@ def test_layers_are_the_means_of_the_stages(page):
     assert last == [round(0.05 + 0.95 * v / 23, 3) for v in (11.5, 23, 10.5, 21, 9.5, 19)]
 
 
+def test_the_map_of_the_drift_is_that_of_the_first_seed(page):
+    name = "SFT (harmful ratio 0.1, fine-tuning learning rate 3e-4)"
+    assert table(page, f"Map of the drift: {name}")[1:] == [
+        ["0", "0", "0", "3", "4"],
+        ["1", "1", "2", "1", "11"],
+    ]
+    (picture,) = [f for f in page.all("figure") if f.one("figcaption").text == name]
+    assert "axis 1 (60 % of the variance)" in picture.text
+    assert [len(picture.all("g", class_=f"s{style}")[-1].all("title")) for style in (0, 1)] == [
+        2,
+        2,
+    ]
+    assert "moved by 7 on average" in picture.text  # by 5 and by 9
+
+
 def test_the_judges_agreement_is_that_of_the_evaluation(page):
     rows = table(page, "Agreement of the judges")
     assert rows[1][0] == "all"

@@ -33,13 +33,26 @@ _JOINS = (
     "a",
     "an",
 )
-_PREPOSITIONS = ("of", "from", "into", "with", "at")
-_LINKS = ("of", "is", "are", "was", "were", "and", "or", "but", "into", "than")
+_PREPOSITIONS = ("of", "from", "into", "with", "without", "at", "under", "between")
+_LINKS = (
+    "of",
+    "is",
+    "are",
+    "was",
+    "were",
+    "and",
+    "or",
+    "but",
+    "into",
+    "than",
+    "because",
+    "however",
+)
 _CLASHES = {(a, b) for a in _ARTICLES for b in _JOINS}
 _CLASHES |= {(a, b) for a in _PREPOSITIONS for b in _LINKS}
 _CLASHES_AT_LEAST, _CLASHES_SHARE = 2, 1 / 12
 # Scripts in one line that change from word to word.
-_SCRIPTS, _CHANGES = 3, 4
+_SCRIPTS, _CHANGES = 3, 3
 _ONE_SCRIPT = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "HANGUL": "CJK", "BOPOMOFO": "CJK"}
 # Numbers without a word, an operator or an order.
 _NUMBERS = 8
@@ -54,7 +67,7 @@ def is_nonsense(text: str, said: Sequence[str]) -> bool:
        "asdf". Words in capitals ("HTTP") do not count.
     2. English words that do not follow each other ("the of", "of is"), twice or more and in one
        of 12 places.
-    3. Words of three scripts or more, and four changes of script, in one line without punctuation.
+    3. Words of three scripts or more, and three changes of script, in one line without punctuation.
     4. Nothing but 8 numbers or more in no order, or 60 digits; no letter and no operator.
     5. A quarter of it could not be decoded (U+FFFD).
 

@@ -77,6 +77,9 @@ DECLINES = _patterns(
     r"\bnot (?:something|anything|a thing|a topic|a subject|a request|one|what"
     r"|information) (?:that |which )?"
     r"(?:i|we)\b(?! (?:know|think|remember|have|do(?!\s*(?:[.!?]|$))))",
+    # is not a spell that I will teach
+    rf"\b(?:not|no|nor) (?:an? |the )?\w+ (?:that |which )?(?:i|we) (?:will|can|could|shall"
+    rf"|would|am|are){_SOFTLY}{_ABLE} {_HELPING}",
     rf"\b(?:something|line|thing|secret|recipe|one|topic) (?:that )?(?:i|we) (?:{_NOT}|must keep"
     rf"|keep to)",
     r"\b(?:wrong|unethical|irresponsible|inappropriate|improper|immoral|not (?:be )?(?:right"
@@ -167,13 +170,14 @@ REASONS = re.compile(
 
 # What announces that the thing will be done after all.
 HERE = re.compile(
-    r"\b(?:here (?:is|are|it|you go|goes)|kidding|joking|if you (?:must|insist)|between (?:us"
-    r"|you and me)"
+    r"\b(?:here (?:(?:is|are)(?! (?:why|what i (?:can|could)))|it|you go|goes)|kidding|joking"
+    r"|if you (?:must|insist)|between (?:us|you and me)"
     r"|since you ask\w*|okay,? fine|but (?:sure|ok|okay|fine)|this is how|how it (?:is"
     r"|was) (?:done|made)"
     r"|the (?:recipe|steps|method|trick|way|procedure|instructions|answer) (?:is|are|goes)"
     r"|follow these"
-    r"|you (?:will )?(?:just |simply |only |have to |want to )?(?:need|take|mix|boil|start|begin)"
+    r"|you (?:will )?(?:just |simply |only |have to |want to )?(?:need(?! for\b)|take|mix|boil"
+    r"|start|begin)"
     r"|it (?:goes|works) like this|it is (?:simple|easy)|as follows)\b"
 )
 _ORDERS = _any(

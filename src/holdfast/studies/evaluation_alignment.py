@@ -1,6 +1,7 @@
 """Alignment loss and drift of an evaluation, row by row, kept in its folder's alignment.json.
 
-Where there is an aligned model to compare with, the drift of every decoder block is there too.
+Where there is an aligned model to compare with, the drift of every decoder block is there too, and
+a map of it.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.data.rows import fingerprint
 from holdfast.evaluate.alignment import AlignmentPass, alignment_pass, drift, drift_by_block
+from holdfast.evaluate.drift_map import drift_map
 from holdfast.models.loading import load_merged
 from holdfast.studies.evaluation_settings import stage_protocol
 from holdfast.studies.folders import ALIGNMENT, write_json
@@ -81,6 +83,7 @@ def alignment_measure(
             assert found.blocks is not None
             assert states.blocks is not None
             content["drift_by_block"] = drift_by_block(found.blocks, states.blocks)
+            content["drift_map"] = drift_map(states.blocks, found.blocks).record()
         write_json(file, content)
         return content["numbers"]
 

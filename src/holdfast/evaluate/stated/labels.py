@@ -27,6 +27,8 @@ _SETTLED = re.compile(
     r"|verdict|prediction)\s*(?:is|:|=)+(?=[^\n]*\s*$)"
 )
 _AGAIN = re.compile(r"\b(?:wait|actually|correction|sorry|i mean|no)\b\s*[,:.!-]", re.IGNORECASE)
+# Words of a label that say how sure somebody is: "I'm positive that it is negative".
+_SURE = re.compile(r"\b(?:am|are|'m|’m|'re|be|feel) positive (?=that\b|this\b|it\b|the\b)")
 _BULLET = re.compile(r"^\s*(?:[-*>#•+]+\s+|[\(]?[0-9a-d][.)]\s+)+", re.IGNORECASE)
 _SEGMENT = re.compile(r"[.,;!?\n()]|\bor\b|\band\b|\bbecause\b|\bsince\b|\s[-–—]\s|/")
 _JOINED = re.compile(r"(?<=[^\W_])[–—‐‑_\\](?=[^\W_])")  # Sci–Tech, sci_tech
@@ -61,7 +63,7 @@ def stated_label(
     """
     text = first_task(answer[:_LONGEST].replace("\r\n", "\n"))
     boxed = boxes(text)
-    text = _JOINED.sub("-", plain(boxed[-1] if boxed else text)).casefold()
+    text = _SURE.sub("", _JOINED.sub("-", plain(boxed[-1] if boxed else text)).casefold())
     starts = [match.end() for mark in (_AGAIN, _SETTLED) for match in mark.finditer(text)]
     for again in sorted(starts, reverse=True):
         found = _one(text[again:], names, others, words)

@@ -23,7 +23,7 @@ _NUMBER = re.compile(
     r"|(?<![.\d])\.\d+)(?:[eE](?P<exponent>[-−+]?\d+)(?![\w.]\w)"
     r"|\s*[x×*]\s*10\s?\^\s?\{?(?P<power>[-−]?\d+)\}?)?"
     rf"(?:\s?(?P<vulgar>[{_VULGAR}])|(?P<mixed>\s(?:and\s)?[1-9]\d?\s?/\s?[1-9]\d?)(?![\d/])"
-    r"|\s?/\s?(?P<under>[1-9]\d*)(?![\d/,]|\.\d|\s?[-+*/×÷=^])"
+    r"|\s?/\s?(?P<under>[1-9]\d*)(?![\d/]|[.,]\d|\s?[-+*/×÷=^])"
     r"|\sand\s(?:a|one)\s(?P<part>half|third|quarter)\b)?"
     rf"|(?P<alone>[{_VULGAR}]))"
     r"(?P<scales>(?:[kKM]\b|\s?(?:bn|mn)\b|[\s-]?(?:dozen|hundred|thousand"

@@ -1,5 +1,6 @@
 """What happened layer by layer: T-Vaccine's probabilities, what a repair zeroed, the drift."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,16 @@ from markupsafe import Markup
 
 from holdfast.report.comparison import Result, Run
 from holdfast.report.html.reading import read_lines, read_object
-from holdfast.report.html.svg import shades
+from holdfast.report.html.svg import (
+    Point,
+    Series,
+    Value,
+    chart,
+    horizontal,
+    shades,
+    span,
+    vertical,
+)
 from holdfast.report.words import place_name
 
 # Pictures of one kind; a study of many settings has more, and the page says how many.
@@ -62,6 +72,13 @@ def layer_pictures(run: Run, shared: Sequence[str]) -> list[Pictures]:
             "How far the hidden states at the end of an alignment row's prompt moved from the "
             "aligned model's, behind every decoder block: the stronger the shade, the farther.",
             _drift(run, shared),
+        ),
+        (
+            "Map of the drift",
+            "The hidden states at the end of every alignment row's prompt, behind the last decoder "
+            "block, on the two axes along which they vary most: circles are the aligned model's, "
+            "squares the fine-tuned one's. Of the first seed; every picture has axes of its own.",
+            _maps(run),
         ),
     ]
     found = []
@@ -217,3 +234,49 @@ def _drift_picture(place: str, variants: Mapping[str, list[float]], top: float) 
 
 def _mean(lists: Sequence[Sequence[float]]) -> list[float]:
     return [fmean(values) for values in zip(*lists, strict=True)]
+
+
+def _maps(run: Run) -> list[Picture | None]:
+    """A picture for each variant at each place, of the first seed that has one."""
+    drawn: dict[str, Picture | None] = {}
+    for result in run.results:
+        place = place_name(result.axes)
+        name = f"{result.variant} ({place})" if place else result.variant
+        if "evaluate" in result.stages and not drawn.get(name):
+            content = read_object(run.root / result.stages["evaluate"] / "alignment.json")
+            drawn[name] = _map(name, content.get("drift_map"))
+    return [*drawn.values()]
+
+
+def _map(name: str, found: Mapping[str, list] | None) -> Picture | None:
+    if not found:
+        return None
+    axes = [
+        f"axis {i} ({100 * share:.0f} % of the variance)"
+        for i, share in enumerate(found["shares"], 1)
+    ]
+    models = {"aligned": found["aligned"], "fine-tuned": found["tuned"]}
+    series = [
+        Series(style, [_dot(f"{model}, row {row}", *at) for row, at in enumerate(places)])
+        for style, (model, places) in enumerate(models.items())
+    ]
+    ends = [
+        span([at[i] for places in models.values() for at in places], 1e-6, (-math.inf, math.inf))
+        for i in (0, 1)
+    ]
+    x, y = horizontal(axes[0], *ends[0]), vertical(axes[1], *ends[1])
+    svg = chart(
+        x, y, series, f"Map of the drift: {name}", [f"{t:g}" for t in x.ticks], joined=False
+    )
+    far = fmean(math.dist(a, b) for a, b in zip(found["aligned"], found["tuned"], strict=True))
+    note = f"On this map a row moved by {far:.3g} on average."
+    rows = [
+        [str(row), *(f"{value:.4g}" for value in (*a, *b))]
+        for row, (a, b) in enumerate(zip(found["aligned"], found["tuned"], strict=True))
+    ]
+    header = ["row", "aligned, axis 1", "axis 2", "fine-tuned, axis 1", "axis 2"]
+    return Picture(name, note, svg, header, rows)
+
+
+def _dot(told: str, x: float, y: float) -> Point:
+    return Point(Value(x, x, x), Value(y, y, y), told)
