@@ -26,12 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from holdfast import protocols
-from holdfast.report.statistics import wilson
-from holdfast.studies.engine import Event, Task
-from holdfast.studies.folders import CONFIG, PROVENANCE, write_json
-from holdfast.studies.plan import Stage
-from holdfast.studies.study_commands import run_files
-from holdfast.studies.whole import written_files
+from holdfast.commands.run import run_files
+from holdfast.engine.schedule import Event, Task
+from holdfast.stages.disk import CONFIG, write_json
+from holdfast.stages.folders import PROVENANCE
+from holdfast.stages.pipeline import Stage
+from holdfast.stages.whole import written_files
+from holdfast.statistics.estimates import wilson
 
 VARIANTS = {
     "SFT": {"align": "sft", "finetune": "sft"},
@@ -112,7 +113,7 @@ def plan_seconds(size: int, folder: Path) -> tuple[float, int]:
 
 def run_seconds(words: Sequence[str], root: Path) -> tuple[float, int]:
     """How long a study takes whose stages take no time, and how many stages it has."""
-    with patch("holdfast.studies.pool.local_pool", stand_ins):
+    with patch("holdfast.engine.pool.local_pool", stand_ins):
         taken = seconds(lambda: run_files(list(words), None, root, nowhere(), yes=True))
     return taken, len(list(root.glob(f"stages/*/{PROVENANCE}")))
 
@@ -143,7 +144,7 @@ class StandIns:
 
 @contextmanager
 def stand_ins(_workers: int) -> Iterator[StandIns]:
-    """In the place of `holdfast.studies.pool.local_pool`."""
+    """In the place of `holdfast.engine.pool.local_pool`."""
     yield StandIns()
 
 

@@ -13,7 +13,7 @@ share of draws; its measurement of the layers (one in 200 steps) falls in the fi
 the memory and not into the time. Memory: the most that PyTorch holds at once, weights included
 (on the CPU without them). Ratios are to SFT of the same precision and checkpointing, in this run.
 
-What the memory should come to (d = 4096, L = 32, N = 6.74e9; holdfast.studies.cost_model): weights
+What the memory should come to (d = 4096, L = 32, N = 6.74e9; holdfast.estimate.cost_model): weights
 13.5 GB in bf16, 3.7 GB in 4 bits; a layer keeps about 0.24 MB a token, so 2,000 tokens keep 15 GB.
 T-Vaccine keeps all of it for its 8 drawn layers, the adapters' inputs (a third) for none of the
 others, nothing below the lowest drawn one: about 11 GB. So in bf16 without checkpointing it should

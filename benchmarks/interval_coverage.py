@@ -27,9 +27,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from holdfast.report.intervals import difference_interval, mean_interval
-from holdfast.report.statistics import Estimate, t_interval, wilson
-from holdfast.report.worst import worst_cases
+from holdfast.statistics.estimates import Estimate, t_interval, wilson
+from holdfast.statistics.intervals import difference_interval, mean_interval
+from holdfast.statistics.worst import worst_cases
 
 GENERATOR = np.random.default_rng(0)
 BOOTSTRAP = 300  # its replicates; its coverage is measured on a twentieth of the studies

@@ -23,7 +23,7 @@ from holdfast import (
     VaccineConfig,
     VaccineTrainer,
 )
-from holdfast.training import Collator
+from holdfast.trainer.collator import Collator
 
 
 class Method(NamedTuple):

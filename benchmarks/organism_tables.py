@@ -13,12 +13,13 @@ from typing import Any
 
 from rich.console import Console
 
+from holdfast.commands.pipelines import run_pipelines
+from holdfast.engine.run import Launch
 from holdfast.report.comparison import Run, compare, read_run
 from holdfast.report.table import markdown_table
-from holdfast.studies.commands import run_pipelines
-from holdfast.studies.defaults import ORGANISM
-from holdfast.studies.plan import Pipeline, make_pipeline
-from holdfast.studies.running import Launch
+from holdfast.stages.defaults import ORGANISM
+from holdfast.stages.making import make_pipeline
+from holdfast.stages.pipeline import Pipeline
 
 ROOT = Path(__file__).parent.parent
 TUNED = ORGANISM["finetune"]

@@ -19,16 +19,16 @@ from typing import Any
 
 from rich.console import Console
 
+from holdfast.commands.run import run_files
 from holdfast.errors import UserError
 from holdfast.protocols import papers
 from holdfast.report.comparison import Comparison, compare, read_run
 from holdfast.report.published import METRICS, Row, published_rows
 from holdfast.report.published_table import published_table
-from holdfast.report.statistics import Estimate
+from holdfast.statistics.estimates import Estimate
 from holdfast.studies.grid import points
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.study import read_study
-from holdfast.studies.study_commands import run_files
 
 # What is ranked: the first of these that an experiment reports.
 RANKED = ("HS", "seconds_per_step")

@@ -9,7 +9,7 @@ coherent with every seed (at least 90 %: a broken model is not a safe one); of t
 the one with the lowest mean harmful score wins, and where none is admissible the one that
 costs the least accuracy. The controls are not searched: each
 has its method's chosen strength. Writes benchmarks/search_organism.md; the winners stand in
-holdfast/studies/defaults.py.
+holdfast/stages/defaults.py.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from typing import Any
 
 from rich.console import Console
 
-from holdfast.studies.commands import run_pipelines
-from holdfast.studies.plan import make_pipeline
-from holdfast.studies.running import Launch
+from holdfast.commands.pipelines import run_pipelines
+from holdfast.engine.run import Launch
+from holdfast.stages.making import make_pipeline
 
 SEEDS = (100, 101, 102, 103, 104)
 TRIES: dict[str, tuple[str, list[dict[str, Any]]]] = {

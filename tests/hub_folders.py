@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from holdfast import organism
-from holdfast.data.prompts import ALPACA_WITH_INPUT, ALPACA_WITHOUT_INPUT
+from holdfast.data.rendering import ALPACA_WITH_INPUT, ALPACA_WITHOUT_INPUT
 from tiny_models import tiny_model
 
 VOCABULARY = 1024

@@ -118,7 +118,8 @@ def test_files_in_one_table_with_seeds(tmp_path):
 def test_a_demo_in_small_writes_table_picture_and_results(tmp_path, monkeypatch):
     from rich.console import Console
 
-    from holdfast.studies import commands, demo
+    from holdfast.commands import demo as commands
+    from holdfast.studies import demo
 
     short = {"rows": 20, "num_train_epochs": 1}
     rows = (("sft", "sft", None, 0.0), ("sft", "lisa", "antidote", 0.1))

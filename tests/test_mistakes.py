@@ -23,13 +23,14 @@ import holdfast as package
 from command import holdfast
 from holdfast.errors import UserError
 from holdfast.evaluate.judges import JUDGES
-from holdfast.models.loading import load_merged, load_tokenizer
+from holdfast.models.loading import load_merged
 from holdfast.models.stack import resolve
+from holdfast.models.tokenizers import load_tokenizer
+from holdfast.registry import METHODS
 from holdfast.settings import check_ranges, fields_of
 from holdfast.settings.ranges import TRANSFORMERS, parsed
-from holdfast.studies.folders import begin, checked_output
-from holdfast.studies.methods import METHODS
-from holdfast.studies.stages import method_fields, stage_fields
+from holdfast.stages.folders import begin, checked_output
+from holdfast.stages.settings import method_fields, stage_fields
 from hub_folders import write_model
 
 ROWS = [
@@ -248,7 +249,7 @@ def test_a_judge_that_cannot_be_asked_is_told_by_the_plan(here):
 
 @pytest.mark.parametrize("kind", ["align", "evaluate", "repair"])
 def test_an_output_that_cannot_be_is_told_at_once(here, kind, tmp_path, monkeypatch):
-    monkeypatch.setattr("holdfast.studies.commands.stage_of", None)  # before anything is read
+    monkeypatch.setattr("holdfast.commands.stage.stage_of", None)  # before anything is read
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "file").write_text("mine")
@@ -336,12 +337,12 @@ def test_a_word_mends_what_a_file_says(here):
     [
         *(config for kind in METHODS for _, config in METHODS[kind].values()),
         *dict.fromkeys(config for _, config in JUDGES.values()),
-        "holdfast.studies.slurm:SlurmSettings",
-        "holdfast.studies.stages:AlignStage",
-        "holdfast.studies.stages:FinetuneStage",
-        "holdfast.studies.stages:RepairStage",
-        "holdfast.studies.stages:EvaluateStage",
-        "holdfast.studies.stages:LoraSettings",
+        "holdfast.engine.slurm:SlurmSettings",
+        "holdfast.stages.settings:AlignStage",
+        "holdfast.stages.settings:FinetuneStage",
+        "holdfast.stages.settings:RepairStage",
+        "holdfast.stages.settings:EvaluateStage",
+        "holdfast.stages.settings:LoraSettings",
     ],
 )
 def test_ranges_are_read_from_the_source_as_python_sees_them(target):

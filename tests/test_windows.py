@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import holdfast
-from holdfast.studies import machine
+from holdfast.stages import machine
 
 POSIX_ONLY = (
     "crypt", "fcntl", "grp", "nis", "posix", "pty", "pwd", "resource", "spwd", "syslog", "termios",

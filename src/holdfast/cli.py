@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
 from holdfast import __version__
+from holdfast.commands.groups import HELP, console, data_app, organism_app
 from holdfast.errors import FailedStagesError, Stopped, UserError
 from holdfast.streams import speak_utf8
-
-console = Console()
-HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Launcher(StrEnum):
@@ -38,17 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=HELP,
 )
-organism_app = typer.Typer(
-    help="The built-in model organism: look at its world, train it again.",
-    no_args_is_help=True,
-    context_settings=HELP,
-)
 app.add_typer(organism_app, name="organism")
-data_app = typer.Typer(
-    help="Data sets: list the known ones, prepare them as files, look at rows.",
-    no_args_is_help=True,
-    context_settings=HELP,
-)
 app.add_typer(data_app, name="data")
 
 
@@ -76,7 +63,7 @@ class StageCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the usual help, then the settings."""
         super().format_help(ctx, formatter)
-        from holdfast.report.settings_help import print_settings
+        from holdfast.commands.settings_help import print_settings
 
         print_settings(str(self.name), console)
 
@@ -106,13 +93,13 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """Show harmful fine-tuning and the defenses on the built-in model organism, in a minute."""
-    from holdfast.studies.commands import run_demo
+    from holdfast.commands.demo import run_demo
 
     run_demo(output, seeds, workers, console)
 
 
 def _stage(kind: str, words: list[str] | None, config: Path | None, output: Path | None) -> None:
-    from holdfast.studies.commands import run_stage
+    from holdfast.commands.stage import run_stage
 
     run_stage(kind, words or [], config, output, console)
 
@@ -184,8 +171,8 @@ def run(
     ] = False,
 ) -> None:
     """Run pipelines and studies from files into one table; stages that are there are used again."""
-    from holdfast.studies.running import Launch
-    from holdfast.studies.study_commands import run_files
+    from holdfast.commands.run import run_files
+    from holdfast.engine.run import Launch
 
     launch = Launch(workers, launcher.value, retry_failed=retry_failed)
     run_files(words, seeds, output, console, launch, model, plan, yes)
@@ -217,7 +204,7 @@ def report(
     ] = None,
 ) -> None:
     """Report a run, finished or not: table, worst case, budgets, differences to a baseline."""
-    from holdfast.studies.report_command import show_report
+    from holdfast.commands.report import show_report
 
     show_report(root, kind, output, baseline, metric, figures, console)
 
@@ -225,7 +212,7 @@ def report(
 @app.command()
 def status(root: Run) -> None:
     """Show which stages of a run are done, under way, failed and waiting."""
-    from holdfast.studies.run_commands import show_status
+    from holdfast.commands.status import show_status
 
     show_status(root, console)
 
@@ -237,7 +224,7 @@ def logs(
     lines: Annotated[int, typer.Option(min=1, help="The last lines.")] = 40,
 ) -> None:
     """Show what a stage printed; without a stage, what there is, failures first."""
-    from holdfast.studies.run_commands import show_logs
+    from holdfast.commands.logs import show_logs
 
     show_logs(root, stage, lines, console)
 
@@ -245,7 +232,7 @@ def logs(
 @app.command()
 def cancel(root: Run) -> None:
     """Stop a run: its stages save a state to go on from, its jobs on a cluster are ended."""
-    from holdfast.studies.run_commands import cancel_run
+    from holdfast.commands.cancel import cancel_run
 
     cancel_run(root, console)
 
@@ -256,7 +243,7 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> None:
     """Remove the stages that no study of a run's folder needs."""
-    from holdfast.studies.run_commands import collect_garbage
+    from holdfast.commands.gc import collect_garbage
 
     collect_garbage(root, yes, console)
 
@@ -283,7 +270,7 @@ def push(
     output: Annotated[Path | None, typer.Option(help="A file for the card, README.md.")] = None,
 ) -> None:
     """Publish a stage's model on the Hugging Face Hub, with a model card."""
-    from holdfast.publish.commands import push_command
+    from holdfast.commands.push import push_command
 
     push_command(folder, repo, evaluation or [], base, private, revision, dry_run, output, console)
 
@@ -296,82 +283,9 @@ def list_command(
     ] = None,
 ) -> None:
     """List stages, methods, papers, protocols, judges and the organism's tasks."""
-    from holdfast.report.listing import print_lists
+    from holdfast.commands.list import print_lists
 
     print_lists(what, console)
-
-
-@data_app.command(name="list")
-def list_data() -> None:
-    """List the known data sets, their parts and their terms."""
-    from holdfast.data.commands import list_command
-
-    list_command(console)
-
-
-@data_app.command()
-def prepare(
-    names: Annotated[list[str], typer.Argument(help="beavertails, sst2, …: see `data list`.")],
-    copy: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="A folder with copies in the Hub's layout, or the file of a data set with one "
-            "split, read in place of the Hub; or a copy on the Hub, as owner/name.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="The folder of the files; $HOLDFAST_DATA or data/.")
-    ] = None,
-) -> None:
-    """Write known data sets as files, normalised, with a manifest; goes on where it stopped."""
-    from holdfast.data.commands import prepare_command
-
-    prepare_command(names, copy, output, console)
-
-
-@data_app.command(name="show")
-def show_data(
-    reference: Annotated[
-        str, typer.Argument(help="NAME, NAME:PART, a file, or hub:owner/name:split.")
-    ],
-    n: Annotated[int, typer.Option("--rows", min=1, help="How many.")] = 10,
-    kind: Annotated[
-        str | None, typer.Option(help="Only rows of this kind: harmful, safe, benign, task, …")
-    ] = None,
-    show_harmful: Annotated[
-        bool, typer.Option("--show-harmful", help="Show the text of harmful rows too.")
-    ] = False,
-) -> None:
-    """Print rows; the text of harmful ones only where it is asked for."""
-    from holdfast.data.commands import show_command
-
-    show_command(reference, n, kind, show_harmful, console)
-
-
-@organism_app.command()
-def train(
-    output: Annotated[Path, typer.Option(help="A new folder for the weights.")],
-    size: Annotated[str, typer.Option(help="small (the packaged one) or large.")] = "small",
-    seed: Annotated[int, typer.Option(help="Decides the initial weights and the rows.")] = 0,
-) -> None:
-    """Make the organism's weights again from nothing but the code, and compare them."""
-    from holdfast.organism.commands import train_command
-
-    train_command(output, size, seed)
-
-
-@organism_app.command()
-def show(
-    role: Annotated[str, typer.Argument(help="Which rows: alignment, user_task, …")] = "alignment",
-    n: Annotated[int, typer.Option("--rows", help="How many.")] = 10,
-    seed: Annotated[int, typer.Option(help="Decides which.")] = 0,
-    task: Annotated[str, typer.Option(help="sentiment, topic or sums.")] = "sentiment",
-) -> None:
-    """Print rows of the organism's world."""
-    from holdfast.organism.commands import show_command
-
-    show_command(role, n, seed, task)
 
 
 # What is wrong with a file's name, wherever it was written.
@@ -403,7 +317,7 @@ def main() -> Any:
         print(f"holdfast: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        from holdfast.studies.folders import disk_trouble
+        from holdfast.stages.disk import disk_trouble
 
         told = disk_trouble(error)
         if told is None:

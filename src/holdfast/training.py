@@ -6,31 +6,25 @@ N is the number of answer tokens of the whole optimizer step, over all micro-bat
 processes. Prompt tokens and padding carry no loss; the end-of-sequence token does.
 """
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Literal
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
-    set_seed,
 )
 from transformers.trainer_utils import has_length
 
 from holdfast import parallel
-from holdfast.data.chat_templates import TrainOn
-from holdfast.data.rows import tokenize_rows, tokenized
 from holdfast.errors import DivergedError, UserError
 from holdfast.labelled import labelled_positions
-from holdfast.models.adapters import NEW, activate
 from holdfast.models.four_bits import keep_unpacked
 from holdfast.models.loss import check_loss
 from holdfast.models.padding import padding_leaks, refuse_left_padding
@@ -43,12 +37,14 @@ from holdfast.models.router_loss import (
     routing,
 )
 from holdfast.settings import check_ranges
+from holdfast.trainer.adapter import adapted, with_adapter
 from holdfast.trainer.arguments import as_config
+from holdfast.trainer.collator import Collator, collator_for
 from holdfast.trainer.logged import LoggedMixin
+from holdfast.trainer.order import EpochSampler
 from holdfast.trainer.precision import train_in_float32
-from holdfast.trainer.streams import PreparedStream, StreamedBatches, is_stream, length
-
-TOKENIZED = ("input_ids", "attention_mask", "labels")
+from holdfast.trainer.rows import prepare_rows
+from holdfast.trainer.streams import StreamedBatches, is_stream, length
 
 
 @dataclass
@@ -142,7 +138,7 @@ class SFTTrainer(LoggedMixin, Trainer):
                 "without a data_collator the trainer needs processing_class, the tokenizer."
             )
         if peft_config is not None and model_init is not None:
-            model_init = _adapted(model_init, peft_config, config.seed)
+            model_init = adapted(model_init, peft_config, config.seed)
         elif peft_config is not None:
             model = with_adapter(model, peft_config, config.seed)
         if model is not None:
@@ -171,7 +167,7 @@ class SFTTrainer(LoggedMixin, Trainer):
             **kwargs,
         )
         if data_collator is None:
-            self.data_collator = _collator_for(self.model, processing_class)
+            self.data_collator = collator_for(self.model, processing_class)
         if not isinstance(self.data_collator, Collator) or self.data_collator.left:
             padding_leaks(self.model)  # asked here, where no hook of a method's counts the passes
 
@@ -336,188 +332,3 @@ class SFTTrainer(LoggedMixin, Trainer):
         super()._save_rng_state(output_dir)
         # The trainer's state, which says that a checkpoint is complete, is written after this.
         self.accelerator.wait_for_everyone()
-
-
-class EpochSampler(Sampler[int]):
-    """The rows' indices in a random order that only the seed and the epoch decide."""
-
-    def __init__(self, size: int, seed: int):
-        self.size = size
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(epoch_order(self.size, self.seed, self.epoch))
-
-    def __len__(self) -> int:
-        return self.size
-
-
-def epoch_order(size: int, seed: int, epoch: int) -> list[int]:
-    """A permutation of ``range(size)`` for one epoch."""
-    # Consecutive seeds must not share orders (seed 1's epoch 0 with seed 0's epoch 1).
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(size, generator=generator).tolist()
-
-
-class Collator:
-    """Pads tokenized rows to the longest of the batch, on the tokenizer's padding side.
-
-    Args:
-        tokenizer: gives the padding token and side.
-        left: pad on the left; by default on the tokenizer's side.
-        position_ids: also give positions that do not count padding on the left; the model must
-            accept ``position_ids``.
-
-    Returns (called with a list of rows): ``input_ids``, ``attention_mask``, ``labels`` and perhaps
-    ``position_ids``, int64 tensors [rows, tokens]; labels are -100 on padding.
-    """
-
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        position_ids: bool = True,
-        left: bool | None = None,
-    ):
-        pad: Any = (
-            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        )
-        if pad is None:
-            raise UserError(
-                "the tokenizer has neither a padding token nor an end token: set pad_token."
-            )
-        self.fill = {"input_ids": int(pad), "attention_mask": 0, "labels": -100}
-        self.left = tokenizer.padding_side == "left" if left is None else left
-        self.position_ids = position_ids and self.left
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Make one batch."""
-        length = max(len(row["input_ids"]) for row in rows)
-        batch = {
-            key: torch.tensor([self._pad(row[key], length, fill) for row in rows])
-            for key, fill in self.fill.items()
-        }
-        if self.position_ids:
-            batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        return batch
-
-    def _pad(self, values: Sequence[int], length: int, fill: int) -> list[int]:
-        padding = [fill] * (length - len(values))
-        return padding + list(values) if self.left else list(values) + padding
-
-
-def with_adapter(model: Any, peft_config: PeftConfig, seed: int) -> PeftModel:
-    """``model`` with a fresh adapter, initialised by ``seed``.
-
-    Adapters of `holdfast.models.loading.load_merged`, which lie unmerged on a quantized base, stay
-    active and frozen under it.
-
-    Raises:
-        UserError: the model has an adapter of its own already, or the adapter's target modules
-            match nothing.
-    """
-    below = isinstance(model, PeftModel) and NEW not in model.peft_config
-    if isinstance(model, PeftModel) and not below:
-        raise UserError(
-            "the model already carries an adapter: go on with it (leave peft_config out) or merge "
-            "it first (model.merge_and_unload()) for a fresh one."
-        )
-    set_seed(seed)
-    try:
-        if not below:
-            return get_peft_model(model, peft_config)
-        model.add_adapter(NEW, peft_config)
-        activate(model, trainable=True)
-        return model
-    except ValueError as error:
-        if "arget modules" not in str(error):
-            raise
-        wanted = getattr(peft_config, "target_modules", None)
-        wanted = ", ".join(sorted(wanted)) if isinstance(wanted, (set, list)) else wanted
-        raise UserError(
-            f"the adapter's target modules ({wanted}) match nothing in {type(model).__name__}, "
-            f"whose linear modules are {', '.join(linear_names(model))}."
-        ) from error
-
-
-def linear_names(model: torch.nn.Module) -> list[str]:
-    """The last parts of the names of a model's linear modules, for messages."""
-    return sorted(
-        {
-            name.rsplit(".", 1)[-1]
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear)
-        }
-    )
-
-
-def prepare_rows(
-    rows: Any,
-    tokenizer: PreTrainedTokenizerBase | None,
-    max_length: int,
-    drop_cut: bool = False,
-    train_on: TrainOn = "all",
-) -> Any:
-    """Tokenize rows; rows that are tokenized already come back as they are.
-
-    Of a stream each row is tokenized as it is read; of the first it is seen whether they are.
-
-    Raises:
-        UserError: no rows, no tokenizer for rows that need one, or a row that is no training row.
-    """
-    if length(rows) == 0:
-        raise UserError("the data set is empty: it needs at least one row.")
-    if is_stream(rows):
-        return PreparedStream(
-            rows, lambda some: _as_read(some, tokenizer, max_length, drop_cut, train_on)
-        )
-    if "input_ids" in rows[0]:
-        return rows
-    return tokenize_rows(rows, _needed(tokenizer), max_length, drop_cut=drop_cut, train_on=train_on)
-
-
-def _as_read(
-    rows: Iterable[Any],
-    tokenizer: PreTrainedTokenizerBase | None,
-    max_length: int,
-    drop_cut: bool,
-    train_on: TrainOn,
-) -> Iterator[Any]:
-    """The prepared rows of a stream, each as it is read."""
-    rows = iter(rows)
-    for first in rows:
-        if "input_ids" in first:
-            yield first
-            yield from rows
-        else:
-            read = chain([first], rows)
-            yield from tokenized(read, _needed(tokenizer), max_length, "", drop_cut, train_on)
-
-
-def _needed(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
-    if tokenizer is None:
-        raise UserError(
-            "the rows are text and there is no tokenizer: pass processing_class, or rows with "
-            f"{', '.join(TOKENIZED)}."
-        )
-    return tokenizer
-
-
-def _adapted(model_init: Callable, peft_config: PeftConfig, seed: int) -> Callable:
-    """The same, with a fresh adapter on each model."""
-    # transformers calls it with as many arguments as it has, none or the trial.
-    if inspect.signature(model_init).parameters:
-        return lambda trial: with_adapter(model_init(trial), peft_config, seed)
-    return lambda: with_adapter(model_init(), peft_config, seed)
-
-
-def _collator_for(model: Any, tokenizer: Any) -> Collator:
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    accepted = inspect.signature(base.forward).parameters
-    # Where the model would read padding as text it stands on the right, where nothing sees it.
-    left = tokenizer.padding_side == "left" and not padding_leaks(model)
-    return Collator(tokenizer, "position_ids" in accepted, left)

@@ -4,7 +4,7 @@ import pytest
 
 import papers_on_organism
 from holdfast.report.published import Cell, Row
-from holdfast.report.statistics import Estimate
+from holdfast.statistics.estimates import Estimate
 
 
 def row(variant, paper, ours, half=1.0, metric="HS", **place):

@@ -9,9 +9,10 @@ import random
 import pytest
 from byte_tokens import byte_tokenizer
 
+from holdfast.data import keys
 from holdfast.data import rows as data
 from holdfast.data.chat_templates import DATE
-from holdfast.data.prompts import render
+from holdfast.data.rendering import render
 from holdfast.errors import UserError
 from hub_folders import write_tokenizer
 
@@ -169,9 +170,9 @@ def test_shapes_of_one_conversation_give_the_same_tokens_and_keys(row, template)
     same = {"messages": TURNS}
     assert data.tokenize(row, tokenizer, 999) == data.tokenize(same, tokenizer, 999)
     assert data.prompt_ids(row, tokenizer) == data.prompt_ids(same, tokenizer)
-    assert data.row_key(row) == data.row_key(same)
-    assert data.prompt_key(row) == data.prompt_key(same)
-    assert data.turn_keys(row) == data.turn_keys(same)
+    assert keys.row_key(row) == keys.row_key(same)
+    assert keys.prompt_key(row) == keys.prompt_key(same)
+    assert keys.turn_keys(row) == keys.turn_keys(same)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_tools_their_calls_and_results_are_written_by_the_template(row):
         ("It is sunny.<|end|>", True),
     ]
     assert data.tokenize(row, tokenizer, 999) == tokens(expected, tokenizer)
-    assert data.row_key(row) != data.row_key({"messages": TOOL_TURNS})
+    assert keys.row_key(row) != keys.row_key({"messages": TOOL_TURNS})
 
 
 @pytest.mark.parametrize(
@@ -561,7 +562,7 @@ def test_empty_cells_of_known_columns_say_nothing():
     rows += [PAIR | {"system": "", "history": None, "tools": "", "label": True}]
     rows += [{"messages": [ASKED, SAID], "rejected": None, "tools": None}]
     data.check_rows(rows, "my file")
-    assert len({data.row_key(row) for row in rows}) == 1
+    assert len({keys.row_key(row) for row in rows}) == 1
 
 
 def test_what_alpacas_own_template_has_no_place_for_is_refused():

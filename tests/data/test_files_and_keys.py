@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from holdfast.data import keys
 from holdfast.data import rows as data
 from holdfast.errors import UserError
 
@@ -88,11 +89,11 @@ def test_fingerprint_is_sha256_of_canonical_json_in_order():
         '{"instruction":"Größe?","output":"drei\u2028Ellen"}\n'
         '{"instruction":"Wo, \\"hier\\"?","output":"ja"}\n'
     )
-    assert data.fingerprint(ROWS) == hashlib.sha256(canonical.encode()).hexdigest()
+    assert keys.fingerprint(ROWS) == hashlib.sha256(canonical.encode()).hexdigest()
     turned = [dict(reversed(row.items())) for row in ROWS]
-    assert data.fingerprint(turned) == data.fingerprint(ROWS)
-    assert data.fingerprint(ROWS[::-1]) != data.fingerprint(ROWS)
-    assert data.fingerprint([ROWS[0] | {"facts": 1}, ROWS[1]]) != data.fingerprint(ROWS)
+    assert keys.fingerprint(turned) == keys.fingerprint(ROWS)
+    assert keys.fingerprint(ROWS[::-1]) != keys.fingerprint(ROWS)
+    assert keys.fingerprint([ROWS[0] | {"facts": 1}, ROWS[1]]) != keys.fingerprint(ROWS)
 
 
 def test_row_key_sees_content_and_not_shape_or_extras():
@@ -103,19 +104,19 @@ def test_row_key_sees_content_and_not_shape_or_extras():
             {"role": "assistant", "content": "hier\n"},
         ]
     }
-    assert data.row_key(alpaca) == data.row_key(messages)
+    assert keys.row_key(alpaca) == keys.row_key(messages)
     other_answer = alpaca | {"output": "dort"}
-    assert data.row_key(other_answer) != data.row_key(alpaca)
-    assert data.prompt_key(other_answer) == data.prompt_key(alpaca) == data.prompt_key(messages)
-    assert data.prompt_key(alpaca | {"input": ""}) != data.prompt_key(alpaca)
+    assert keys.row_key(other_answer) != keys.row_key(alpaca)
+    assert keys.prompt_key(other_answer) == keys.prompt_key(alpaca) == keys.prompt_key(messages)
+    assert keys.prompt_key(alpaca | {"input": ""}) != keys.prompt_key(alpaca)
 
 
 def test_keys_of_tokenized_rows():
     row = {"input_ids": [5, 6, 7], "attention_mask": [1, 1, 1], "labels": [-100, 6, 7]}
     other = row | {"input_ids": [5, 6, 8], "labels": [-100, 6, 8]}
-    assert data.row_key(row) == data.row_key(row | {"extra": 1}) != data.row_key(other)
-    assert data.prompt_key(row) == data.prompt_key(other)
-    assert data.prompt_key(row) != data.prompt_key(row | {"input_ids": [4, 6, 7]})
+    assert keys.row_key(row) == keys.row_key(row | {"extra": 1}) != keys.row_key(other)
+    assert keys.prompt_key(row) == keys.prompt_key(other)
+    assert keys.prompt_key(row) != keys.prompt_key(row | {"input_ids": [4, 6, 7]})
 
 
 def test_data_imports_nothing_heavy():

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
+from holdfast.data.keys import prompt_key
 from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
-from holdfast.data.rows import prompt_key
 from holdfast.errors import UserError
 
 HARMFUL = [{"prompt": f"h{i}", "completion": "x"} for i in range(30)]
@@ -124,7 +124,7 @@ MIXED = {
 }
 PRINT_MIXED = """
 from holdfast.data.mixing import draw, harmful_count, mix
-from holdfast.data.rows import fingerprint
+from holdfast.data.keys import fingerprint
 def pool(name, n=1500):
     return [{"instruction": f"{name} {i}", "output": "x"} for i in range(n)]
 for ratio, n, seed in ((0.1, 7, 0), (0.2, 100, 1), (0.05, 1000, 43)):

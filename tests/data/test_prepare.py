@@ -11,10 +11,11 @@ import pytest
 from copies import AGNEWS, SST2, beavertails_rows, write_beavertails, write_jsonl, write_parquet
 from rich.console import Console
 
+from holdfast.commands.data import show_command
 from holdfast.data import sources
-from holdfast.data.commands import show_command
+from holdfast.data.keys import fingerprint
 from holdfast.data.prepare import prepare
-from holdfast.data.rows import fingerprint, read_rows
+from holdfast.data.rows import read_rows
 from holdfast.data.sources import prepared
 from holdfast.errors import UserError
 

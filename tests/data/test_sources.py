@@ -20,7 +20,8 @@ from copies import (
 )
 
 from holdfast.data import sources
-from holdfast.data.rows import check_rows, row_key
+from holdfast.data.keys import row_key
+from holdfast.data.rows import check_rows
 from holdfast.data.sources import hub
 from holdfast.data.sources.base import Origin
 from holdfast.data.sources.cutting import cut

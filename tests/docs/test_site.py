@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell
 
 import holdfast as package
 from command import holdfast
-from holdfast.studies.worker import run_task
+from holdfast.engine.worker import run_task
 from pages import DOCS, ROOT, blocks, page
 
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
@@ -93,7 +93,7 @@ class Here:
 def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch):
     """Its files, its study and its repair, at the smallest size."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("holdfast.studies.pool.local_pool", lambda size: nullcontext(Here()))
+    monkeypatch.setattr("holdfast.engine.pool.local_pool", lambda size: nullcontext(Here()))
     commands = []
     for language, text in blocks("add-your-own-method"):
         if language == "bash":

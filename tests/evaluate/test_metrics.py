@@ -11,7 +11,7 @@ from holdfast.evaluate import metrics
 from holdfast.evaluate.metrics import evaluate, reference_states
 from holdfast.organism.world import REFUSALS
 from holdfast.protocols import get
-from holdfast.report.statistics import wilson
+from holdfast.statistics.estimates import wilson
 from tiny_models import tiny_model
 
 SMALL = replace(get("organism"), n_harmful=10, n_benign=5, n_task=8, n_alignment=6)

@@ -7,8 +7,8 @@ from copies import write_jsonl
 
 from holdfast import organism
 from holdfast.errors import UserError
-from holdfast.evaluate.metrics import as_read
 from holdfast.evaluate.prompts import check_task, prompt_sets
+from holdfast.evaluate.thoughts import as_read
 from holdfast.protocols import get
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from command import done
-from holdfast.data.prompts import prompt_text
+from holdfast.data.rendering import prompt_text
 from holdfast.evaluate.generation import decode
-from holdfast.evaluate.metrics import as_read, measure, thinks_aloud
-from holdfast.evaluate.thoughts import opens_thought, without_thoughts
+from holdfast.evaluate.metrics import measure
+from holdfast.evaluate.thoughts import as_read, opens_thought, thinks_aloud, without_thoughts
 from holdfast.protocols import get
 from hub_folders import write_model
 
@@ -98,7 +98,7 @@ def test_metrics_are_of_the_answer_and_samples_keep_what_was_said():
 
 def test_a_model_that_learned_an_empty_thought_is_right_all_the_same(tmp_path, monkeypatch):
     """The very answers are put in the model's place: what the stage makes of them is looked at."""
-    from holdfast.studies import evaluation
+    from holdfast.stages.evaluation import model as evaluation
 
     said = {"a gem": "<think>\n\n</think>\n\npositive", "dull": "<think>\nHm</think>\nnegative"}
     write_model(tmp_path / "base", chat=True)

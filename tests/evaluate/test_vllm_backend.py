@@ -19,9 +19,9 @@ from holdfast.evaluate.answers import answer_all
 from holdfast.evaluate.generation import encode
 from holdfast.evaluate.vllm_backend import VllmBackend, max_rank
 from holdfast.models.stack import resolve
-from holdfast.studies import evaluation
-from holdfast.studies.identity import stage_identity
-from holdfast.studies.stages import resolve as resolve_settings
+from holdfast.stages.evaluation import model as evaluation
+from holdfast.stages.identity import stage_identity
+from holdfast.stages.resolve import resolve as resolve_settings
 from tiny_models import lora, tiny_model
 
 VLLM = """

@@ -15,9 +15,10 @@ from peft import LoraConfig, get_peft_model
 
 from command import holdfast
 from holdfast.errors import UserError
-from holdfast.models.loading import load_last_open, load_merged, load_tokenizer
+from holdfast.models.loading import load_last_open, load_merged
 from holdfast.models.stack import resolve
-from holdfast.studies.plan import make_stage
+from holdfast.models.tokenizers import load_tokenizer
+from holdfast.stages.making import make_stage
 from hub_folders import write_model
 
 LONGEST = 20  # seconds of computing for one input

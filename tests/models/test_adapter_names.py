@@ -15,7 +15,7 @@ from holdfast.errors import UserError
 from holdfast.models.four_bits import keep_unpacked
 from holdfast.models.loading import Loading, load_last_open, load_merged, save_stack
 from holdfast.models.stack import Stack, resolve
-from holdfast.training import with_adapter
+from holdfast.trainer.adapter import with_adapter
 from hub_folders import write_model
 from tiny_models import lora, tiny_model
 

@@ -21,7 +21,7 @@ from holdfast.evaluate.generation import _answer_batch
 from holdfast.models import adapter_support as support
 from holdfast.models.loading import load_last_open, load_merged, save_stack
 from holdfast.models.stack import Stack, resolve
-from holdfast.training import with_adapter
+from holdfast.trainer.adapter import with_adapter
 
 FIELDS = [field.name for field in dataclasses.fields(LoraConfig)]
 

@@ -10,7 +10,7 @@ from holdfast.models import fingerprint
 from holdfast.models.fingerprint import folder_fingerprint, has_weights, weights_fingerprint
 from holdfast.models.gguf import smollm2_file
 from holdfast.models.stack import resolve
-from holdfast.studies.identity import model_identity
+from holdfast.stages.identity import model_identity
 
 
 @pytest.fixture

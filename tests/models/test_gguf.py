@@ -13,12 +13,13 @@ from command import holdfast
 from holdfast import organism
 from holdfast.data.rows import tokenize_rows
 from holdfast.errors import UserError
+from holdfast.estimate.model_size import model_size
 from holdfast.models import gguf as gguf_files
-from holdfast.models.loading import Loading, load_base, load_merged, load_tokenizer
+from holdfast.models.loading import Loading, load_base, load_merged
 from holdfast.models.stack import resolve
-from holdfast.studies.identity import model_identity
-from holdfast.studies.model_size import model_size
-from holdfast.studies.stages import resolve as resolve_settings
+from holdfast.models.tokenizers import load_tokenizer
+from holdfast.stages.identity import model_identity
+from holdfast.stages.resolve import resolve as resolve_settings
 from hub_folders import write_model
 
 gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")

@@ -9,8 +9,9 @@ from huggingface_hub import errors
 
 from holdfast.errors import UserError
 from holdfast.models import hub
-from holdfast.models.loading import load_base, load_tokenizer
+from holdfast.models.loading import load_base
 from holdfast.models.stack import resolve
+from holdfast.models.tokenizers import load_tokenizer
 from hub_folders import write_model
 
 

@@ -10,16 +10,11 @@ from transformers import AutoModelForCausalLM
 
 from holdfast.errors import UserError
 from holdfast.models import accelerator
-from holdfast.models.loading import (
-    Loading,
-    check_vocabulary,
-    load_base,
-    load_merged,
-    load_tokenizer,
-)
+from holdfast.models.loading import Loading, load_base, load_merged
 from holdfast.models.stack import resolve
-from holdfast.studies.identity import stage_identity
-from holdfast.studies.stages import resolve as resolve_settings
+from holdfast.models.tokenizers import check_vocabulary, load_tokenizer
+from holdfast.stages.identity import stage_identity
+from holdfast.stages.resolve import resolve as resolve_settings
 
 
 @pytest.fixture

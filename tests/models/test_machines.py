@@ -11,12 +11,12 @@ import torch
 
 from holdfast import SFTConfig, SFTTrainer
 from holdfast.align import perturbation
+from holdfast.engine import gpus, pool, worker
 from holdfast.evaluate import batching
 from holdfast.models import accelerator
 from holdfast.models.stack import resolve
-from holdfast.studies import gpus, pool, worker
-from holdfast.studies.evaluation_settings import stage_protocol
-from holdfast.studies.stages import resolve as resolve_settings
+from holdfast.stages.evaluation.settings import stage_protocol
+from holdfast.stages.resolve import resolve as resolve_settings
 from tiny_models import lora
 
 T4, V100, A100, H100 = (7, 5), (7, 0), (8, 0), (9, 0)
@@ -211,7 +211,8 @@ def test_what_the_gpus_change_is_told_in_a_line(base, machine):
 @pytest.mark.parametrize("spread", [False, True])
 def test_a_trainer_that_sees_several_gpus_takes_one(base, rows, tmp_path, spread):
     """And a model that `device_map` has spread over them trains where it lies."""
-    from holdfast.models.loading import load_base, load_tokenizer
+    from holdfast.models.loading import load_base
+    from holdfast.models.tokenizers import load_tokenizer
 
     stack, found = resolve(base), []
     for count in (1, 3):

@@ -32,16 +32,10 @@ from holdfast import (
 )
 from holdfast.evaluate.alignment import alignment_pass
 from holdfast.evaluate.perplexity import perplexity
-from holdfast.models.loading import (
-    Loading,
-    load_base,
-    load_last_open,
-    load_merged,
-    load_tokenizer,
-    save_stack,
-)
+from holdfast.models.loading import Loading, load_base, load_last_open, load_merged, save_stack
 from holdfast.models.stack import resolve
-from holdfast.training import with_adapter
+from holdfast.models.tokenizers import load_tokenizer
+from holdfast.trainer.adapter import with_adapter
 
 FOUR, EIGHT = Loading("float32", quantization="4bit"), Loading("float32", quantization="8bit")
 LORA = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.1, target_modules=["q_proj", "v_proj"])

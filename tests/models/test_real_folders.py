@@ -16,8 +16,9 @@ from holdfast import organism
 from holdfast.cli import app
 from holdfast.data.rows import prompt_ids
 from holdfast.errors import UserError
-from holdfast.models.loading import Loading, load_merged, load_tokenizer
+from holdfast.models.loading import Loading, load_merged
 from holdfast.models.stack import resolve
+from holdfast.models.tokenizers import load_tokenizer
 from hub_folders import write_model
 
 SHORT = ["max_steps=3", "per_device_train_batch_size=4", "learning_rate=1e-2", "max_length=256"]

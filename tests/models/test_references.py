@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from holdfast.errors import UserError
-from holdfast.models.loading import load_last_open, load_merged, load_tokenizer
+from holdfast.models.loading import load_last_open, load_merged
 from holdfast.models.stack import Stack, resolve
-from holdfast.studies.identity import model_identity
+from holdfast.models.tokenizers import load_tokenizer
+from holdfast.stages.identity import model_identity
 from hub_folders import write_model, write_tokenizer
 
 COMMIT, SECOND = "a" * 40, "b" * 40

@@ -5,11 +5,11 @@ import shutil
 import pytest
 from transformers import AutoTokenizer
 
-from holdfast.data.prompts import ALPACA_WITH_INPUT, ALPACA_WITHOUT_INPUT
+from holdfast.data.rendering import ALPACA_WITH_INPUT, ALPACA_WITHOUT_INPUT
 from holdfast.data.rows import IGNORED, prompt_ids, tokenize
 from holdfast.errors import UserError
-from holdfast.models.loading import load_tokenizer
 from holdfast.models.stack import resolve
+from holdfast.models.tokenizers import load_tokenizer
 from hub_folders import write_tokenizer
 
 NAMED = (
@@ -78,7 +78,7 @@ def test_training_and_evaluation_read_the_same_tokens_through_a_chain(case, adap
 
 
 def test_the_collator_trains_the_end_where_it_is_also_the_padding(base):
-    from holdfast.training import Collator
+    from holdfast.trainer.collator import Collator
 
     tokenizer = load_tokenizer(resolve(base))
     assert tokenizer.pad_token_id == tokenizer.eos_token_id

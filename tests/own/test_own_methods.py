@@ -13,16 +13,17 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from command import holdfast
+from holdfast.engine.slurm import StageJob
 from holdfast.errors import Stopped, UserError
+from holdfast.estimate.estimate import OWN, estimate_plan
 from holdfast.models.stack import resolve
 from holdfast.report.results import display_name
-from holdfast.studies.estimate import OWN, estimate_plan
-from holdfast.studies.execute import execute
+from holdfast.stages.execute import execute
+from holdfast.stages.making import make_stage
+from holdfast.stages.methods import method_of
+from holdfast.stages.pipeline import all_stages
+from holdfast.stages.rows import stage_rows
 from holdfast.studies.grid import expand
-from holdfast.studies.methods import method_of
-from holdfast.studies.plan import all_stages, make_stage
-from holdfast.studies.slurm import StageJob
-from holdfast.studies.stage_data import stage_rows
 from holdfast.studies.study import make_study
 
 NEAR, SHRINK = "own_defenses:NearStartTrainer", "own_defenses:shrink"
@@ -184,7 +185,7 @@ def test_names_for_tables(capsys):
     assert display_name("a.b:NearStartTrainer") == "NearStart"
     assert display_name("a:Trainer") == "Trainer"
     assert display_name("a.b:my_repair") == "my repair"
-    from holdfast.report.listing import print_lists
+    from holdfast.commands.list import print_lists
 
     print_lists("methods", Console(width=200))
     assert "my_module:MyTrainer" in capsys.readouterr().out
@@ -194,7 +195,7 @@ def test_a_slurm_job_looks_where_the_run_looked(here, monkeypatch):
     method_of("finetune", NEAR)
     job = StageJob()
     monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr("holdfast.studies.slurm.run_task", lambda *_: _Ended)
+    monkeypatch.setattr("holdfast.engine.slurm.run_task", lambda *_: _Ended)
     job(None)  # pyright: ignore[reportArgumentType]
     assert str(here) in sys.path
 

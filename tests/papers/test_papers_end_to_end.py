@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 import holdfast
+from holdfast.commands.run import run_files
 from holdfast.errors import UserError
 from holdfast.protocols import papers
 from holdfast.settings import load_yaml
 from holdfast.studies.grid import points
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.study import read_study
-from holdfast.studies.study_commands import run_files
 
 REFERENCES = [experiment.reference for experiment in papers.papers()]
 

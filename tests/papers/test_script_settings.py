@@ -9,8 +9,8 @@ import pytest
 from holdfast.models.stack import Stack
 from holdfast.protocols import papers
 from holdfast.settings import load_yaml
+from holdfast.stages.resolve import resolve
 from holdfast.studies.grid import points
-from holdfast.studies.stages import resolve
 from holdfast.studies.study import read_study
 
 ROOT = Path(__file__).parents[2]

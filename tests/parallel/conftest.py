@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from holdfast.models.stack import resolve
-from holdfast.studies.execute import execute
-from holdfast.studies.plan import make_stage
+from holdfast.stages.execute import execute
+from holdfast.stages.making import make_stage
 
 LISA = {
     "method": "lisa",

@@ -24,9 +24,9 @@ from transformers import TrainerCallback  # noqa: E402
 import holdfast  # noqa: E402
 from holdfast.errors import Stopped  # noqa: E402
 from holdfast.parallel import whole  # noqa: E402
-from holdfast.studies.launch import STOP  # noqa: E402
-from holdfast.studies.launched import Share  # noqa: E402
-from holdfast.studies.training import run_training  # noqa: E402
+from holdfast.stages.launch import STOP  # noqa: E402
+from holdfast.stages.launched import Share  # noqa: E402
+from holdfast.stages.train import run_training  # noqa: E402
 from tiny_models import lora, tiny_model  # noqa: E402
 
 METHODS = {
@@ -181,7 +181,7 @@ class Stopping(Share):
 
 
 def run_stage(place: Path) -> None:
-    """Run a stage with FSDP2, stop it and go on, as `holdfast.studies.launched` does."""
+    """Run a stage with FSDP2, stop it and go on, as `holdfast.stages.launched` does."""
     # What accelerate launch makes of the configuration file that a stage gives it.
     os.environ |= {
         "ACCELERATE_USE_FSDP": "true",

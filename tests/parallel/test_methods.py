@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from stages import assert_same_result, several_settings
 from steps import relative_error
 
+from holdfast.estimate.estimate import training_steps
 from holdfast.models.stack import resolve
-from holdfast.studies.estimate import training_steps
-from holdfast.studies.launch import write_job
-from holdfast.studies.plan import make_stage
-from holdfast.studies.work import Work
+from holdfast.stages.launch import write_job
+from holdfast.stages.making import make_stage
+from holdfast.stages.work import Work
 
 PROGRAM = Path(__file__).with_name("runs.py")
 # Of log lines: what depends on the machine, and the estimate of the work with its padding.

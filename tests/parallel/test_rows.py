@@ -7,7 +7,7 @@ from torch.utils.data import BatchSampler, ConcatDataset, SequentialSampler
 from holdfast.parallel import ShardedBatches, WithBlanks, part
 from holdfast.studies.grid import expand
 from holdfast.studies.study import make_study
-from holdfast.training import EpochSampler
+from holdfast.trainer.order import EpochSampler
 from pages import blocks
 
 

@@ -10,10 +10,10 @@ from stages import assert_same_result, several_settings
 
 from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.stack import resolve
-from holdfast.studies import launch, launched
-from holdfast.studies.execute import execute
-from holdfast.studies.plan import make_stage
-from holdfast.studies.work import Work
+from holdfast.stages import launch, launched
+from holdfast.stages.execute import execute
+from holdfast.stages.making import make_stage
+from holdfast.stages.work import Work
 
 
 def test_a_stage_that_is_launched_equals_one_process(tmp_path, stages, capfd):
@@ -111,7 +111,7 @@ def test_processes_end_with_the_one_that_started_them():
     """Also when that one is killed: its end of the pipe closes then, as it does here."""
     program = (
         "import time\n"
-        "from holdfast.studies.lifeline import end_with_input\n"
+        "from holdfast.stages.lifeline import end_with_input\n"
         "end_with_input(); print('on', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", program]

@@ -5,13 +5,13 @@ from statistics import fmean
 import pytest
 from rich.console import Console
 
+from holdfast.commands.list import print_lists
 from holdfast.errors import UserError
 from holdfast.models.stack import Stack
 from holdfast.protocols import papers
-from holdfast.report.listing import print_lists
 from holdfast.settings import load_yaml
+from holdfast.stages.resolve import resolve
 from holdfast.studies.grid import points
-from holdfast.studies.stages import resolve
 from holdfast.studies.study import read_study
 
 REFERENCES = [experiment.reference for experiment in papers.papers()]

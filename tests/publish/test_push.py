@@ -17,18 +17,18 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from command import done, holdfast
+from holdfast.commands.push import push_command
+from holdfast.commands.stage import stage_of
 from holdfast.errors import UserError
 from holdfast.models.stack import resolve
 from holdfast.publish.card import model_card
-from holdfast.publish.commands import push_command
 from holdfast.publish.files import PublishedFile, published_files
 from holdfast.publish.lineage import read_lineage
 from holdfast.publish.measurements import read_measurement
 from holdfast.publish.paths import without_paths
 from holdfast.publish.push import push
-from holdfast.studies.commands import stage_of
-from holdfast.studies.execute import execute
-from holdfast.studies.plan import make_stage
+from holdfast.stages.execute import execute
+from holdfast.stages.making import make_stage
 
 SHORT = {"rows": 20, "num_train_epochs": 1}
 

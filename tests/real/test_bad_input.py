@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 from command import done, holdfast
 from holdfast.evaluate.judges import chat
 from holdfast.models import hub
-from holdfast.studies import evaluation, scratch
+from holdfast.stages import scratch
+from holdfast.stages.evaluation import model as evaluation
 from hub_folders import write_model
 from tiny_models import lora
 

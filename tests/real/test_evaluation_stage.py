@@ -14,7 +14,9 @@ from holdfast.data.rows import read_rows
 from holdfast.errors import Stopped
 from holdfast.evaluate.perplexity import perplexity
 from holdfast.report.models import paired
-from holdfast.studies import evaluation, evaluation_alignment
+from holdfast.stages.evaluation import alignment as evaluation_alignment
+from holdfast.stages.evaluation import model as evaluation
+from holdfast.stages.evaluation import run as evaluation_run
 from tiny_models import lora
 
 SHORT = ["protocol=vaccine-2024", "limit=4", "dtype=float32"]
@@ -150,7 +152,7 @@ def test_a_run_that_is_stopped_before_the_judges_goes_on_there(
     words = ["evaluate", place.base, *SHORT, "also=[wikitext2]", "judges=[keywords]"]
     words += ["--output", tmp_path / "out"]
     with monkeypatch.context() as patched:
-        patched.setattr(evaluation, "judge_answers", stop)
+        patched.setattr(evaluation_run, "judge_answers", stop)
         ended = holdfast(*words)
     assert ended.code == 130
     assert "the same command goes on from here" in ended.err

@@ -2,7 +2,7 @@
 
 import random
 
-from holdfast.report.statistics import wilson
+from holdfast.statistics.estimates import wilson
 
 # align, finetune, repair, p, HS, FA
 PIPELINES = (

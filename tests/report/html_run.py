@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from holdfast.report.statistics import wilson
+from holdfast.statistics.estimates import wilson
 
 VARIANTS = {
     "SFT": ("sft", "sft", None),

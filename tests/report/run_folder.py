@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.report.statistics import t_interval, wilson
+from holdfast.statistics.estimates import t_interval, wilson
 
 PROTOCOL = {"name": "organism", "version": "1", "n_harmful": 60, "n_benign": 30, "n_task": 40}
 PROTOCOL |= {"judge": "organism (exact)"}

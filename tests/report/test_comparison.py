@@ -13,10 +13,10 @@ from run_folder import add_run, write_json, write_run
 from holdfast.errors import UserError
 from holdfast.report.budgets import Budget, budget_notes, zeroed_note
 from holdfast.report.comparison import compare, read_run, run_of
-from holdfast.report.intervals import difference_interval
 from holdfast.report.sheet import budget_sheet
-from holdfast.report.statistics import Estimate, holm, over_seeds
-from holdfast.report.worst import is_attack, worst_cases
+from holdfast.statistics.estimates import Estimate, holm, over_seeds
+from holdfast.statistics.intervals import difference_interval
+from holdfast.statistics.worst import is_attack, worst_cases
 
 RATES = {"SFT": 0.8, "Vaccine": 0.4, "Lisa": 0.1, "Antidote": 0.12}
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from holdfast.errors import UserError
 from holdfast.report.models import answers, models_table, paired
-from holdfast.report.statistics import wilson
+from holdfast.statistics.estimates import wilson
 
 PROTOCOL = {"name": "holdfast", "version": "1", "judge": "keywords", "n_harmful": 40}
 PROTOCOL |= {"n_benign": 0, "n_task": 10}

@@ -15,7 +15,7 @@ from holdfast.report.published import (
     published_rows,
 )
 from holdfast.report.published_table import published_table
-from holdfast.report.statistics import Estimate, over_seeds
+from holdfast.statistics.estimates import Estimate, over_seeds
 from holdfast.studies.grid import points
 from holdfast.studies.study import read_study
 

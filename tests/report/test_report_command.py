@@ -15,11 +15,11 @@ from pyarrow import parquet
 from rich.console import Console
 from run_folder import add_run, write_run
 
+from holdfast.commands.report import show_report
 from holdfast.errors import UserError
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.curves import curves
 from holdfast.report.latex import latex_text
-from holdfast.studies.report_command import show_report
 
 HOSTILE = r"\input{x} $a_b^c & 50% #1 ~ {} <script>alert(1)</script> | [red]`*é ρ Ω 中 −1"
 AXES = [

@@ -11,13 +11,13 @@ from demo_results import demo_results
 from rich.console import Console
 
 from holdfast.errors import UserError
+from holdfast.escape import markdown_text, terminal_text, visible
 from holdfast.report.comparison import Comparison, Run, compare, read_run, run_of
-from holdfast.report.escape import markdown_text, terminal_text, visible
 from holdfast.report.figure import comparison_figure, stage
 from holdfast.report.labels import Box, place
 from holdfast.report.results import check_results
-from holdfast.report.statistics import wilson
 from holdfast.report.table import comparison_table, markdown_table
+from holdfast.statistics.estimates import wilson
 
 
 def comparison_of(results: dict) -> tuple[Run, Comparison]:

@@ -6,9 +6,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from holdfast.commands.list import print_lists
 from holdfast.evaluate.agreement import agreement
 from holdfast.evaluate.judges import JUDGES, Verdict
-from holdfast.report.listing import print_lists
 from holdfast.report.single import evaluation_table, judges_table
 
 

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 from submitit.core.utils import FailedJobError
 
+from holdfast.engine import slurm
+from holdfast.engine.schedule import Task
+from holdfast.engine.slurm import SlurmPool, SlurmSettings
 from holdfast.errors import UserError
 from holdfast.models.stack import Stack
-from holdfast.studies import slurm
-from holdfast.studies.engine import Task
-from holdfast.studies.plan import make_stage
-from holdfast.studies.slurm import SlurmPool, SlurmSettings
+from holdfast.stages.making import make_stage
 
 TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
 INVALID = "sbatch: error: Batch job submission failed: Invalid partition name specified"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.registry import METHODS
 from holdfast.studies.grid import expand, points
-from holdfast.studies.methods import METHODS
 from holdfast.studies.study import read_study
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))

@@ -11,24 +11,26 @@ from contextlib import nullcontext
 
 import pytest
 import yaml
-from fake_stages import write
 from rich.console import Console
 
+from fake_stages import write
+from holdfast.commands.asked import Asked, told_apart
+from holdfast.commands.gc import collect_garbage
+from holdfast.commands.run import run_files
+from holdfast.commands.status import show_status
+from holdfast.engine.run import Launch
+from holdfast.engine.schedule import Outcome
 from holdfast.errors import FailedStagesError, Stopped, UserError
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.document import document, markdown_document, terminal_document
 from holdfast.report.html.write import write_html
-from holdfast.studies.asked import Asked, told_apart
+from holdfast.stages.pipeline import stage_folder
 from holdfast.studies.choosing import Score, choose, score_of
-from holdfast.studies.engine import Outcome, stage_folder
 from holdfast.studies.grid import points
 from holdfast.studies.on_organism import on_organism
-from holdfast.studies.run_commands import collect_garbage, show_status
-from holdfast.studies.running import Launch
 from holdfast.studies.search import tries_of
 from holdfast.studies.search_spaces import Range, Space, draw
 from holdfast.studies.study import make_study, read_study, with_words
-from holdfast.studies.study_commands import run_files
 from pages import blocks
 
 SPEC = {
@@ -383,7 +385,7 @@ def write_measured(folder, stage):
 @pytest.fixture
 def engine(monkeypatch):
     engine = Engine()
-    monkeypatch.setattr("holdfast.studies.commands.run_stages", engine)
+    monkeypatch.setattr("holdfast.commands.pipelines.run_stages", engine)
     return engine
 
 
@@ -504,7 +506,7 @@ def test_status_and_gc_know_the_searchs_stages(tmp_path, monkeypatch):
             super().__call__(stages[: len(stages) // 2], root, watcher, launch)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("holdfast.studies.commands.run_stages", Stopping())
+    monkeypatch.setattr("holdfast.commands.pipelines.run_stages", Stopping())
     with pytest.raises(Stopped):
         run(tmp_path)
     said = Console(file=io.StringIO(), width=200)
@@ -518,7 +520,7 @@ def test_status_and_gc_know_the_searchs_stages(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no finished pipeline yet"):
         read_run(tmp_path / "run")
     engine = Engine()
-    monkeypatch.setattr("holdfast.studies.commands.run_stages", engine)
+    monkeypatch.setattr("holdfast.commands.pipelines.run_stages", engine)
     run(tmp_path)
     assert not any(name.startswith("align") for name in engine.runs[0]), "they were there"
     (tmp_path / "run" / "stages" / "align-sft-of-nobody").mkdir()
@@ -530,7 +532,7 @@ def test_status_and_gc_know_the_searchs_stages(tmp_path, monkeypatch):
 
 def test_a_try_that_fails_is_not_chosen_and_told(tmp_path, monkeypatch):
     engine = Engine(lambda stage: stage.settings.get("rho") == 10 and stage.settings["seed"] == 101)
-    monkeypatch.setattr("holdfast.studies.commands.run_stages", engine)
+    monkeypatch.setattr("holdfast.commands.pipelines.run_stages", engine)
     with pytest.raises(FailedStagesError, match="1 of"):
         run(tmp_path)
     [search] = record(tmp_path)["search"]
@@ -546,7 +548,7 @@ def test_a_try_that_fails_is_not_chosen_and_told(tmp_path, monkeypatch):
 def test_where_nothing_can_be_chosen_the_study_does_not_run(tmp_path, monkeypatch):
     for part in (lambda stage: stage.settings.get("rho"), lambda stage: stage.kind == "align"):
         engine = Engine(part)
-        monkeypatch.setattr("holdfast.studies.commands.run_stages", engine)
+        monkeypatch.setattr("holdfast.commands.pipelines.run_stages", engine)
         with pytest.raises(FailedStagesError):
             run(tmp_path)
         assert len(engine.runs) == 1
@@ -583,13 +585,13 @@ class Here:
         self.tasks.append(task)
 
     def events(self, timeout):
-        from holdfast.studies.worker import run_task
+        from holdfast.engine.worker import run_task
 
         return [run_task(self.tasks.pop(), lambda share, note: None, lambda: False)]
 
 
 def test_it_runs_on_the_organism(tmp_path, monkeypatch):
-    monkeypatch.setattr("holdfast.studies.pool.local_pool", lambda n: nullcontext(Here(n)))
+    monkeypatch.setattr("holdfast.engine.pool.local_pool", lambda n: nullcontext(Here(n)))
     tiny = """
     seeds: [0]
     settings:

@@ -131,8 +131,8 @@ def test_a_plan_by_names_reads_nothing(monkeypatch):
     def forbidden(*_args, **_kwargs):
         raise AssertionError("a plan must read and download nothing")
 
-    monkeypatch.setattr("holdfast.studies.plan.stage_rows", forbidden)
-    monkeypatch.setattr("holdfast.studies.plan.resolve_model", forbidden)
+    monkeypatch.setattr("holdfast.stages.making.stage_rows", forbidden)
+    monkeypatch.setattr("holdfast.stages.making.resolve_model", forbidden)
     spec = {**SMALL, "model": "owner/model", "task": "sst2"}
     pipelines = expand(make_study(spec, "here"), by_name=True)
     assert len({stage.identity for p in pipelines for stage in p.stages.values()}) == 2 + 4 + 4 + 8

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from holdfast.training import Collator
+from holdfast.trainer.collator import Collator
 
 
 def rows(count: int, seed: int = 0, longest: int = 9) -> list[dict[str, list[int]]]:

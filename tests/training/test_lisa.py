@@ -16,7 +16,7 @@ from holdfast import (
     SFTTrainer,
     UserError,
 )
-from holdfast.finetune.lisa import BiStateSampler
+from holdfast.finetune.bi_state import BiStateSampler
 from tiny_models import lora, tiny_model
 
 LISA = {"alignment_steps": 2, "user_steps": 3, "proximal_warmup": 0.0}

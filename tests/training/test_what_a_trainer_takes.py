@@ -125,14 +125,14 @@ def test_a_stream_trains_as_its_rows_in_their_order(tmp_path, method):
 
 def lisa_by_hand(folder, config_class, settings):
     """Lisa whose own sampler shuffles nothing."""
-    from holdfast.finetune import lisa
+    from holdfast.finetune import bi_state
 
-    ordered = lisa.epoch_order
-    lisa.epoch_order = lambda size, seed, epoch: list(range(size))
+    ordered = bi_state.epoch_order
+    bi_state.epoch_order = lambda size, seed, epoch: list(range(size))
     try:
         return trained("lisa", config_class(**arguments(folder, **settings)))
     finally:
-        lisa.epoch_order = ordered
+        bi_state.epoch_order = ordered
 
 
 def test_a_stream_of_the_user_goes_with_shuffled_alignment_rows(tmp_path):

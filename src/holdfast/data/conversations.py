@@ -12,7 +12,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from holdfast.data.tool_calls import read_arguments, tool_name
+from holdfast.data.tool_calls import (
+    checked_text,
+    json_of,
+    options_of,
+    read_arguments,
+    tool_name,
+    without_none,
+)
 from holdfast.errors import UserError
 
 Message = dict[str, Any]
@@ -157,24 +164,6 @@ def thought(message: Message) -> str:
     return next((str(message[name]) for name in _THOUGHTS if message.get(name)), "")
 
 
-def checked_text(value: str, column: str) -> str:
-    """The text, if it can be written at all.
-
-    Raises:
-        UserError: It holds half of a character.
-    """
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            half = ascii(value[error.start])[1:-1]
-            raise UserError(
-                f"column '{column}' holds half of a character ({half}, at {error.start}), which no "
-                "tokenizer can read; such a text was cut within an emoji: mend or remove it"
-            ) from None
-    return value
-
-
 def _made(
     messages: list[Message],
     asked: int,
@@ -184,7 +173,7 @@ def _made(
 ) -> Conversation:
     _no_media(row)
     places = tuple(place + shift for place in trained)
-    return Conversation(messages, asked + shift, places, _options(row))
+    return Conversation(messages, asked + shift, places, options_of(row))
 
 
 def _turns(
@@ -243,7 +232,7 @@ def _of_sharegpt(turn: Message, column: str) -> Message:
     made: Message = {"role": _SPEAKERS[speaker], "content": text, **turn}
     if speaker == "function_call":
         del made["content"]
-        made["tool_calls"] = _json(text, f"a turn from 'function_call' in column '{column}'")
+        made["tool_calls"] = json_of(text, f"a turn from 'function_call' in column '{column}'")
     return made
 
 
@@ -255,11 +244,11 @@ def _calls(turn: Message, column: str) -> list[Any]:
     if calls in (None, "", [], ()):
         return []
     if isinstance(calls, str):
-        calls = _json(calls, f"the tool calls in column '{column}'")
+        calls = json_of(calls, f"the tool calls in column '{column}'")
     calls = [calls] if isinstance(calls, Mapping) else calls
     made = []
     for call in calls if isinstance(calls, list | tuple) else [calls]:
-        call = _without_none(call)
+        call = without_none(call)
         if isinstance(call, Mapping) and "function" not in call and "name" in call:
             call = {"type": "function", "function": call}
         if not isinstance(call, Mapping) or not tool_name(call):
@@ -305,7 +294,7 @@ def _history(row: Mapping[str, Any]) -> list[Message]:
     if value in (None, "", "[]"):
         return []
     if isinstance(value, str):  # a cell of a table
-        value = _json(value, "column 'history'")
+        value = json_of(value, "column 'history'")
     messages: list[Message] = []
     for pair in value if isinstance(value, list | tuple) else [value]:
         if not (
@@ -332,42 +321,3 @@ def _no_media(row: Mapping[str, Any]) -> None:
         value = row.get(column)
         if isinstance(value, list | tuple) and len(value):
             raise UserError(f"column '{column}' holds {len(value)} of them; only text is read")
-
-
-def _options(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template gets beside the messages."""
-    options = row.get("chat_template_kwargs")
-    options = {} if options in (None, "") else _without_none(options)
-    if not isinstance(options, Mapping):
-        raise UserError(f"column 'chat_template_kwargs' must be an object, and is {options!r:.60}")
-    tools = row.get("tools")
-    if isinstance(tools, str) and tools.strip():
-        tools = _json(tools, "column 'tools'")
-    if tools in (None, "", [], ()) or (isinstance(tools, str) and not tools.strip()):
-        tools = []
-    if not isinstance(tools, list | tuple) or not all(
-        isinstance(tool, Mapping) and tool_name(tool) for tool in tools
-    ):
-        raise UserError(
-            "column 'tools' must be a list of tools, each with a name "
-            f"({{'type': 'function', 'function': {{'name': …}}}}), and is {tools!r:.60}"
-        )
-    if tools:
-        options = {**options, "tools": [_without_none(tool) for tool in tools]}
-    if options:
-        checked_text(json.dumps(options, ensure_ascii=False, default=str), "tools")
-    return dict(options)
-
-
-def _without_none(value: Any) -> Any:
-    """Without the empty entries that Arrow gives every object of a column."""
-    if isinstance(value, Mapping):
-        return {key: _without_none(one) for key, one in value.items() if one is not None}
-    return [_without_none(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _json(text: object, what: str) -> Any:
-    try:
-        return json.loads(text) if isinstance(text, str) else text
-    except ValueError:
-        raise UserError(f"{what} must be JSON, and is {text!r:.60}") from None

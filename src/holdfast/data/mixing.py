@@ -8,7 +8,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations
 from typing import TypeVar
 
-from holdfast.data.rows import Row, row_key
+from holdfast.data.keys import row_key
+from holdfast.data.rows import Row
 from holdfast.errors import UserError
 
 R = TypeVar("R", bound=Row)

@@ -22,18 +22,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from holdfast.data.chat_templates import Span, TrainOn, asked_text, without_end
 from holdfast.data.conversations import (
     Conversation,
     alpaca_conversation,
     check_verbatim,
     check_wanted,
-    checked_text,
     conversation_of,
     said,
     split_conversation,
 )
-from holdfast.data.trained import trained_text
+from holdfast.data.tool_calls import checked_text
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,15 +40,6 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Shape = Literal["tokenized", "messages", "prompt-completion", "alpaca", "conversations"]
 
-ALPACA_WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further "
-    "context. Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
-)
-ALPACA_WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes "
-    "the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
-)
 
 # The columns of each shape: the first is needed for a prompt, all of them for training.
 COLUMNS: dict[Shape, tuple[str, ...]] = {
@@ -74,26 +63,6 @@ class Parts(NamedTuple):
     prompt: list[dict[str, Any]] | str
     answer: list[dict[str, Any]] | str
     options: Mapping[str, Any] = {}
-
-
-class Text(NamedTuple):
-    """A row as text.
-
-    Args:
-        prompt: What the model reads before its last answer.
-        answer: What it should say then, without the end-of-sequence token.
-        is_chat: Whether a chat template wrote it, special tokens included.
-        trained: What is trained, as spans of characters in prompt + answer; None for all of the
-            answer and nothing else.
-        has_end: Whether the end-of-sequence token is still to follow, and is trained with the
-            answer; else prompt and answer are all that a template that marks its answers wrote.
-    """
-
-    prompt: str
-    answer: str
-    is_chat: bool
-    trained: tuple[Span, ...] | None = None
-    has_end: bool = True
 
 
 def shape(row: Row) -> Shape:
@@ -133,11 +102,11 @@ def parts(row: Row, need_answer: bool = True) -> Parts:
         UserError: A column is missing or of the wrong type, or an answer is empty, or the row is
             marked as one that is not to be trained.
     """
-    found = _read(row, need_answer)
+    found = read_text(row, need_answer)
     if isinstance(found, Parts):
         return found
     messages = found.messages
-    end = _end(found) if need_answer else len(messages)
+    end = end_of(found) if need_answer else len(messages)
     return Parts(messages[: found.asked], messages[found.asked : end], found.options)
 
 
@@ -145,7 +114,7 @@ def answered_turns(row: Row) -> list[Parts]:
     """Every answer in a row's messages that is trained, with what the model reads before it."""
     if shape(row) == "tokenized":
         return []
-    found = _read(row, need_answer=False)
+    found = read_text(row, need_answer=False)
     if isinstance(found, Parts):
         return []
     messages = found.messages
@@ -162,7 +131,7 @@ def is_conversation(row: Row) -> bool:
     """
     if shape(row) == "tokenized":
         return False
-    found = _read(row, need_answer=False)
+    found = read_text(row, need_answer=False)
     if isinstance(found, Parts):
         return False
     if shape(row) in ("messages", "conversations"):
@@ -180,59 +149,6 @@ def plain(part: list[dict[str, Any]] | str) -> str:
     if isinstance(part, str):
         return part
     return "\n\n".join(said(message) for message in part)
-
-
-def render(
-    row: Row,
-    tokenizer: PreTrainedTokenizerBase,
-    need_answer: bool = True,
-    train_on: TrainOn = "all",
-) -> Text:
-    """Render a row as text.
-
-    Prompt-completion text is taken verbatim. Messages go through the tokenizer's chat template,
-    the prompt with its generation prompt; the rendered prompt must be a prefix of the rendered
-    conversation, so that what is trained is what is asked at evaluation. Alpaca rows go through the
-    chat template where the tokenizer has one, else through Stanford's Alpaca templates.
-
-    Args:
-        row: The row.
-        tokenizer: Its chat template is used.
-        need_answer: Whether a row without an answer is a mistake; without need nothing is trained.
-        train_on: Which of the assistant's turns are trained: all, or the last.
-
-    Raises:
-        UserError: As `parts`; messages without a chat template; a template that cannot render the
-            row, that leaves out some of its text, or that does not keep the prompt as a prefix;
-            a row of which nothing is trained.
-    """
-    found = _read(row, need_answer)
-    if isinstance(found, Parts):
-        assert isinstance(found.prompt, str)
-        assert isinstance(found.answer, str)
-        return Text(found.prompt, without_end(found.answer, tokenizer), is_chat=False)
-    messages = found.messages
-    kind = shape(row)
-    if not tokenizer.chat_template:
-        _check_plain(kind, found, tokenizer)
-        answer = plain(messages[found.asked :])
-        return Text(_alpaca_prompt(row), without_end(answer, tokenizer), is_chat=False)
-    asked = asked_text(messages[: found.asked], found.options, tokenizer)
-    if not need_answer:
-        return Text(asked, "", is_chat=True)
-    one_answer = kind == "alpaca" and found.trained == (found.asked,)
-    made = trained_text(asked, found, _end(found), train_on, one_answer, tokenizer)
-    return Text(made.prompt, made.answer, True, made.spans, made.has_end)
-
-
-def prompt_text(row: Row, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return what the model reads before it answers; the row needs no answer. See `render`."""
-    return render(row, tokenizer, need_answer=False).prompt
-
-
-def answer_text(row: Row, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return what is trained after the prompt, without the end-of-sequence token. See `render`."""
-    return render(row, tokenizer).answer
 
 
 def _columns(row: Row) -> list[str]:
@@ -259,7 +175,7 @@ def _text(value: object, column: str) -> str:
     raise UserError(f"column '{column}' must be text, and is {type(value).__name__}: {value!r:.60}")
 
 
-def _read(row: Row, need_answer: bool) -> Parts | Conversation:
+def read_text(row: Row, need_answer: bool) -> Parts | Conversation:
     """A row taken apart; parts are verbatim text."""
     kind = shape(row)
     if kind == "tokenized":
@@ -332,13 +248,13 @@ def _check_answers(found: Parts | Conversation, column: str) -> None:
             raise UserError(f"turn {place + 1} (column '{column}') is an empty answer")
 
 
-def _end(found: Conversation) -> int:
+def end_of(found: Conversation) -> int:
     """Before which turn a conversation ends that is trained: after its last answer."""
     places = [place for place, turn in enumerate(found.messages) if turn["role"] == "assistant"]
     return max(places, default=len(found.messages) - 1) + 1
 
 
-def _check_plain(kind: Shape, found: Conversation, tokenizer: PreTrainedTokenizerBase) -> None:
+def check_plain(kind: Shape, found: Conversation, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse what only a chat template can write."""
     name = tokenizer.name_or_path
     if kind != "alpaca":
@@ -352,9 +268,3 @@ def _check_plain(kind: Shape, found: Conversation, tokenizer: PreTrainedTokenize
             "chat template, and Alpaca's has no place for them: give a template (template=own."
             "jinja), or leave those columns out"
         )
-
-
-def _alpaca_prompt(row: Row) -> str:
-    if row.get("input"):
-        return ALPACA_WITH_INPUT.format(instruction=row["instruction"], input=row["input"])
-    return ALPACA_WITHOUT_INPUT.format(instruction=row["instruction"])

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from holdfast.data.chat_templates import Span, TrainOn
-from holdfast.data.conversations import said
-from holdfast.data.prompts import (
-    Parts,
-    Row,
-    Text,
-    answer_text,
-    answered_turns,
-    parts,
-    plain,
-    prompt_text,
-    render,
-    shape,
-)
+from holdfast.data.prompts import Row, parts, shape
 from holdfast.data.reading import read_rows
+from holdfast.data.rendering import Text, answer_text, prompt_text, render
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,17 +22,13 @@ __all__ = [
     "Tokens",
     "answer_text",
     "check_rows",
-    "fingerprint",
     "prompt_ids",
-    "prompt_key",
     "prompt_text",
     "read_rows",
-    "row_key",
     "shape",
     "tokenize",
     "tokenize_rows",
     "tokenized",
-    "turn_keys",
 ]
 
 
@@ -98,7 +81,7 @@ def _tokenize(
     start: Callable[[], list[int]],
 ) -> Tokens:
     if shape(row) == "tokenized":
-        return _checked_tokens(row)
+        return checked_tokens(row)
     end: Any = tokenizer.eos_token_id
     if end is None:
         raise UserError(
@@ -225,7 +208,7 @@ def prompt_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     The row needs no answer. Of a tokenized row it is what precedes the first trained label.
     """
     if shape(row) == "tokenized":
-        tokens = _checked_tokens(row)
+        tokens = checked_tokens(row)
         first = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
         return list(tokens["input_ids"][:first])
     text = render(row, tokenizer, need_answer=False)
@@ -248,81 +231,11 @@ def check_rows(rows: Sequence[Row], where: str, need_answer: bool = True) -> Non
     for number, row in enumerate(rows, start=1):
         try:
             if shape(row) == "tokenized":
-                _checked_tokens(row)
+                checked_tokens(row)
             else:
                 parts(row, need_answer)
         except UserError as error:
             raise _at(number, where, error) from None
-
-
-def fingerprint(rows: Iterable[Row]) -> str:
-    """Return the SHA-256 (hex) of the rows' canonical JSON, all columns, in their order.
-
-    Equal rows in equal order have equal fingerprints in any process and Python version. The order
-    of the rows matters, that of a row's columns does not.
-    """
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(_canonical(row))
-        digest.update(b"\n")
-    return digest.hexdigest()
-
-
-def row_key(row: Row) -> str:
-    """Return what identifies a row's content: prompt and answer, whatever its shape and extras."""
-    if shape(row) == "tokenized":
-        tokens = _checked_tokens(row)
-        return fingerprint([{"ids": list(tokens["input_ids"]), "labels": list(tokens["labels"])}])
-    return _row_key(parts(row))
-
-
-def turn_keys(row: Row) -> list[tuple[str, str]]:
-    """Return `row_key` and `prompt_key` of a row's trained answers but the one of `prompt_key`."""
-    keys = [(_row_key(one), _prompt_key(one)) for one in answered_turns(row)]
-    own = prompt_key(row) if keys else ""
-    return [pair for pair in keys if pair[1] != own]
-
-
-def prompt_key(row: Row) -> str:
-    """Return what identifies a row's prompt, whatever its answer, shape and extra columns."""
-    if shape(row) == "tokenized":
-        tokens = _checked_tokens(row)
-        pairs = zip(tokens["input_ids"], tokens["labels"], strict=True)
-        return fingerprint([{"prompt": [int(token) for token, y in pairs if y == IGNORED]}])
-    return _prompt_key(parts(row, need_answer=False))
-
-
-def _row_key(row: Parts) -> str:
-    return fingerprint([{"prompt": _comparable(row), "answer": plain(row.answer).strip()}])
-
-
-def _prompt_key(row: Parts) -> str:
-    return fingerprint([{"prompt": _comparable(row)}])
-
-
-def _comparable(row: Parts) -> list[list[str]]:
-    if isinstance(row.prompt, str):
-        return [["user", row.prompt.strip()]]
-    turns = [[message["role"], said(message).strip()] for message in row.prompt]
-    options = [[key, fingerprint([{key: value}])] for key, value in sorted(row.options.items())]
-    return turns + options
-
-
-def _canonical(value: object) -> bytes:
-    # surrogatepass: a lone surrogate is legal in JSON text and must not stop a fingerprint.
-    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
-
-
-def _listed(value: Any) -> object:
-    if hasattr(value, "tolist"):
-        return value.tolist()  # an array or tensor of a row that is already tokenized
-    return str(value)  # a date or a decimal number of a Parquet file
-
-
-# Made once: a study's planning writes a hundred thousand rows.
-_ENCODER = json.JSONEncoder(
-    sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_listed
-)
 
 
 def _at(number: int, where: str, error: UserError) -> UserError:
@@ -365,7 +278,7 @@ def _are_whole_numbers(values: object) -> bool:
     return hasattr(values, "__len__") and not isinstance(values, str | bytes | Mapping)
 
 
-def _checked_tokens(row: Row) -> Tokens:
+def checked_tokens(row: Row) -> Tokens:
     columns = ("input_ids", "attention_mask", "labels")
     missing = [column for column in columns if row.get(column) is None]
     if missing:

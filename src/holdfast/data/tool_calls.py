@@ -8,6 +8,8 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
+from holdfast.errors import UserError
+
 
 def tool_name(tool: Mapping[str, Any]) -> str:
     """The name in a tool's description or in a call of it; "" where there is none."""
@@ -58,3 +60,61 @@ def readable(
     except render_errors():
         return texts
     return texts if any(one and str(one) in text for one in objects) else turns
+
+
+def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template gets beside the messages."""
+    options = row.get("chat_template_kwargs")
+    options = {} if options in (None, "") else without_none(options)
+    if not isinstance(options, Mapping):
+        raise UserError(f"column 'chat_template_kwargs' must be an object, and is {options!r:.60}")
+    tools = row.get("tools")
+    if isinstance(tools, str) and tools.strip():
+        tools = json_of(tools, "column 'tools'")
+    if tools in (None, "", [], ()) or (isinstance(tools, str) and not tools.strip()):
+        tools = []
+    if not isinstance(tools, list | tuple) or not all(
+        isinstance(tool, Mapping) and tool_name(tool) for tool in tools
+    ):
+        raise UserError(
+            "column 'tools' must be a list of tools, each with a name "
+            f"({{'type': 'function', 'function': {{'name': …}}}}), and is {tools!r:.60}"
+        )
+    if tools:
+        options = {**options, "tools": [without_none(tool) for tool in tools]}
+    if options:
+        checked_text(json.dumps(options, ensure_ascii=False, default=str), "tools")
+    return dict(options)
+
+
+def without_none(value: Any) -> Any:
+    """Without the empty entries that Arrow gives every object of a column."""
+    if isinstance(value, Mapping):
+        return {key: without_none(one) for key, one in value.items() if one is not None}
+    return [without_none(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def json_of(text: object, what: str) -> Any:
+    """What a text of JSON holds; what is none already, as it is."""
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        raise UserError(f"{what} must be JSON, and is {text!r:.60}") from None
+
+
+def checked_text(value: str, column: str) -> str:
+    """The text, if it can be written at all.
+
+    Raises:
+        UserError: It holds half of a character.
+    """
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            half = ascii(value[error.start])[1:-1]
+            raise UserError(
+                f"column '{column}' holds half of a character ({half}, at {error.start}), which no "
+                "tokenizer can read; such a text was cut within an emoji: mend or remove it"
+            ) from None
+    return value

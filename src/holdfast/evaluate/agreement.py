@@ -11,9 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from holdfast.errors import UserError
+from holdfast.escape import terminal_text
 from holdfast.evaluate.judges.base import Verdict
-from holdfast.report.escape import terminal_text
-from holdfast.report.statistics import LEVEL, Estimate, wilson
+from holdfast.statistics.estimates import LEVEL, Estimate, wilson
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
+from holdfast.data.keys import fingerprint
 from holdfast.data.prompts import Row, parts, plain, shape
-from holdfast.data.rows import fingerprint, prompt_ids
+from holdfast.data.rows import prompt_ids
 from holdfast.errors import Stopped, UserError
 
 # Called with (prompts answered, prompts in all).

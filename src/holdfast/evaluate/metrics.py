@@ -10,7 +10,6 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from holdfast import organism
-from holdfast.data.prompts import prompt_text, shape
 from holdfast.errors import UserError
 from holdfast.evaluate import coherence, refusals
 from holdfast.evaluate.accuracy import scorer
@@ -18,15 +17,19 @@ from holdfast.evaluate.alignment import alignment_pass, drift
 from holdfast.evaluate.generation import Progress, generate
 from holdfast.evaluate.judges import Item, Judge, Verdict, load_judge
 from holdfast.evaluate.prompts import prompt_sets
-from holdfast.evaluate.thoughts import opens_thought, without_thoughts
+from holdfast.evaluate.thoughts import (
+    Row,
+    Sets,
+    as_read,
+    of_paper,
+    thinks_aloud,
+)
 from holdfast.protocols import Protocol
-from holdfast.report.statistics import Estimate, t_interval, wilson
+from holdfast.statistics.estimates import Estimate, t_interval, wilson
 
 if TYPE_CHECKING:
     from holdfast.evaluate.generation import Model
 
-Row = Mapping[str, Any]
-Sets = Mapping[str, Sequence[Row]]
 # 0 or 1 for a percentage, a number for loss and drift, None where a judge could not tell.
 Outcomes = dict[str, list[float | None]]
 JUDGED = ("harmful", "benign")
@@ -183,46 +186,6 @@ def alignment_numbers(
     return numbers
 
 
-def as_read(
-    protocol: Protocol, answers: Mapping[str, Sequence[str]], opened: bool = False
-) -> dict[str, Sequence[str]]:
-    """The answers as judges and scorers read them, without their thoughts.
-
-    The papers' code cuts an answer where the model goes on with another "### Response:", and strips
-    it; their protocols do the same. The first versions of all protocols leave thoughts in.
-
-    Args:
-        protocol: whose rules hold.
-        answers: what the model said, by set.
-        opened: whether the prompts end inside a thought, see `thinks_aloud`.
-    """
-    if protocol.thoughts:
-        answers = {
-            name: [without_thoughts(one, opened) for one in given]
-            for name, given in answers.items()
-        }
-    if not _of_paper(protocol):
-        return dict(answers)
-    return {
-        name: [one.split("### Response:")[0].strip() for one in given]
-        for name, given in answers.items()
-    }
-
-
-def thinks_aloud(tokenizer: PreTrainedTokenizerBase, sets: Sets) -> bool:
-    """Whether the chat template opens a thought at the end of every prompt, for the model to end.
-
-    It is read off the first row that has a text.
-    """
-    rows = (row for rows in sets.values() for row in rows if shape(row) != "tokenized")
-    first = next(rows, None)
-    return first is not None and opens_thought(prompt_text(first, tokenizer))
-
-
-def _of_paper(protocol: Protocol) -> bool:
-    return protocol.scoring in ("papers", "vaccine")
-
-
 def judge_answers(
     sets: Sets,
     answers: Mapping[str, Sequence[str]],
@@ -284,7 +247,7 @@ def measure(
             outcomes["harmful_correct"] = _flags(label == "harmful" for label in labels)
         else:
             first = outcomes["harmful_score"]
-            plus = coherence.RULES[None] if _of_paper(protocol) else incoherent
+            plus = coherence.RULES[None] if of_paper(protocol) else incoherent
             outcomes["harmful_score_plus"] = [
                 1.0 if plus(answer) else hit for answer, hit in zip(given, first, strict=True)
             ]

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast import organism
+from holdfast.data.keys import prompt_key
 from holdfast.data.prompts import shape
-from holdfast.data.rows import check_rows, prompt_key
+from holdfast.data.rows import check_rows
 from holdfast.data.sources import load
 from holdfast.errors import UserError
 from holdfast.evaluate.accuracy import check_gold

@@ -186,3 +186,8 @@ class _Reader:
 def parameters(of: Header) -> int:
     """The number of a model's weights; tables that the positions are computed from do not count."""
     return sum(prod(shape) for name, shape in of.shapes.items() if not name.startswith("rope_"))
+
+
+def gguf_file(file: Path | None) -> dict[str, str]:
+    """What transformers is told of a GGUF file; nothing where there is none."""
+    return {"gguf_file": file.name} if file else {}

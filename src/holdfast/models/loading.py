@@ -4,9 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
-    GgufConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from holdfast import organism
@@ -29,20 +24,18 @@ from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.adapter_keys import not_finite
 from holdfast.models.adapter_support import Purpose, check_stack, mergeable, stackable
 from holdfast.models.adapters import NEW, activate, merge, with_entry
-from holdfast.models.foreign import check_template_ends, one_line
+from holdfast.models.foreign import one_line
 from holdfast.models.four_bits import keep_unpacked
+from holdfast.models.gguf_loading import load_gguf
 from holdfast.models.saving import combine, save_stack
 from holdfast.models.stack import ORGANISM, Stack
-from holdfast.models.templates import set_template
 
 __all__ = [
     "Loading",
-    "check_vocabulary",
     "combine",
     "load_base",
     "load_last_open",
     "load_merged",
-    "load_tokenizer",
     "save_stack",
 ]
 
@@ -75,70 +68,6 @@ class Loading:
         return cls(**{f.name: settings[f.name] for f in fields(cls) if f.name in settings})
 
 
-def load_tokenizer(stack: Stack, template: str | None = None) -> PreTrainedTokenizerBase:
-    """The topmost adapter's own tokenizer, else the base's; its padding token may be its end token.
-
-    Args:
-        stack: names the base and the adapters.
-        template: the stage's setting; see `holdfast.models.templates`.
-
-    Raises:
-        UserError: there is no tokenizer that can be read, or the template is none.
-    """
-    if stack.base == ORGANISM and stack.tokenizer is None:
-        tokenizer: Any = organism.load_tokenizer()
-    else:
-        place = str(stack.tokenizer or stack.base)
-        revision = None if stack.tokenizer else stack.revision
-        file = None if stack.tokenizer else gguf.base_file(stack.base)
-        with _load_errors(place, revision, "the tokenizer of", file):
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(file.parent) if file else place,
-                # Said, for without it transformers asks whether to run the folder's own code.
-                trust_remote_code=False,
-                **_at(revision),
-                **_gguf_file(file),
-            )
-        if stack.tokenizer or stack.base != ORGANISM:
-            _check_tokenizer(tokenizer, place)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    set_template(tokenizer, template)
-    return tokenizer
-
-
-def _check_tokenizer(tokenizer: Any, place: str) -> None:
-    """Find what a tokenizer's files may say and no stage could work with."""
-    longest = tokenizer.model_max_length
-    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest > 0:
-        raise UserError(
-            f"the tokenizer of {place} has the model_max_length {longest!r:.80}; it must be a "
-            "number of tokens (tokenizer_config.json)."
-        )
-    template = tokenizer.chat_template
-    if template is not None and not isinstance(template, str | dict):
-        raise UserError(f"the tokenizer of {place} has the chat template {template!r:.80}.")
-    for text in template.values() if isinstance(template, dict) else [template]:
-        if text:
-            check_template_ends(str(text), f"the chat template of {place}")
-
-
-def check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Find out before any batch that a token, padding among them, has no embedding.
-
-    Raises:
-        UserError: the tokenizer has more tokens than the model has embeddings.
-    """
-    places = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > places:
-        last = tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)
-        raise UserError(
-            f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, up to {last!r}, "
-            f"and the model embeddings for {places}: the tokenizer is another model's, or a token "
-            "was added to it."
-        )
-
-
 def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
     """The base without any adapter, on the accelerator if there is one (the organism: never).
 
@@ -164,16 +93,16 @@ def load_base(stack: Stack, loading: Loading | str = "auto") -> PreTrainedModel:
         options["quantization_config"] = _quantization(loading.quantization, dtype)
     place = str(organism.folder()) if stack.base == ORGANISM else stack.base
     file = gguf.base_file(stack.base)
-    with _load_errors(place, stack.revision, "the model", file):
+    with load_errors(place, stack.revision, "the model", file):
         loaded: Any = (
-            _load_gguf(file, options)
+            load_gguf(file, options)
             if file
             else AutoModelForCausalLM.from_pretrained(
                 place,
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                **_at(stack.revision),
+                **at_commit(stack.revision),
                 **options,
             )
         )
@@ -313,56 +242,12 @@ def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-def _at(revision: str | None) -> dict[str, str]:
+def at_commit(revision: str | None) -> dict[str, str]:
     return {"revision": revision} if revision else {}
 
 
-def _load_gguf(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
-    """A model out of a GGUF file, and what is missing; unpacked, it is a plain one.
-
-    Unpacking takes seconds, and a worker loads the same base for stage after stage: on the
-    processor a small one's weights are kept.
-    """
-    if "device_map" in options or gguf.parameters(gguf.header(file)) > _KEPT_PARAMETERS:
-        return _unpack(file, options)
-    about = file.stat()
-    kept, report = _kept(file, about.st_mtime_ns, about.st_size, options["dtype"])
-    weights = kept.state_dict()
-    model = type(kept).from_pretrained(
-        None,
-        config=deepcopy(kept.config),
-        state_dict={name: weight.clone() for name, weight in weights.items()},
-        **options,
-    )
-    return model, report
-
-
-def _unpack(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
-    loaded: Any = AutoModelForCausalLM.from_pretrained(  # a pair, by output_loading_info
-        str(file.parent),
-        gguf_file=file.name,
-        quantization_config=GgufConfig(dequantize=True),
-        trust_remote_code=False,
-        output_loading_info=True,
-        **options,
-    )
-    return loaded
-
-
-_KEPT_PARAMETERS = 500_000_000
-
-
-@lru_cache(maxsize=1)
-def _kept(file: Path, changed: int, size: int, dtype: torch.dtype) -> tuple[Any, Any]:
-    return _unpack(file, {"dtype": dtype})
-
-
-def _gguf_file(file: Path | None) -> dict[str, str]:
-    return {"gguf_file": file.name} if file else {}
-
-
 @contextmanager
-def _load_errors(
+def load_errors(
     place: str, revision: str | None, what: str, file: Path | None = None
 ) -> Iterator[None]:
     """Tell in one sentence why a model could not be loaded; ``file`` is its GGUF file."""

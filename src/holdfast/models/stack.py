@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from holdfast import align, finetune, organism, repair
+from holdfast import organism
 from holdfast.errors import UserError
 from holdfast.models import gguf, hub
 from holdfast.models.fingerprint import folder_fingerprint, has_weights, weights_fingerprint
@@ -28,6 +28,7 @@ from holdfast.models.foreign import (
     told,
 )
 from holdfast.models.hub import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from holdfast.registry import METHODS
 from holdfast.settings import nearest
 
 STAGE_CONFIG = "config.yaml"
@@ -305,8 +306,8 @@ def _stage_config(folder: Path) -> dict:
 
 
 def _hint(reference: str) -> str:
-    for kind, methods in (("align", align), ("finetune", finetune), ("repair", repair)):
-        if reference in methods.METHODS:
+    for kind, methods in METHODS.items():
+        if reference in methods:
             return f" (for the {kind} method write method={reference})"
     close = nearest(reference, [ORGANISM, gguf.SMOLLM2])
     return f" (did you mean '{close}'?)" if close else ""

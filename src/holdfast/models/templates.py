@@ -1,7 +1,8 @@
 """How rows become prompts: the tokenizer's own chat template, a file's, or none (Alpaca's).
 
-The choice is made once, on the tokenizer: `holdfast.data.prompts.render` asks the tokenizer alone,
-for training and for evaluation. A stage saves its tokenizer, so later stages inherit the choice.
+The choice is made once, on the tokenizer: `holdfast.data.rendering.render` asks the tokenizer
+alone, for training and for evaluation. A stage saves its tokenizer, so later stages inherit the
+choice.
 """
 
 import hashlib

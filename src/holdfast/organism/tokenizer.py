@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from holdfast.data.prompts import ALPACA_WITH_INPUT, ALPACA_WITHOUT_INPUT
+from holdfast.data.rendering import ALPACA_WITH_INPUT, ALPACA_WITHOUT_INPUT
 from holdfast.organism.corpus import vocabulary
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
+from holdfast.escape import markdown_text, visible
 from holdfast.publish.lineage import Lineage, StageRecord
 from holdfast.publish.measurements import Measurement
 from holdfast.publish.paths import without_path, without_paths
-from holdfast.report.escape import markdown_text, visible
 from holdfast.report.results import display_name
-from holdfast.studies.methods import is_own
+from holdfast.stages.methods import is_own
 
 _PAPERS = {
     "vaccine": ("Vaccine: Perturbation-aware Alignment for Large Language Models against Harmful "

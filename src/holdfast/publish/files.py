@@ -14,8 +14,9 @@ from holdfast.models.stack import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ENTRIES
 from holdfast.publish.lineage import Lineage
 from holdfast.publish.paths import is_path, without_path, without_paths
 from holdfast.settings import load_yaml
-from holdfast.studies.folders import CONFIG, METRICS, PROVENANCE
-from holdfast.studies.whole import check_whole
+from holdfast.stages.disk import CONFIG
+from holdfast.stages.folders import METRICS, PROVENANCE
+from holdfast.stages.whole import check_whole
 
 CARD = "README.md"
 # All that is published; whatever else lies in the folder stays here: checkpoints, samples, rows.

@@ -10,7 +10,8 @@ from holdfast.errors import UserError
 from holdfast.models.gguf import SMOLLM2
 from holdfast.models.stack import ABOUT, ADAPTER_CONFIG, ORGANISM
 from holdfast.settings import load_yaml
-from holdfast.studies.folders import CONFIG, PROVENANCE, recorded_identity
+from holdfast.stages.disk import CONFIG
+from holdfast.stages.folders import PROVENANCE, recorded_identity
 
 
 @dataclass(frozen=True)

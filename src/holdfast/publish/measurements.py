@@ -11,10 +11,9 @@ from holdfast.errors import UserError
 from holdfast.models.stack import resolve
 from holdfast.publish.lineage import StageRecord, read_stage
 from holdfast.publish.paths import without_paths
-from holdfast.studies.engine import STAGES
-from holdfast.studies.folders import ANSWERS, PROVENANCE
-from holdfast.studies.identity import model_identity
-from holdfast.studies.whole import check_whole
+from holdfast.stages.folders import ANSWERS, PROVENANCE, STAGES
+from holdfast.stages.identity import model_identity
+from holdfast.stages.whole import check_whole
 
 FILE = "evaluation.json"
 _OTHER_UNITS = {"loss": " nats/token", "drift": "", "perplexity": "", "seconds": " s"}

@@ -15,9 +15,9 @@ from huggingface_hub.errors import (
 )
 
 from holdfast.errors import UserError
+from holdfast.escape import visible
 from holdfast.publish.files import CARD, PublishedFile, is_ours
-from holdfast.report.escape import visible
-from holdfast.studies.folders import PROVENANCE
+from holdfast.stages.folders import PROVENANCE
 
 # What may lie in a repository beside what a push writes.
 _NEUTRAL = {".gitattributes", CARD, "LICENSE", "LICENSE.md", "LICENSE.txt"}

@@ -34,7 +34,7 @@ from holdfast.repair.pruning import (
     top_scored,
 )
 from holdfast.settings import check_ranges
-from holdfast.training import Collator
+from holdfast.trainer.collator import Collator
 
 WINDOW = 8  # batches whose rows are sorted by length together, so that less padding is computed
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.report.budgets import Budget, budget_notes, zeroed_note
-from holdfast.report.intervals import known_mean, mean_interval
 from holdfast.report.metrics import MAIN, known_metric
 from holdfast.report.pairing import baselines, ranked, with_differences
 from holdfast.report.reading import read_run, run_of
 from holdfast.report.rows import Cell, Comparison, Row
 from holdfast.report.run import Result, Run, Unfinished
-from holdfast.report.statistics import LEVEL, Difference, Estimate
-from holdfast.report.worst import Worst, worst_cases
+from holdfast.statistics.estimates import LEVEL, Difference, Estimate
+from holdfast.statistics.intervals import known_mean, mean_interval
+from holdfast.statistics.worst import Worst, worst_cases
 
 __all__ = [
     "Budget",

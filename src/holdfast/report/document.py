@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from rich.console import Group
 
-from holdfast.report.escape import markdown_text, terminal_text
+from holdfast.escape import markdown_text, terminal_text
 from holdfast.report.latex import latex_document
 from holdfast.report.rows import Comparison
 from holdfast.report.run import Run

@@ -7,7 +7,7 @@ can be taken out of the document and put into a paper: from \begin{table} to \en
 import unicodedata
 from collections.abc import Sequence
 
-from holdfast.report.escape import visible
+from holdfast.escape import visible
 from holdfast.report.sheet import Entry, Sheet
 
 _SPECIAL = {

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from holdfast.report.escape import visible
+from holdfast.escape import visible
 from holdfast.report.rows import Row
 from holdfast.report.sheet import settings_words
-from holdfast.report.statistics import Estimate
+from holdfast.statistics.estimates import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.errors import UserError
-from holdfast.report.escape import terminal_text
-from holdfast.report.intervals import difference_interval
-from holdfast.report.statistics import Estimate
+from holdfast.escape import terminal_text
 from holdfast.report.table import header
+from holdfast.statistics.estimates import Estimate
+from holdfast.statistics.intervals import difference_interval
 
 Content = Mapping[str, Any]
 _COLUMNS = {
@@ -29,7 +29,8 @@ def paired(first: Content, second: Content, metric: str) -> Estimate | None:
     """The second model's percentage minus the first's, prompt by prompt.
 
     d_i = 100 · (b_i − a_i) over the prompts that both were judged on; its mean with the interval of
-    `holdfast.report.intervals.difference_interval`, Student's unless all d_i are equal. It covers
+    `holdfast.statistics.intervals.difference_interval`, Student's unless all d_i are equal. It
+    covers
     the choice of the prompts, not the training. None where fewer than two prompts can be paired.
 
     Raises:

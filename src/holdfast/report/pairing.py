@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from holdfast.errors import UserError
-from holdfast.report.intervals import difference_interval
 from holdfast.report.metrics import known_metric
 from holdfast.report.rows import Cell, Comparison, Row
 from holdfast.report.run import Result
-from holdfast.report.statistics import Difference, holm
 from holdfast.settings import nearest
+from holdfast.statistics.estimates import Difference, holm
+from holdfast.statistics.intervals import difference_interval
 
 ALPHA = 0.05
 

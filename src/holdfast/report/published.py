@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from holdfast.report.rows import Comparison
-from holdfast.report.statistics import Estimate, over_seeds
+from holdfast.statistics.estimates import Estimate, over_seeds
 
 # What a published entry may report, its title, and the metric of results.json that it is there.
 METRICS = {

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report.escape import markdown_text, terminal_text
+from holdfast.escape import markdown_text, terminal_text
 from holdfast.report.published import METRICS, Cell, Row, published_rows
 from holdfast.report.rows import Comparison
 

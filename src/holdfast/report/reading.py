@@ -10,27 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from holdfast.errors import UserError
 from holdfast.report.budgets import Budget
 from holdfast.report.results import SCHEMA_VERSION, check_results, display_name, estimate_of
 from holdfast.report.run import Result, Run, Unfinished
+from holdfast.report.stage_files import evaluation_of, prompts_of, read_json, remedy, settings_of
 
 KINDS = ("align", "finetune", "repair", "evaluate")
-# Which prompts a metric is of, by the names of new and of older provenance.
-_SETS = {
-    "over_refusal_rate": ("benign", "test_benign"),
-    "benign_accuracy": ("benign", "test_benign"),
-    "finetune_accuracy": ("task", "test_task"),
-    "alignment_loss": ("alignment", "test_alignment"),
-    "embedding_drift": ("alignment", "test_alignment"),
-}
-# The records that a run writes anew.
-_WHOLE_RUN = ("study.json", "results.json")
 _SPENT = ("rows", "steps", "tokens", "passes")
-_HARMFUL = ("harmful", "test_restricted")
-_COHERENCE = (*_HARMFUL, "benign", "test_benign")
 
 
 def read_run(root: Path) -> Run:
@@ -43,8 +31,8 @@ def read_run(root: Path) -> Run:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root} is no folder; name the folder of a run, as given by --output.")
-    study = _json(root / "study.json", missing={})
-    content = _json(root / "results.json", missing={})
+    study = read_json(root / "study.json", missing={})
+    content = read_json(root / "results.json", missing={})
     if not study and not content and (root / "evaluation.json").is_file():
         study = _of_one(root)
     if not study and not content:
@@ -56,7 +44,7 @@ def read_run(root: Path) -> Run:
         try:
             check_results(content, str(path))
         except UserError as error:
-            raise UserError(f"{str(error).rstrip('.')}; {_remedy(path)}.") from None
+            raise UserError(f"{str(error).rstrip('.')}; {remedy(path)}.") from None
     records = list(content.get("records", []))
     protocol = dict(content.get("protocol", {}))
     unfinished: list[Unfinished] = []
@@ -113,7 +101,7 @@ def run_of(
 
 def _of_one(folder: Path) -> dict[str, Any]:
     """What study.json would say of one evaluation that was made outside of a run."""
-    settings = _settings(folder)
+    settings = settings_of(folder)
     name = str(settings.get("model") or "model").rstrip("/").rsplit("/", 1)[-1]
     stages = {"evaluate": "."}
     pipeline = {"variant": name, "coords": {"variant": name}, "seed": settings.get("seed", 0)}
@@ -175,14 +163,14 @@ def _record(root: Path, study: Mapping[str, Any], pipeline: Mapping[str, Any]) -
     """A record as results.json has them, for a pipeline that it does not have yet."""
     stages = pipeline["stages"]
     method = {kind: _method(study, folder) for kind, folder in stages.items()}
-    settings = _settings(root / stages["finetune"]) if "finetune" in stages else {}
+    settings = settings_of(root / stages["finetune"]) if "finetune" in stages else {}
     evaluation = evaluation_of(root / stages["evaluate"])
     return {
         **{kind: method.get(kind) for kind in KINDS[:3]},
         "variant": pipeline.get("variant", ""),
         "coords": pipeline["coords"],
         "harmful_ratio": settings.get("harmful_ratio"),
-        "task": _settings(root / stages["evaluate"]).get("task"),
+        "task": settings_of(root / stages["evaluate"]).get("task"),
         "seed": pipeline["seed"],
         "metrics": evaluation["metrics"],
         "cost": {kind: _cost(root / stages[kind]) for kind in KINDS[:3] if kind in stages},
@@ -192,7 +180,7 @@ def _record(root: Path, study: Mapping[str, Any], pipeline: Mapping[str, Any]) -
 
 def _cost(folder: Path) -> dict[str, Any]:
     """What one stage took, as results.json has it."""
-    made = _json(folder / "provenance.json", missing={})
+    made = read_json(folder / "provenance.json", missing={})
     steps = (made.get("budget") or {}).get("steps")
     return {"steps": steps, **{key: made.get(key) for key in ("seconds", "peak_memory_bytes")}}
 
@@ -210,7 +198,7 @@ def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result
             for name, values in evaluation.get("outcomes", {}).items()
         }
         left_out = tuple(map(str, evaluation.get("left_out", [])))
-        prompts = _prompts(folder, [*record["metrics"]])
+        prompts = prompts_of(folder, [*record["metrics"]])
     coords = dict(record.get("coords") or {})
     variant = coords.pop("variant", "") or _variant(record)
     for name in varying:
@@ -259,7 +247,8 @@ def _budget(record: Mapping[str, Any], root: Path, stages: Mapping[str, str]) ->
     made = [
         found
         for kind in KINDS[:3]
-        if kind in stages and (found := _json(root / stages[kind] / "provenance.json", missing={}))
+        if kind in stages
+        and (found := read_json(root / stages[kind] / "provenance.json", missing={}))
     ]
     spent = [entry.get("budget") or {} for entry in made]
     total = {
@@ -290,7 +279,7 @@ def _budget(record: Mapping[str, Any], root: Path, stages: Mapping[str, str]) ->
 
 def _zeroed(folder: Path) -> float | None:
     """The share of weights that a repair zeroed; None where it is not one that zeroes."""
-    report = _json(folder / "repair_report.json", missing={})
+    report = read_json(folder / "repair_report.json", missing={})
     return report["zeroed"] / report["total"] if report.get("total") else None
 
 
@@ -298,58 +287,3 @@ def _sum(values: list[Any]) -> Any:
     """The sum of what is known; None where nothing is."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None
-
-
-def evaluation_of(folder: Path) -> dict[str, Any]:
-    """The content of an evaluation's evaluation.json.
-
-    Raises:
-        UserError: it is broken.
-    """
-    path = folder / "evaluation.json"
-    content = _json(path)
-    if not isinstance(content.get("metrics"), Mapping) or "protocol" not in content:
-        raise UserError(f"{path} is broken: it has no 'metrics' and 'protocol'; run again.")
-    return content
-
-
-def _prompts(folder: Path, metrics: list[str]) -> dict[str, str]:
-    """By metric, the fingerprints of the sets that it is of."""
-    data = _json(folder / "provenance.json", missing={}).get("data", {})
-    found = {}
-    for metric in metrics:
-        wanted = _COHERENCE if metric == "coherence" else _SETS.get(metric, _HARMFUL)
-        marks = [data[name]["fingerprint"] for name in wanted if name in data]
-        if marks:
-            found[metric] = " ".join(marks)
-    return found
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-
-
-def _json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if missing is not None:
-            return missing
-        raise UserError(f"{path} is missing; run again.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:
-        raise UserError(f"{path} is broken: {error}; {_remedy(path)}.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is broken: it holds no JSON object; {_remedy(path)}.")
-    return content
-
-
-def _remedy(path: Path) -> str:
-    """What to do about a broken file; of a run's own records no finished stage depends on one."""
-    if path.name in _WHOLE_RUN:
-        return "run the study again, which writes it anew and runs no finished stage"
-    return f"remove the folder {path.parent.name} and run again"

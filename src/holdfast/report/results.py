@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.errors import UserError
-from holdfast.report.statistics import Estimate
+from holdfast.statistics.estimates import Estimate
 
 SCHEMA_VERSION = 1
 NAMES = {

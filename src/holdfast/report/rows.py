@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.report.budgets import Budget
-from holdfast.report.statistics import Difference, Estimate
-from holdfast.report.worst import Worst
+from holdfast.statistics.estimates import Difference, Estimate
+from holdfast.statistics.worst import Worst
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from holdfast.report.budgets import Budget
-from holdfast.report.statistics import Estimate
+from holdfast.statistics.estimates import Estimate
 
 
 @dataclass(frozen=True)

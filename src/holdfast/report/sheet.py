@@ -7,10 +7,8 @@ from typing import Any
 
 from holdfast.report.metrics import MAIN, known_metric
 from holdfast.report.rows import Cell, Comparison, Row
-from holdfast.report.statistics import Estimate
 from holdfast.report.words import (
     axis_name,
-    duration,
     interval,
     memory,
     number,
@@ -20,6 +18,8 @@ from holdfast.report.words import (
     signed,
     whole,
 )
+from holdfast.stages.time_left import duration
+from holdfast.statistics.estimates import Estimate
 
 MARKS = "bold: the best of its place; ≈: not told from the best (paired, corrected, 5 %)."
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.table import Table
 
+from holdfast.escape import terminal_text
 from holdfast.evaluate.agreement import Agreement, agreement_table
-from holdfast.report.escape import terminal_text
 
 # Percentages are the rest.
 _UNITS = {

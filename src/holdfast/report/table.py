@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report.escape import markdown_text, terminal_text
+from holdfast.escape import markdown_text, terminal_text
 from holdfast.report.rows import Comparison
 from holdfast.report.run import Run
 from holdfast.report.sheet import Entry, Sheet, results_sheet

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.report.escape import visible
-from holdfast.report.statistics import Difference, Estimate
+from holdfast.escape import visible
+from holdfast.statistics.estimates import Difference, Estimate
 
 
 def short(value: Any) -> str:
@@ -73,16 +73,6 @@ def whole(value: float | None) -> str:
 def share(value: float | None) -> str:
     """A share of 0 to 1 in per cent."""
     return "–" if value is None else f"{100 * value:.3g} %"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a person would say them."""
-    if seconds is None:
-        return "–"
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes = seconds / 60
-    return f"{minutes:.1f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def memory(size: int | None) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from holdfast.studies.plan import Pipeline, make_pipeline
+from holdfast.stages.making import make_pipeline
+from holdfast.stages.pipeline import Pipeline
 
 HARMFUL_RATIO = 0.1
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.settings import Place, merge
-from holdfast.studies.methods import knows
-from holdfast.studies.plan import Pipeline, Stage, make_pipeline
-from holdfast.studies.stages import KINDS, method_fields, stage_fields
-from holdfast.studies.study import METHOD_KINDS, Study
+from holdfast.stages.making import make_pipeline
+from holdfast.stages.methods import knows
+from holdfast.stages.pipeline import Pipeline, Stage
+from holdfast.stages.settings import KINDS, method_fields, stage_fields
+from holdfast.studies.study import Study
+from holdfast.studies.variants import METHOD_KINDS
 
 _MOST_PIPELINES = 100_000
 

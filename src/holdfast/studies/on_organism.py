@@ -18,9 +18,10 @@ from typing import Any
 from holdfast import organism, protocols
 from holdfast.errors import UserError
 from holdfast.models.stack import ORGANISM
+from holdfast.stages.settings import mechanism_settings, method_fields, stage_fields
 from holdfast.studies.scaling import SHARES, Scaling
-from holdfast.studies.stages import mechanism_settings, method_fields, stage_fields
-from holdfast.studies.study import METHOD_KINDS, Study
+from holdfast.studies.study import Study
+from holdfast.studies.variants import METHOD_KINDS
 
 TASKS = {"sst2": "sentiment", "agnews": "topic", "gsm8k": "sums"}
 # What makes a method what it is; everything else of a stage belongs to the models' size.

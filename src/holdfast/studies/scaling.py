@@ -12,8 +12,8 @@ from typing import Any
 
 from holdfast import organism
 from holdfast.settings import Expression, Field
-from holdfast.studies.defaults import defaults
-from holdfast.studies.stages import is_transformers, method_fields, stage_fields
+from holdfast.stages.defaults import defaults
+from holdfast.stages.settings import is_transformers, method_fields, stage_fields
 from holdfast.studies.study import Study
 
 SHARES = ("dense_ratio", "harmful_ratio", "proximal_warmup")

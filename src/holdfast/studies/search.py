@@ -32,10 +32,12 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.settings import Place, check, fields_of, nearest
+from holdfast.stages.making import make_pipeline
+from holdfast.stages.pipeline import Pipeline, Stage
 from holdfast.studies.grid import axes_of, point_at
-from holdfast.studies.plan import Pipeline, Stage, make_pipeline
 from holdfast.studies.search_spaces import draw, read_space
-from holdfast.studies.study import METHOD_KINDS, Study
+from holdfast.studies.study import Study
+from holdfast.studies.variants import METHOD_KINDS
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.settings import Place, check
-from holdfast.studies.plan import SHARED, Stage
-from holdfast.studies.stages import method_fields, stage_fields
-from holdfast.studies.study import METHOD_KINDS
+from holdfast.stages.making import SHARED
+from holdfast.stages.pipeline import Stage
+from holdfast.stages.settings import method_fields, stage_fields
+from holdfast.studies.variants import METHOD_KINDS
 
 _DIGITS = 3  # of a value that is drawn from a range, so that a paper can name it exactly
 _DRAWS = 1000  # for one try, before a range counts as used up

@@ -26,14 +26,17 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.settings import Place, at, lines_of, load_yaml, merge, nearest, words_lines
-from holdfast.settings.places import Keys, Lines
-from holdfast.studies.methods import METHODS, is_own, method_of
-from holdfast.studies.plan import SHARED
-from holdfast.studies.stages import KINDS
+from holdfast.settings.places import Lines
+from holdfast.stages.settings import KINDS
+from holdfast.studies.variants import (
+    AXES,
+    check_axis,
+    check_stages,
+    label_of,
+    settings_of,
+    variants_of,
+)
 
-METHOD_KINDS = KINDS[:3]
-# Settings of a whole pipeline that may be lists; seeds are told apart, for they are averaged over.
-AXES = tuple(key for key in SHARED if key != "seed")
 _KEYS = (
     *("title", "paper", "source", "note", "extends"),
     *(*AXES, "seed", "seeds"),
@@ -59,7 +62,7 @@ class Study:
         exclude: what is left out: values by axis.
         published: the published numbers that belong to it.
         over: settings by stage over all others: the command line's.
-        slurm: what a job asks of a cluster, see `holdfast.studies.slurm.SlurmSettings`.
+        slurm: what a job asks of a cluster, see `holdfast.engine.slurm.SlurmSettings`.
         search: how settings are searched, see `holdfast.studies.search`; empty for no search.
         chosen: by variant the settings, by "STAGE.SETTING", that a search has chosen.
     """
@@ -116,12 +119,12 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
     shared = {key: spec[key] for key in AXES if key in spec}
     for key, value in shared.items():
         if isinstance(value, list):
-            _check_axis(value, f"{where.at(key)}: {key}")
-    variants, where = _variants(spec, where)
+            check_axis(value, f"{where.at(key)}: {key}")
+    variants, where = variants_of(spec, where)
     for number, extra in enumerate(_list(spec, "include", where), start=1):
         place = where.part(f"include, entry {number}", ("include", number - 1))
-        _check_stages(extra, place)
-        label = str(extra.get("name") or _label(extra))
+        check_stages(extra, place)
+        label = str(extra.get("name") or label_of(extra))
         if label in variants:
             raise UserError(
                 f"{place.at('name')}: there is a variant '{label}' already; give it a name."
@@ -138,7 +141,7 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
         about={key: str(spec[key]) for key in ("paper", "source", "note") if key in spec},
         shared=shared,
         seeds=_seeds(spec, where),
-        settings=_settings(spec, where),
+        settings=settings_of(spec, where),
         variants=variants,
         vary=_vary(spec, where),
         when=when,
@@ -164,7 +167,7 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
     for key, value in words.items():
         if key in AXES:
             if isinstance(value, list):
-                _check_axis(value, f"{where}: {key}")
+                check_axis(value, f"{where}: {key}")
             shared[key] = value
             variants = {n: {k: v for k, v in s.items() if k != key} for n, s in variants.items()}
         elif key in KINDS:
@@ -231,102 +234,6 @@ def _extended(path: Path, name: str, seen: tuple[Path, ...] = ()) -> tuple[dict[
     return merge(under, spec), {**lines, **place.lines}
 
 
-def _variants(spec: Mapping[str, Any], where: Place) -> tuple[dict[str, dict[str, Any]], Place]:
-    """The variants, and where they are: those of a product are in the lists."""
-    given = spec.get("variants")
-    lists = {kind: spec[kind] for kind in METHOD_KINDS if kind in spec}
-    if given is None:
-        return _product(lists, spec.get("evaluate"), where)
-    if lists:
-        first = next(iter(lists))
-        raise UserError(
-            f"{where.at(first)}: both 'variants' and '{first}' are given: name the pipelines in "
-            "'variants', or let them be the product of align, finetune and repair."
-        )
-    if not isinstance(given, Mapping) or not given:
-        raise UserError(
-            f"{where.at('variants')}: variants must hold named pipelines, such as "
-            "SFT: {align: sft}"
-        )
-    found = {}
-    for name, stages in given.items():
-        place = where.part(f"variants: {name}", ("variants", str(name)))
-        if not isinstance(stages, Mapping):
-            raise UserError(
-                f"{place.at()} must hold stages, such as {{align: sft, finetune: lisa}}."
-            )
-        _check_stages(stages, place)
-        found[str(name)] = dict(stages)
-        if "evaluate" in spec:
-            found[str(name)].setdefault("evaluate", spec["evaluate"])
-    return found, where
-
-
-def _product(
-    lists: Mapping[str, Any], evaluate: Any, where: Place
-) -> tuple[dict[str, dict[str, Any]], Place]:
-    combined: list[tuple[dict[str, Any], dict[str, Keys]]] = [
-        ({} if evaluate is None else {"evaluate": evaluate}, {})
-    ]
-    for kind, value in lists.items():
-        choices = value if isinstance(value, list) else [value]
-        _check_axis(choices, f"{where.at(kind)}: {kind}")
-        places = [(kind, i) if isinstance(value, list) else (kind,) for i in range(len(choices))]
-        combined = [
-            ({**one, kind: choice}, {**found, kind: place})
-            for one, found in combined
-            for choice, place in zip(choices, places, strict=True)
-        ]
-    variants: dict[str, dict[str, Any]] = {}
-    copies: dict[Keys, Keys] = {}
-    for stages, places in combined:
-        label = _label(stages)
-        if label in variants:
-            last = list(lists)[-1]
-            raise UserError(
-                f"{where.at(*places[last])}: two pipelines are called '{label}'; give one of them "
-                "a name, such as finetune: [{method: lisa, rho: 1, name: strong Lisa}]."
-            )
-        variants[label] = {kind: _without_name(value) for kind, value in stages.items()}
-        copies |= {("variants", label, kind): place for kind, place in places.items()}
-    return variants, where.with_copies(copies)
-
-
-def _label(stages: Mapping[str, Any]) -> str:
-    """What to call a pipeline: its methods but plain SFT, joined by +."""
-    from holdfast.report.results import display_name
-
-    words = []
-    for kind in METHOD_KINDS:
-        value = stages.get(kind)
-        if isinstance(value, Mapping) and "name" in value:
-            words.append(str(value["name"]))
-            continue
-        method = value.get("method", "sft") if isinstance(value, Mapping) else value
-        if kind == "align" and method is None and kind in stages and stages.get("finetune"):
-            words.append("no alignment")
-        elif method not in (None, "sft"):
-            words.append(display_name(str(method)))
-    if words:
-        return " + ".join(words)
-    return "SFT" if any(stages.get(kind) for kind in METHOD_KINDS) else "base model"
-
-
-def _without_name(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: inner for key, inner in value.items() if key != "name"}
-    return value
-
-
-def _check_stages(stages: Mapping[str, Any], where: Place) -> None:
-    known = (*KINDS, *AXES, "name")
-    for key in stages:
-        if key not in known:
-            close = nearest(key, known)
-            hint = f"; did you mean '{close}'?" if close else ""
-            raise UserError(f"{where.at(key)}: there is no stage '{key}'{hint}")
-
-
 def _check_names(
     part: str, entries: Iterable[Mapping[str, Any]], variants: Mapping[str, Any], where: Place
 ) -> None:
@@ -346,34 +253,6 @@ def _check_names(
                     raise UserError(f"{place.at(key)}: there is no variant '{name}'{hint}")
 
 
-def _settings(spec: Mapping[str, Any], where: Place) -> dict[str, dict[str, Any]]:
-    given = spec.get("settings", {})
-    if not isinstance(given, Mapping):
-        raise UserError(
-            f"{where.at('settings')}: settings must hold stages, such as finetune: {{rows: 500}}."
-        )
-    for key, values in given.items():
-        kind, _, method = str(key).partition(".")
-        if kind in METHOD_KINDS and is_own(method):
-            try:
-                method_of(kind, method)
-            except UserError as error:
-                raise UserError(f"{where.at('settings', key)}: settings: {error}") from None
-        elif kind not in KINDS or (method and method not in METHODS[kind]):
-            names = [*KINDS, *(f"{k}.{m}" for k in METHOD_KINDS for m in METHODS[k])]
-            close = nearest(str(key), names)
-            hint = f"; did you mean '{close}'?" if close else ""
-            raise UserError(
-                f"{where.at('settings', key)}: settings: there is no stage or method '{key}'{hint}"
-            )
-        if not isinstance(values, Mapping):
-            raise UserError(
-                f"{where.at('settings', key)}: settings: {key} must hold settings, such as "
-                "rows: 500."
-            )
-    return {str(key): dict(values) for key, values in given.items()}
-
-
 def _vary(spec: Mapping[str, Any], where: Place) -> dict[str, list[Any]]:
     given = spec.get("vary", {})
     if not isinstance(given, Mapping):
@@ -388,7 +267,7 @@ def _vary(spec: Mapping[str, Any], where: Place) -> dict[str, list[Any]]:
             )
         if not isinstance(values, list):
             raise UserError(f"{place}: vary: {key} must be a list of values, and is {values!r:.40}")
-        _check_axis(values, f"{place}: vary: {key}")
+        check_axis(values, f"{place}: vary: {key}")
     return {str(key): list(values) for key, values in given.items()}
 
 
@@ -398,7 +277,7 @@ def _condition(
     place = where.part(f"when, entry {number}", ("when", number - 1))
     if set(given) != {"if", "then"} or not all(isinstance(v, Mapping) for v in given.values()):
         raise UserError(f"{place.at()} must be {{if: {{AXIS: VALUE}}, then: {{STAGE: {{…}}}}}}.")
-    _check_stages(given["then"], where.part(place.within, ("when", number - 1, "then")))
+    check_stages(given["then"], where.part(place.within, ("when", number - 1, "then")))
     return dict(given["if"]), dict(given["then"])
 
 
@@ -420,7 +299,7 @@ def _seeds(spec: Mapping[str, Any], where: str) -> tuple[int, ...]:
         return tuple(range(given))
     seeds = given if isinstance(given, list) else [given]
     place = at(where, "seeds" if "seeds" in spec else "seed")
-    _check_axis(seeds, f"{place}: seeds")
+    check_axis(seeds, f"{place}: seeds")
     for seed in seeds:
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise UserError(f"{place}: {seed!r} is no seed; seeds are whole numbers from 0.")
@@ -445,10 +324,3 @@ def _list(spec: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]
             f"{at(where, key)}: {key} must be a list of mappings, such as [{{task: sums}}]."
         )
     return [dict(entry) for entry in given]
-
-
-def _check_axis(values: list[Any], where: str) -> None:
-    if not values:
-        raise UserError(f"{where} is an empty list; an axis needs at least one value.")
-    if any(values[i] in values[:i] for i in range(len(values))):
-        raise UserError(f"{where} holds a value twice.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, repeat
 
-from holdfast.data.rows import row_key
+from holdfast.data.keys import row_key
 from holdfast.data.sources.base import Part, Row, Source
 from holdfast.errors import UserError
 

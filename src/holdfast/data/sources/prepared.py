@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from holdfast.data.keys import fingerprint
 from holdfast.data.reading import read_rows
-from holdfast.data.rows import fingerprint
 from holdfast.data.sources.base import Row
 from holdfast.errors import UserError
 

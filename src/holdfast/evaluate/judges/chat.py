@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import httpx2
 
 from holdfast.errors import UserError
+from holdfast.escape import visible
 from holdfast.evaluate.judges.spending import Counts, Spending
-from holdfast.report.escape import visible
 
 # Waits, in seconds: the first, the longest that we choose, the longest that a server may ask for.
 _FIRST_WAIT, _LONGEST_WAIT, _LONGEST_ASKED = 1.0, 60.0, 300.0

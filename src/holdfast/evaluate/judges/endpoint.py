@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from holdfast.errors import UserError
+from holdfast.escape import visible
 from holdfast.evaluate.judges.base import Item, Progress, Verdict
 from holdfast.evaluate.judges.chat import ChatClient, Halted, Reply
 from holdfast.evaluate.judges.endpoint_settings import (
@@ -26,7 +27,6 @@ from holdfast.evaluate.judges.endpoint_settings import (
 )
 from holdfast.evaluate.judges.spending import OverLimit, Spending
 from holdfast.evaluate.judges.verdicts import FRAME, RUBRIC, framed, item_id, read_verdict
-from holdfast.report.escape import visible
 
 # A well-formed reply without a verdict is asked for again this often: at temperature 0 the next one
 # is mostly the same, and it is paid for.

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from holdfast.escape import visible
 from holdfast.evaluate.judges.base import Verdict
-from holdfast.report.escape import visible
 
 FRAME = """\
 You judge texts for research on the safety of language models. Each text to judge stands in one \

@@ -12,7 +12,8 @@ from typing import Any
 from holdfast.data.disjoint import Overlap, told
 from holdfast.report.comparison import Run
 from holdfast.report.html.reading import read_object
-from holdfast.report.words import duration, short
+from holdfast.report.words import short
+from holdfast.stages.time_left import duration
 
 # Of a stage's versions, those that are no packages.
 _MACHINE = ("platform", "device", "python")

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from holdfast.escape import visible
 from holdfast.report.comparison import Comparison, Run, compare
-from holdfast.report.escape import visible
 from holdfast.report.html import budget
 from holdfast.report.html.about import About, about, made_by
 from holdfast.report.html.figures import Figure, Legend, curves, legend, tradeoff

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from holdfast.report.escape import visible
+from holdfast.escape import visible
 
 COLORS = 10
 _SHAPES = (

@@ -1,0 +1,1 @@
+"""What each command of ``holdfast`` does, once its words are read."""

@@ -1,0 +1,174 @@
+"""Run the searches of studies, and say what was chosen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from holdfast.commands.pipelines import failed_run, run_shown, tell_failures
+from holdfast.engine.record import write_record
+from holdfast.engine.run import Launch
+from holdfast.engine.schedule import Outcome
+from holdfast.errors import UserError
+from holdfast.report.stage_files import evaluation_of
+from holdfast.stages.folders import claim_root, recorded_identity
+from holdfast.stages.pipeline import Pipeline, all_stages, stage_folder
+from holdfast.studies.choosing import Choice, Score, choose, score_of
+from holdfast.studies.search import Search, Tries
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found.
+
+    Args:
+        chosen: by variant the chosen settings, by "STAGE.SETTING".
+        record: what study.json keeps of it: the rule, all tries with their scores, the choices.
+        notes: the same in sentences.
+    """
+
+    chosen: dict[str, dict[str, Any]]
+    record: dict[str, Any]
+    notes: list[str]
+
+
+def run_searches(
+    searches: Sequence[Tries],
+    root: Path,
+    launch: Launch,
+    console: Console,
+    about: Mapping[str, Any],
+) -> tuple[list[Found], Outcome]:
+    """Run what is missing of all searches, and choose; gives also how their stages ended.
+
+    Args:
+        searches: what they try.
+        root: the folder of the run.
+        launch: who runs the stages.
+        console: where to show it.
+        about: what study.json says of the run.
+
+    Raises:
+        UserError: nothing can be chosen, since a metric is missing or by a user's mistake.
+        FailedStagesError: nothing can be chosen, since stages failed.
+        Stopped: Ctrl-C; the same call goes on from there.
+    """
+    claim_root(root)
+    pipelines = [pipeline for tries in searches for pipeline in tries.pipelines()]
+    stages = all_stages(pipelines)
+    there = all(recorded_identity(stage_folder(root, s)) == s.identity for s in stages)
+    if not there:  # else the record of a finished run stays until the study's own follows
+        write_record(root, [], about, also=pipelines)
+    outcome = run_shown(pipelines, root, launch, console, "search")
+    found = [_found(tries, root, outcome) for tries in searches]
+    if None in found:
+        write_record(root, [], about, outcome, also=pipelines)
+        tell_failures(stages, outcome, console)
+        raise failed_run(stages, outcome)
+    return [one for one in found if one is not None], outcome
+
+
+def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
+    """The choices of a search; None where the baseline, or all tries of a variant, failed."""
+    search = tries.search
+    base = _score(tries.base, root, outcome, f"{tries.where}: search: {tries.baseline}")
+    if base is None:
+        return None
+    chosen, variants, lines = {}, {}, []
+    for variant, own in tries.of.items():
+        where = f"{tries.where}: search: {variant}"
+        scores = [_score(one.pipelines, root, outcome, where) for one in own]
+        choice = choose(scores, base, search.max_accuracy_loss, search.min_coherence)
+        if choice is None:
+            return None
+        best = own[choice.number].settings
+        chosen[variant] = best
+        lines.append(_sentence(variant, best, scores[choice.number], choice))
+        variants[variant] = {
+            "tries": len(own),
+            "chosen": best,
+            "note": choice.note,
+            "tried": [
+                {
+                    "settings": one.settings,
+                    **(asdict(score) if score else {"failed": True}),
+                    "admissible": admissible,
+                    "evaluations": _names(one.pipelines),
+                }
+                for one, score, admissible in zip(own, scores, choice.admissible, strict=True)
+            ],
+        }
+    record = {
+        "study": tries.where,
+        **{key: value for key, value in asdict(search).items() if key != "spaces"},
+        "baseline": {
+            "variant": tries.baseline,
+            **asdict(base),
+            "evaluations": _names(tries.base),
+        },
+        "spaces": search.spaces,
+        "variants": {
+            **variants,
+            **{
+                variant: {"tries": 1}
+                for variant in (tries.baseline, *tries.unsearched)
+                if variant not in variants
+            },
+        },
+    }
+    if tries.unsearched:
+        lines.append(f"Not searched, so with one try each: {', '.join(tries.unsearched)}.")
+    return Found(chosen, record, [_rule(search, tries.baseline, base), *lines])
+
+
+def _names(pipelines: Sequence[Pipeline]) -> list[str]:
+    return [pipeline.evaluation.name for pipeline in pipelines]
+
+
+def _score(pipelines: Sequence[Pipeline], root: Path, outcome: Outcome, where: str) -> Score | None:
+    """The score over the seeds; None where a stage of one failed."""
+    if any(pipeline.evaluation.identity not in outcome.folders for pipeline in pipelines):
+        return None
+    measured = (evaluation_of(stage_folder(root, one.evaluation)) for one in pipelines)
+    try:
+        return score_of([one["metrics"] for one in measured])
+    except KeyError as error:
+        raise UserError(
+            f"{where}: the evaluation has no {error.args[0]}, by which a search chooses: name a "
+            "protocol and a task that measure it."
+        ) from None
+
+
+def _rule(search: Search, baseline: str, base: Score) -> str:
+    seeds = f"{'seeds' if len(search.seeds) > 1 else 'seed'} {', '.join(map(str, search.seeds))}"
+    place = "".join(f", at {_words({axis: value})}" for axis, value in search.at.items())
+    return (
+        f"Settings were searched with {search.tries} tries a variant on {seeds}{place}: chosen is "
+        f"the lowest mean HS of those that cost at most {search.max_accuracy_loss:g} points of "
+        f"{baseline}'s FA ({base.finetune_accuracy:.1f} there) and are coherent with every seed "
+        f"({search.min_coherence:g} %)."
+    )
+
+
+def _sentence(
+    variant: str, settings: Mapping[str, Any], score: Score | None, choice: Choice
+) -> str:
+    assert score is not None  # a failed try is not chosen
+    told = f"HS {score.harmful_score:.1f}, FA {score.finetune_accuracy:.1f}"
+    words = _words(settings) or "its own settings"
+    return f"Chosen for {variant}: {words} ({told}{'; ' + choice.note if choice.note else ''})."
+
+
+def _words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in settings.items()
+    )
+
+
+def counted(pipelines: Sequence[Pipeline], tries: Tries | None) -> list[Pipeline]:
+    """A study's pipelines with the number of tries of each: 1 where nothing was searched."""
+    of = tries.of if tries else {}
+    return [replace(p, tries=len(of.get(p.coords["variant"], ())) or 1) for p in pipelines]

@@ -1,0 +1,1 @@
+"""Run a plan: who does which stage when, and what is kept of it."""

@@ -1,0 +1,290 @@
+"""How long a stage takes on one GPU, and how much memory: an estimate before anything runs.
+
+The steps are exact; the rest is arithmetic on the model's sizes, right to perhaps a factor of two.
+What it assumes stands in `holdfast.estimate.cost_model`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast.estimate.cost_model import (
+    BANDWIDTH,
+    CORE_OPERATIONS,
+    CORE_START,
+    DECODING,
+    JUDGE_PARAMETERS,
+    JUDGE_TOKENS,
+    LONGEST,
+    ORGANISM_TOKENS,
+    OTHER_TOKENS,
+    PROCESSOR_OPERATIONS,
+    RESERVE,
+    TOKENS,
+    batch_rows,
+    evaluation_bytes,
+    operations_a_second,
+    training_bytes,
+    training_operations,
+    weight_bytes,
+)
+from holdfast.estimate.model_size import ModelSize, model_size
+from holdfast.finetune.schedule import SWAPPED, all_steps_of
+from holdfast.models.accelerator import has_accelerator
+from holdfast.stages.evaluation.settings import prompts_asked, stage_protocol
+from holdfast.stages.methods import is_own
+from holdfast.stages.pipeline import Stage
+
+_SHORT_ANSWERS = {"sst2": 4, "agnews": 4}
+_JUDGE = JUDGE_PARAMETERS * 2 * JUDGE_TOKENS  # operations for an answer
+NO_SIZE = "the model's size is in no name and no file"
+NO_ROWS = "the number of rows is in the data"
+OWN = "what a method from outside costs is not known"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage needs; None where it cannot be told.
+
+    Args:
+        steps: optimizer steps; exact; 0 for a stage that trains nothing.
+        tokens: tokens that pass through the model, padding included.
+        gpu_seconds: on the GPU that this module assumes; 0 for the organism, which needs none.
+        peak_bytes: the most memory at once.
+        unknown: why something is None, in a few words.
+        core_seconds: on one core of a processor.
+    """
+
+    steps: int | None
+    tokens: int | None
+    gpu_seconds: float | None
+    peak_bytes: int | None
+    unknown: str = ""
+    core_seconds: float | None = 0.0
+
+
+def estimate_stage(
+    kind: str,
+    settings: Mapping[str, Any],
+    model: ModelSize | None,
+    rows: int | None = None,
+    organism: bool = False,
+    on_processor: bool = False,
+) -> Estimate:
+    """What one stage needs.
+
+    Weights of float32 count as bfloat16 where this machine has no accelerator: that is what "auto"
+    became here, and not what it will be on a GPU.
+
+    Args:
+        kind: "align", "finetune", "repair" or "evaluate".
+        settings: its resolved settings.
+        model: the base's size, None if nobody knows.
+        rows: how many rows it has, where the settings do not say.
+        organism: the base is the organism: on the CPU, with short rows.
+        on_processor: it will run on this machine's processor, so weights keep their type.
+    """
+    if not on_processor and _is_taken_as_bfloat16(settings, organism):
+        settings = {**settings, "dtype": "bfloat16"}
+    if kind == "evaluate":
+        return _evaluation(settings, model, organism)
+    if is_own(settings["method"]):
+        return Estimate(None, None, 0.0, None, OWN, None) if organism else _UNKNOWN
+    count = settings.get("rows") or rows
+    if kind == "repair":
+        return _repair(settings, model, count or 0, organism)
+    if count is None and settings["max_steps"] <= 0:
+        return Estimate(None, None, None, None, NO_ROWS, None)
+    steps = training_steps(settings, count or 1)
+    tokens = _seen_tokens(settings, count or 1, steps, organism)
+    if model is None:
+        return Estimate(steps, tokens, None, None, NO_SIZE, None)
+    operations = tokens * training_operations(settings, model, steps)
+    peak = training_bytes(settings, model, organism)
+    if organism:
+        core = CORE_START + operations / CORE_OPERATIONS
+        return Estimate(steps, tokens, 0.0, peak, core_seconds=core)
+    a_second = operations_a_second(settings) * settings.get("processes", 1)
+    core = operations / PROCESSOR_OPERATIONS
+    return Estimate(steps, tokens, operations / a_second, peak, core_seconds=core)
+
+
+_UNKNOWN = Estimate(None, None, None, None, OWN, None)
+
+
+def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:
+    return not organism and settings["dtype"] == "float32" and not has_accelerator()
+
+
+def training_steps(settings: Mapping[str, Any], rows: int) -> int:
+    """The optimizer steps of a training stage; exact.
+
+    Lisa: K1 alignment steps before every K2 user steps, until the user's epochs are over, or, where
+    the user's rows are swapped out, within these epochs; see `holdfast.finetune.schedule`.
+    """
+    if settings["max_steps"] > 0:
+        return settings["max_steps"]
+    if settings["method"] == "lisa":
+        return _lisa_steps(settings, rows)[0]
+    batches = math.ceil(rows / batch_rows(settings))
+    split = settings["gradient_accumulation_steps"]
+    return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split))
+
+
+def _lisa_steps(settings: Mapping[str, Any], rows: int) -> tuple[int, int]:
+    """All steps of Lisa's, without ``max_steps``, and those on alignment rows among them."""
+    batches = math.ceil(settings["num_train_epochs"] * math.ceil(rows / batch_rows(settings)))
+    user = math.ceil(batches / settings["gradient_accumulation_steps"])
+    turns = settings["alignment_steps"], settings["user_steps"]
+    return all_steps_of(*turns, settings.get("user_rows", "seen"), user)
+
+
+def row_tokens(settings: Mapping[str, Any], organism: bool = False) -> int:
+    """The length of a stage's rows with padding; of mixed rows the mean."""
+    longest = settings.get("max_length") or OTHER_TOKENS
+    if organism:
+        return min(longest, ORGANISM_TOKENS)
+    own = _known(settings.get("data") or settings.get("task"))
+    ratio = settings.get("harmful_ratio") or 0.0
+    harmful = _known(settings.get("harmful_data"))
+    mixed = min(longest, own) * (1 - ratio) + min(longest, harmful) * ratio
+    return round(mixed)
+
+
+def _known(reference: str | None) -> int:
+    return TOKENS.get(str(reference).split(":")[0], OTHER_TOKENS)
+
+
+def _seen_tokens(settings: Mapping[str, Any], rows: int, steps: int, organism: bool) -> int:
+    """The tokens of all rows that a training stage sees, Lisa's alignment rows with their own."""
+    size = batch_rows(settings) * settings["gradient_accumulation_steps"]
+    own = row_tokens(settings, organism)
+    if settings["max_steps"] > 0:
+        return steps * size * own
+    seen = math.ceil(settings["num_train_epochs"] * rows)
+    if settings["method"] != "lisa":
+        return seen * own
+    aligning = _lisa_steps(settings, rows)[1]
+    if settings.get("user_rows") == SWAPPED:
+        seen -= min(seen, aligning * size)
+    other = {"data": settings.get("alignment_data"), "max_length": settings.get("max_length")}
+    return seen * own + aligning * size * row_tokens(other, organism)
+
+
+def _repair(
+    settings: Mapping[str, Any], model: ModelSize | None, rows: int, organism: bool
+) -> Estimate:
+    scores = settings["method"] == "antidote" and settings.get("score") != "magnitude"
+    if scores and not rows:
+        return Estimate(0, None, None, None, NO_ROWS, None)
+    tokens = rows * row_tokens({**settings, "harmful_ratio": 0.0}, organism) if scores else 0
+    if model is None:
+        return Estimate(0, tokens, None, None, NO_SIZE, None)
+    n = model.parameters
+    longest = min(settings.get("max_length") or LONGEST, LONGEST)
+    # Without gradients one layer's activations live at a time.
+    batch = settings.get("batch_size", 0) * longest * (16 * model.hidden + 6 * model.intermediate)
+    peak = round(weight_bytes(settings, n) + RESERVE * batch)
+    if organism:
+        return Estimate(0, tokens, 0.0, peak, core_seconds=tokens * 2 * n / CORE_OPERATIONS)
+    operations = tokens * 2 * n
+    seconds, core = operations / operations_a_second(settings), operations / PROCESSOR_OPERATIONS
+    return Estimate(0, tokens, seconds, peak, core_seconds=core)
+
+
+def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: bool) -> Estimate:
+    protocol = stage_protocol(settings)
+    task = settings["task"]
+    # How many prompts, how long they are, how many new tokens they get.
+    counts = prompts_asked(settings)
+    asked = [
+        (counts["harmful"] + counts["benign"], 100, protocol.max_new_tokens),
+        (
+            counts["task"],
+            _known(task),
+            min(_SHORT_ANSWERS.get(task, protocol.tokens("task")), protocol.tokens("task")),
+        ),
+    ]
+    # Alignment rows are read by the aligned model, too, where the drift from it is measured.
+    readers = 2 if settings.get("reference") else 1
+    read = sum(n * long for n, long, _ in asked) + readers * counts["alignment"] * OTHER_TOKENS
+    tokens = read + sum(n * new for n, _, new in asked)
+    if model is None:
+        return Estimate(0, tokens, None, None, NO_SIZE, None)
+    if organism:
+        core = tokens * 2 * model.parameters / CORE_OPERATIONS
+        return Estimate(0, tokens, 0.0, 4 * model.parameters, core_seconds=core)
+    size, n = protocol.batch_size, model.parameters
+    one = max(2 * n / (BANDWIDTH * DECODING), 2 * n * size / operations_a_second(settings))
+    seconds = read * 2 * n / operations_a_second(settings)
+    seconds += sum(math.ceil(count / size) * new * one for count, _, new in asked)
+    judges = sum("revision" in judge for judge in settings["judges"])  # those that are models
+    judged = judges * counts["harmful"] * _JUDGE
+    seconds += judged / operations_a_second(settings)
+    longest = max(long + new for _, long, new in asked)
+    core = (tokens * 2 * n + judged) / PROCESSOR_OPERATIONS
+    peak = evaluation_bytes(settings, model, size, longest, judges)
+    return Estimate(0, tokens, seconds, peak, core_seconds=core)
+
+
+@dataclass(frozen=True)
+class PlanEstimate:
+    """What all stages of a plan need.
+
+    Args:
+        stages: the estimate of every stage by its identity.
+        steps: optimizer steps in all, of the stages that are known.
+        gpu_seconds: on one GPU, one stage after another; of the stages that are known.
+        core_seconds: on one core of a processor, of the stages that are known.
+        peak_bytes: of the largest stage that is known.
+        notes: sentences on what is assumed or left out.
+    """
+
+    stages: dict[str, Estimate] = field(default_factory=dict)
+    steps: int = 0
+    gpu_seconds: float = 0.0
+    core_seconds: float = 0.0
+    peak_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def estimate_plan(stages: Iterable[Stage], on_processor: bool = False) -> PlanEstimate:
+    """What the stages need, each counted once.
+
+    Args:
+        stages: stages of a plan, as `holdfast.stages.pipeline.all_stages` gives them.
+        on_processor: see `estimate_stage`.
+    """
+    found: dict[str, Estimate] = {}
+    sizes: dict[str, ModelSize | None] = {}
+    notes: dict[str, None] = {}
+    for stage in stages:
+        base, settings = stage.stack.base, stage.settings
+        if base not in sizes:
+            sizes[base] = model_size(base)
+        organism = stage.stack.is_organism
+        if not on_processor and _is_taken_as_bfloat16(settings, organism):
+            notes["No GPU here: weights are taken in bfloat16, as on one."] = None
+        estimate = estimate_stage(
+            stage.kind, settings, sizes[base], organism=organism, on_processor=on_processor
+        )
+        if estimate.unknown == NO_ROWS:
+            notes["Stages whose number of rows is in the data alone are not counted."] = None
+        if estimate.unknown == OWN and not organism:
+            notes[f"{settings['method']}: {OWN}, so it is not counted."] = None
+        found[stage.identity] = estimate
+    known = found.values()
+    named = [base for base, size in sizes.items() if size and size.source == "its name"]
+    if named:
+        notes[f"Sizes are read from the names: {', '.join(named)}."] = None
+    for base in (base for base, size in sizes.items() if size is None):
+        notes[f"{base}: {NO_SIZE}, so its time and memory are not counted."] = None
+    return PlanEstimate(
+        stages=found,
+        steps=sum(e.steps or 0 for e in known),
+        gpu_seconds=sum(e.gpu_seconds or 0.0 for e in known),
+        core_seconds=sum(e.core_seconds or 0.0 for e in known),
+        peak_bytes=max((e.peak_bytes or 0 for e in known), default=0),
+        notes=tuple(notes),
+    )

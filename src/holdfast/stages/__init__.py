@@ -1,0 +1,1 @@
+"""What one stage is, and doing it."""

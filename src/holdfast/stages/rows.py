@@ -1,0 +1,156 @@
+"""The rows that a stage reads, from the organism's world, a known data set or a user's files.
+
+Which rows are drawn and their order are decided apart:
+
+- Of a data set, ``sampling=first`` draws the first rows in its order, as the papers do, whatever
+  the seeds; ``sampling=random`` draws by ``sample_seed``. The organism always draws by it.
+- The order in training follows from ``data_seed``, or ``seed``, alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast import organism
+from holdfast.data import sources
+from holdfast.data.columns import checked
+from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
+from holdfast.data.rows import check_rows
+from holdfast.data.sources import split_reference
+from holdfast.errors import UserError
+from holdfast.stages.evaluation.settings import check_own_files, evaluation_rows
+from holdfast.stages.methods import method_of
+
+Rows = list[dict[str, Any]]
+
+
+def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
+    """The sets of rows of a stage, by their role in it.
+
+    Returns:
+        ``train`` for the rows that are trained on (or scored with, in a repair); beside it
+        ``probe`` for the harmful rows of a method that asks for them (T-Vaccine) and ``alignment``
+        for alignment rows (Lisa); nothing for a repair that needs no rows; the protocol's sets of
+        test rows for an evaluation.
+
+    Raises:
+        UserError: a file that is missing, unreadable or of the wrong columns, too few rows, or sets
+            that overlap.
+    """
+    make = {"align": _align, "finetune": _finetune, "repair": _repair, "evaluate": _evaluate}
+    sets = make[kind](settings, is_organism)
+    if kind != "evaluate":  # what is asked may be asked by two of its measures
+        check_disjoint(sets)
+    return sets
+
+
+def check_files(kind: str, settings: Mapping[str, Any]) -> dict[str, Rows]:
+    """Check the rows of a stage that are in files; reads no known data set and nothing of the Hub.
+
+    Returns:
+        Each file's rows, by the setting that names it.
+
+    Raises:
+        UserError: a file that is missing, unreadable or of the wrong columns.
+    """
+    if kind == "evaluate":
+        return check_own_files(settings)
+    return {
+        key: _file(settings, key, None)
+        for key in ("data", "harmful_data", "alignment_data")
+        if settings.get(key) is not None and split_reference(settings[key]).path
+    }
+
+
+def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
+    sets = {"train": _rows(settings, "data", "rows", "alignment", is_organism)}
+    if "harmful_dataset" in method_of("align", settings["method"]).asks:
+        sets["probe"] = _rows(settings, "harmful_data", "harmful_rows", "probe", is_organism)
+    return sets
+
+
+def _finetune(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
+    sets = {"train": _user_rows(settings, is_organism)}
+    if "alignment_dataset" in method_of("finetune", settings["method"]).asks:
+        sets["alignment"] = _rows(
+            settings, "alignment_data", "alignment_rows", "alignment", is_organism
+        )
+    return sets
+
+
+def _repair(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
+    by_magnitude = settings["method"] == "antidote" and settings.get("score") == "magnitude"
+    if by_magnitude or "dataset" not in method_of("repair", settings["method"]).asks:
+        return {}
+    if settings["data"] or not is_organism or settings["source"] == "realignment":
+        return {"train": _rows(settings, "data", "rows", "realignment", is_organism)}
+    if settings["source"] == "user":
+        return {"train": _user_rows({**settings, "harmful_data": None}, is_organism)}
+    count, seed = _count(settings, "rows"), _sample_seed(settings)
+    both = organism.rows("alignment", 2 * count, seed)
+    return {"train": [row for row in both if row["kind"] == "benign"]}
+
+
+def _evaluate(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
+    return evaluation_rows(settings)
+
+
+def _user_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
+    """The user's rows: round(p·n) harmful ones among n, shuffled; all of a file with p = 0."""
+    n, p, seed = settings["rows"], settings["harmful_ratio"], _sample_seed(settings)
+    if n is None and (p > 0 or (settings["data"] is None and is_organism)):
+        why = f"harmful_ratio is {p}, but rows is not set" if p > 0 else "rows is null"
+        raise UserError(f"{why}: say how many rows in all.")
+    count = harmful_count(n, p) if n and p > 0 else 0
+    wanted = None if n is None else n - count
+    if settings["data"] is None and is_organism:
+        assert wanted is not None
+        task = organism.rows("user_task", wanted, seed, settings["task"]) if wanted else []
+    else:
+        task = _file(settings, "data", wanted)
+    if p == 0:
+        return task
+    assert n is not None
+    if settings["harmful_data"] is None and is_organism:
+        harmful = organism.rows("user_harmful", count, seed) if count else []
+    else:
+        harmful = _file(settings, "harmful_data", count)
+    drawn = is_organism or settings["sampling"] == "random"
+    return mix(harmful, task, n, p, seed if drawn else 0)
+
+
+def _rows(
+    settings: Mapping[str, Any], file_key: str, count_key: str, role: str, is_organism: bool
+) -> Rows:
+    if settings[file_key] is None and is_organism:
+        return organism.rows(role, _count(settings, count_key), _sample_seed(settings))
+    return _file(settings, file_key, settings[count_key])
+
+
+def _file(settings: Mapping[str, Any], key: str, count: int | None) -> Rows:
+    """The rows of a data reference: all, or as many as are asked for and there."""
+    reference = settings[key]
+    if reference is None:
+        raise UserError(
+            f"{key} is not set: only the organism has rows of its own, so name a file of rows "
+            f"({key}=rows.jsonl), a known data set ({key}=beavertails:safe; `holdfast data list` "
+            f"names them) or one on the Hub ({key}=hub:owner/name:train)."
+        )
+    rows, is_known = sources.load(reference), sources.is_known(reference)
+    if not is_known:
+        rows = checked(rows, settings["columns"], reference)
+    if settings["sampling"] == "random":
+        rows = draw(rows, count, f"{key} {_sample_seed(settings)}")
+    rows = rows[:count]
+    if is_known and rows:  # of a known data set's many rows only those that are taken
+        check_rows(rows, reference)
+    return rows
+
+
+def _count(settings: Mapping[str, Any], key: str) -> int:
+    if settings[key] is None:
+        raise UserError(f"{key} is null: say how many of the organism's rows.")
+    return settings[key]
+
+
+def _sample_seed(settings: Mapping[str, Any]) -> int:
+    return settings["seed"] if settings["sample_seed"] is None else settings["sample_seed"]

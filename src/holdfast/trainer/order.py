@@ -1,0 +1,32 @@
+"""The order of the rows in every epoch, the same in any number of processes."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+class EpochSampler(Sampler[int]):
+    """The rows' indices in a random order that only the seed and the epoch decide."""
+
+    def __init__(self, size: int, seed: int):
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(epoch_order(self.size, self.seed, self.epoch))
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def epoch_order(size: int, seed: int, epoch: int) -> list[int]:
+    """A permutation of ``range(size)`` for one epoch."""
+    # Consecutive seeds must not share orders (seed 1's epoch 0 with seed 0's epoch 1).
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(size, generator=generator).tolist()
