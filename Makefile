@@ -19,7 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$python; break; }; done)
 
-.PHONY: demo docs test smollm2 lint lint-ruff lint-format lint-types bench clean lock
+.PHONY: demo docs test smollm2 lint lint-ruff lint-format lint-types lint-imports bench clean lock
 
 demo: $(READY)
 	$(BIN)/holdfast demo --output results/demo $(ARGS)
@@ -45,13 +45,15 @@ docs: $(READY)
 	$(BIN)/python docs/site.py
 
 # Three targets, so that `make -k lint` shows what all of them find.
-lint: lint-ruff lint-format lint-types
+lint: lint-ruff lint-format lint-types lint-imports
 lint-ruff: $(READY)
 	$(BIN)/ruff check .
 lint-format: $(READY)
 	$(BIN)/ruff format --check .
 lint-types: $(READY)
 	$(BIN)/pyright
+lint-imports: $(READY)
+	$(BIN)/lint-imports --no-cache
 
 bench: $(READY)
 	@set -e; for file in benchmarks/antidote.py benchmarks/step_cost.py; do echo "== $$file"; $(BIN)/python $$file; done
