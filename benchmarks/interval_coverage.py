@@ -16,23 +16,25 @@ the truth is the largest of their rates.
 
 import argparse
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
-from holdfast.statistics.estimates import Estimate, t_interval, wilson
-from holdfast.statistics.intervals import difference_interval, mean_interval
+from holdfast.statistics.estimates import LEVEL, Estimate
+from holdfast.statistics.intervals import combined, crossed, half_width, score_ends
+from holdfast.statistics.student import t_quantile
 from holdfast.statistics.worst import worst_cases
 
 GENERATOR = np.random.default_rng(0)
-BOOTSTRAP = 300  # its replicates; its coverage is measured on a twentieth of the studies
+_CELLS = 4_000_000  # outcomes that are drawn at once
+_FEW = 100  # fewer ties tell nothing
+BOOTSTRAP = 300  # its replicates; its coverage is measured on a hundredth of the studies
 
 
 @dataclass(frozen=True)
@@ -81,25 +83,26 @@ def settings(seeds: tuple[int, ...] = (2, 3, 5, 10)) -> Iterator[Setting]:
 
 
 def draw(setting: Setting, rate: float, luck: np.ndarray, hardness: np.ndarray) -> np.ndarray:
-    """Outcomes (seeds, prompts), 0 or 1.
+    """Outcomes (studies, seeds, prompts), 0 or 1.
 
     Args:
         setting: the study.
         rate: the variant's mean rate.
-        luck: (seeds,) a uniform number for each seed's rate.
-        hardness: (seeds or 1, prompts) the prompts' normal part of the latent variable.
+        luck: (studies, seeds) a uniform number for each seed's rate.
+        hardness: (studies, seeds or 1, prompts) the prompts' normal part of the latent variable.
     """
     spread = setting.spread
     if setting.other is not None:  # there as a part of the room that the rate has
         spread *= min(rate, 1 - rate, 0.3)
-    rates = np.full(setting.seeds, rate)
+    rates = np.full(luck.shape, rate)
     if spread:
         rates = _beta_quantiles(rate, spread)[(luck * 4096).astype(int)]
-    own = GENERATOR.standard_normal((setting.seeds, setting.prompts))
+    own = GENERATOR.standard_normal((*luck.shape, setting.prompts), dtype=np.float32)
     shared = setting.shared or 0.0
-    latent = math.sqrt(shared) * hardness + math.sqrt(1 - shared) * own
-    limits = np.array([NormalDist().inv_cdf(min(max(r, 1e-12), 1 - 1e-12)) for r in rates])
-    return (latent < limits[:, None]).astype(float)
+    limits = ndtri(np.clip(rates, 1e-12, 1 - 1e-12)).astype(np.float32)
+    own *= np.float32(math.sqrt(1 - shared))
+    own += np.float32(math.sqrt(shared)) * hardness
+    return (own < limits[..., None]).astype(np.float32)
 
 
 _QUANTILES: dict[tuple[float, float], np.ndarray] = {}
@@ -115,47 +118,57 @@ def _beta_quantiles(mean: float, spread: float) -> np.ndarray:
     return np.clip(_QUANTILES[mean, spread], 0, 1)
 
 
-def study(setting: Setting) -> tuple[np.ndarray, np.ndarray | None]:
-    """The outcomes of one simulated study: the variant's, and the other's for a difference."""
+def study(setting: Setting, count: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
+    """The outcomes of simulated studies: the variant's, and the other's for a difference."""
     own_prompts = setting.shared is None
-    hardness = GENERATOR.standard_normal((setting.seeds if own_prompts else 1, setting.prompts))
+    shape = (count, setting.seeds if own_prompts else 1, setting.prompts)
+    hardness = GENERATOR.standard_normal(shape, dtype=np.float32)
+    seeds = (count, setting.seeds)
     if setting.other is None:
-        return draw(setting, setting.rate, GENERATOR.random(setting.seeds), hardness), None
-    common = GENERATOR.standard_normal(setting.seeds)
-    lucks = []
-    for _ in range(2):
-        own = GENERATOR.standard_normal(setting.seeds)
-        latent = math.sqrt(setting.alike) * common + math.sqrt(1 - setting.alike) * own
-        lucks.append(np.array([NormalDist().cdf(v) for v in latent]))
+        return draw(setting, setting.rate, GENERATOR.random(seeds), hardness), None
+    common = GENERATOR.standard_normal(seeds)
+    alike, rest = math.sqrt(setting.alike), math.sqrt(1 - setting.alike)
+    lucks = [ndtr(alike * common + rest * GENERATOR.standard_normal(seeds)) for _ in range(2)]
     if own_prompts:  # the two variants are asked the same prompts all the same
-        return _paired_own(setting, lucks, hardness)
+        setting = replace(setting, shared=0.5)
+    assert setting.other is not None
     return (
         draw(setting, setting.rate, lucks[0], hardness),
         draw(setting, setting.other, lucks[1], hardness),
     )
 
 
-def _paired_own(
-    setting: Setting, lucks: list[np.ndarray], hardness: np.ndarray
+def report_intervals(
+    setting: Setting, y: np.ndarray, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
-    half = Setting(**{**vars(setting), "shared": 0.5})
-    assert setting.other is not None
-    return (
-        draw(half, setting.rate, lucks[0], hardness),
-        draw(half, setting.other, lucks[1], hardness),
-    )
+    """The intervals that a report shows of studies (studies, seeds, prompts), in percent.
+
+    The parts of `mean_interval` and `difference_interval`, for all studies at once; a test compares
+    the two.
+    """
+    seeds, prompts = y.shape[-2:]
+    means = y.mean(axis=-1, dtype=np.float64)
+    p, a = means.mean(axis=-1), means.var(axis=-1, ddof=1) / seeds
+    shared = setting.shared is not None
+    if shared:
+        b, e = crossed(y.astype(np.float64))
+    else:
+        of_answers = y.var(axis=-1, ddof=1, dtype=np.float64)
+        b, e = np.zeros_like(a), of_answers.sum(axis=-1) / prompts / seeds**2
+    variance, df = combined(seeds, prompts, a, b, e)
+    if setting.other is None:
+        low, high = score_ends(p, variance, df, prompts, shared, level)
+        return 100 * low, 100 * high
+    half, _ = half_width(p, variance, df, True, prompts)
+    return np.maximum(100 * (p - half), -100), np.minimum(100 * (p + half), 100)
 
 
-def report_interval(setting: Setting, a: np.ndarray, b: np.ndarray | None) -> tuple[float, float]:
-    """The interval that a report shows."""
-    same = setting.shared is not None
-    if b is None:
-        seeds = [wilson(int(row.sum()), len(row)) for row in a]
-        found = mean_interval(seeds, list(a), same, percent=True)
-        return found.low, found.high
-    d = a - b
-    difference = difference_interval([100 * r.mean() for r in d], list(d), same, percent=True)
-    return difference.low, difference.high
+def student_intervals(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Student's intervals over the seeds' percentages."""
+    values = 100 * y.mean(axis=-1, dtype=np.float64)
+    seeds = values.shape[-1]
+    half = t_quantile(0.975, seeds - 1) * values.std(axis=-1, ddof=1) / math.sqrt(seeds)
+    return values.mean(axis=-1) - half, values.mean(axis=-1) + half
 
 
 def bootstrap_interval(setting: Setting, y: np.ndarray) -> tuple[float, float]:
@@ -175,26 +188,53 @@ def bootstrap_interval(setting: Setting, y: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def coverage(setting: Setting, replicates: int, seed: int = 0) -> tuple[float, float, float]:
-    """The share of simulated studies, in percent, whose interval holds the truth.
+@dataclass(frozen=True)
+class Coverage:
+    """What share of a setting's simulated studies holds the truth, in percent.
 
-    Returns:
-        The report's, Student's over the seeds, the bootstrap's (of a twentieth of the replicates).
+    Args:
+        report, student, bootstrap: Of the report's intervals, Student's over the seeds, and the
+            bootstrap's (of a hundredth of the studies).
+        width: The mean width of the report's, in points.
+        ties: The share of studies whose seeds tie (all means equal).
+        wrong: Of those, the share whose interval leaves out the truth; None where there are few.
     """
+
+    report: float
+    student: float
+    bootstrap: float
+    width: float
+    ties: float
+    wrong: float | None
+
+
+def coverage(setting: Setting, replicates: int, seed: int = 0) -> Coverage:
+    """How often the intervals hold the truth, see `Coverage`."""
     global GENERATOR
     GENERATOR = np.random.default_rng(seed)
-    hits, boots = np.zeros(3), max(1, replicates // 20)
-    for number in range(replicates):
-        a, b = study(setting)
+    hits, boots, done = np.zeros(3), 0, 0
+    widths, ties, wrong = 0.0, 0, 0
+    while done < replicates:
+        count = min(replicates - done, max(1, _CELLS // (setting.seeds * setting.prompts)))
+        a, b = study(setting, count)
         y = a if b is None else a - b
-        student = t_interval((100 * y.mean(axis=1)).tolist())
-        intervals = [report_interval(setting, a, b), (student.low, student.high)]
-        if number < boots:
-            intervals.append(bootstrap_interval(setting, y))
-        for i, (low, high) in enumerate(intervals):
-            hits[i] += low - 1e-9 <= setting.truth <= high + 1e-9
-    report, plain, bootstrap = 100 * hits / (replicates, replicates, boots)
-    return float(report), float(plain), float(bootstrap)
+        intervals = [report_intervals(setting, y), student_intervals(y)]
+        held = [_holds(setting.truth, *ends) for ends in intervals]
+        hits[:2] += [one.sum() for one in held]
+        widths += float((intervals[0][1] - intervals[0][0]).sum())
+        tied = np.ptp(y.sum(axis=-1), axis=-1) == 0
+        ties, wrong = ties + int(tied.sum()), wrong + int((tied & ~held[0]).sum())
+        for one in y[: max(0, replicates // 100 - boots)]:
+            hits[2] += _holds(setting.truth, *bootstrap_interval(setting, one))
+            boots += 1
+        done += count
+    report, plain, bootstrap = map(float, 100 * hits / (replicates, replicates, max(boots, 1)))
+    of_ties = 100 * wrong / ties if ties >= _FEW else None
+    return Coverage(report, plain, bootstrap, widths / replicates, 100 * ties / replicates, of_ties)
+
+
+def _holds(truth: float, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+    return (np.asarray(low) - 1e-9 <= truth) & (truth <= np.asarray(high) + 1e-9)
 
 
 @dataclass(frozen=True)
@@ -224,25 +264,29 @@ def worst_coverage(attacks: Attacks, replicates: int, seed: int = 0) -> float:
     count, hits = attacks.seeds, 0
     places = [("variant", {"harmful_ratio": k}, count) for k, _ in enumerate(attacks.rates)]
     study = Setting(count, 200, 0.5, None, attacks.spread, 0.4)
-    for _ in range(replicates):
-        hardness = GENERATOR.standard_normal((1, study.prompts))
-        under = [draw(study, r, GENERATOR.random(count), hardness) for r in attacks.rates]
-        shares = [[wilson(int(row.sum()), len(row)) for row in y] for y in under]
+    hardness = GENERATOR.standard_normal((replicates, 1, study.prompts), dtype=np.float32)
+    under = [draw(study, r, GENERATOR.random((replicates, count)), hardness) for r in attacks.rates]
+    means = [100 * y.mean(axis=(-2, -1), dtype=np.float64) for y in under]
+    ends = {
+        level: [report_intervals(study, y, level) for y in under]
+        for level in (LEVEL, 1 - (1 - LEVEL) / len(under))
+    }
+    for number in range(replicates):
 
-        def interval(
-            i: int, level: float, shares: list = shares, under: list = under
-        ) -> Estimate | None:
-            return mean_interval(shares[i], list(under[i]), True, percent=True, level=level)
+        def interval(i: int, level: float, number: int = number) -> Estimate:
+            low, high = ends[level][i]
+            value = means[i][number]
+            return Estimate(float(value), float(low[number]), float(high[number]), study.prompts)
 
         found = worst_cases(places, interval)[0].estimate
-        hits += found.low - 1e-9 <= 100 * max(attacks.rates) <= found.high + 1e-9
+        hits += bool(_holds(100 * max(attacks.rates), found.low, found.high))
     return 100 * hits / replicates
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--replicates", type=int, default=2000)
+    parser.add_argument("--replicates", type=int, default=10_000)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/coverage.md"))
     options = parser.parse_args()
     lines = [
@@ -251,13 +295,17 @@ def main() -> None:
         f"Written by `python benchmarks/interval_coverage.py --replicates {options.replicates}`:",
         "the share of simulated studies, in percent, whose interval holds the truth. What is",
         "simulated says the head of that file. Spread: between seeds, in points; for a difference",
-        "as a part of the room that a rate has. Student: over the seeds' values alone. Bootstrap:",
-        "seeds, then prompts, percentiles, on a twentieth of the studies.",
+        "as a part of the room that a rate has. Width: of the report's interval, in points, on",
+        "average. Ties: the share of studies whose seeds all have the same value; wrong: of these",
+        "the share whose interval leaves out the truth (where there are 100 or more). Student:",
+        "over the seeds' values. Bootstrap: seeds, then prompts, percentiles, on a hundredth.",
         "",
-        "| seeds | prompts | shared | rate | minus | spread | report | Student | bootstrap |",
-        "|---:|---:|---|---:|---:|---:|---:|---:|---:|",
+        "| seeds | prompts | shared | rate | minus | spread | report | width | ties | wrong "
+        "| Student | bootstrap |",
+        f"|---:|---:|---|{'---:|' * 9}",
     ]
-    outside, asked = [], list(settings())
+    outside: list[tuple[Setting, float]] = []
+    asked = list(settings())
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
         # Every setting has random numbers of its own, so that their counts are independent.
         found = pool.map(coverage, asked, repeat(options.replicates), range(len(asked)))
@@ -265,12 +313,8 @@ def main() -> None:
         held = pool.map(worst_coverage, ATTACKS, repeat(options.replicates), range(len(ATTACKS)))
         lines += _worst_rows(held)
     error = 196 * math.sqrt(0.95 * 0.05 / options.replicates)
-    all_of, outside_of = (Counter(one.seeds for one in some) for some in (asked, outside))
-    summary = [
-        f"- {s} seeds: {n - outside_of[s]} of {n} settings are within 93 to 97 %"
-        for s, n in all_of.items()
-    ]
-    lines[7:7] = [
+    summary = [_summary(seeds, asked, outside) for seeds in dict.fromkeys(o.seeds for o in asked)]
+    lines[9:9] = [
         "",
         *summary,
         "",
@@ -280,11 +324,30 @@ def main() -> None:
     print(*summary, f"written to {options.output}", sep="\n")
 
 
+def _summary(seeds: int, asked: list[Setting], outside: list[tuple[Setting, float]]) -> str:
+    """How many settings of so many seeds are within 93 to 97 %, and which are not."""
+    other = [(setting, report) for setting, report in outside if setting.seeds == seeds]
+    count = sum(setting.seeds == seeds for setting in asked)
+    below = sum(report < 93 for _, report in other)
+    above = [_room(setting) for setting, report in other if report > 97]
+    told = f", at rates up to {100 * max(above):g} points from 0 or 100" if above else ""
+    return (
+        f"- {seeds} seeds: {count - len(other)} of {count} settings are within 93 to 97 %, {below} "
+        f"are below, {len(above)} above{told}"
+    )
+
+
+def _room(setting: Setting) -> float:
+    """How far the setting's rate that is nearest to 0 or 1 is from it."""
+    return min(min(rate, 1 - rate) for rate in (setting.rate, setting.other) if rate is not None)
+
+
 def _rows(
-    asked: list[Setting], found: Iterable[tuple[float, float, float]], outside: list[Setting]
+    asked: list[Setting], found: Iterable[Coverage], outside: list[tuple[Setting, float]]
 ) -> Iterator[str]:
     """The lines of the table, as they come; settings that are not covered go to ``outside``."""
-    for setting, (report, plain, bootstrap) in zip(asked, found, strict=True):
+    for setting, one in zip(asked, found, strict=True):
+        report = one.report
         difference = setting.other is not None
         cells = [
             str(setting.seeds),
@@ -294,11 +357,14 @@ def _rows(
             f"{100 * setting.other:g}" if setting.other is not None else "–",
             f"{setting.spread:g}" if difference else f"{100 * setting.spread:g}",
             f"{report:.1f}" if 93 <= report <= 97 else f"**{report:.1f}**",
-            f"{plain:.1f}",
-            f"{bootstrap:.1f}",
+            f"{one.width:.1f}",
+            f"{one.ties:.1f}",
+            "–" if one.wrong is None else f"{one.wrong:.1f}",
+            f"{one.student:.1f}",
+            f"{one.bootstrap:.1f}",
         ]
         if not 93 <= report <= 97:
-            outside.append(setting)
+            outside.append((setting, report))
         line = "| " + " | ".join(cells) + " |"
         print(line, flush=True)
         yield line

@@ -15,7 +15,7 @@ import pytest
 import torch
 from runs import MODES, RUNS, Run, train
 from safetensors.torch import load_file
-from stages import assert_same_result, several_settings
+from same_result import assert_same_result, several_settings
 from steps import relative_error
 
 from holdfast.estimate.estimate import training_steps

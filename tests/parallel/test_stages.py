@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from stages import assert_same_result, several_settings
+from same_result import assert_same_result, several_settings
 
 from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.stack import resolve

@@ -8,13 +8,14 @@ import pytest
 from holdfast.statistics.estimates import Estimate, over_seeds, wilson
 from holdfast.statistics.intervals import (
     Moments,
+    crossed,
     difference_interval,
     mean_interval,
     moments,
     score_interval,
 )
 from holdfast.statistics.student import t_quantile
-from interval_coverage import Setting, coverage
+from interval_coverage import Setting, coverage, report_intervals, study
 
 
 def answers(seeds: int, prompts: int, rate: float = 0.4, shared: float = 0.7) -> np.ndarray:
@@ -29,12 +30,18 @@ def estimates(y: np.ndarray) -> list[Estimate]:
 
 
 def test_prompts_of_their_own_leave_the_seeds_means():
-    y = answers(4, 30)
+    y = np.array([np.arange(30) < n for n in (6, 12, 15, 21)], dtype=float)
     found = moments(list(y), same_prompts=False)
     means = y.mean(axis=1)
     assert found.mean == pytest.approx(means.mean())
     assert found.variance == pytest.approx(means.var(ddof=1) / 4)
     assert (found.df, found.prompts, found.seeds, found.shared) == (3, 30, 4, False)
+    # Seeds that are much more alike than their answers' luck allows.
+    y = np.array([np.arange(30) < n for n in (12, 13, 12, 13)], dtype=float)
+    found = moments(list(y), same_prompts=False)
+    a, e = y.mean(axis=1).var(ddof=1) / 4, y.var(axis=1, ddof=1).mean() / 30 / 4
+    assert found.variance == pytest.approx(e - 5 * a)
+    assert 3 < found.df < 29 + 3
 
 
 def test_shared_prompts_are_the_two_way_analysis_of_variance():
@@ -52,14 +59,17 @@ def test_shared_prompts_are_the_two_way_analysis_of_variance():
     assert ms_prompts > ms_rest
     a, b = ms_seeds / (n * s), (ms_prompts - ms_rest) / (n * s)
     found = moments(list(y), same_prompts=True)
-    assert found.variance == pytest.approx(a + b)
-    assert found.df == pytest.approx((2 * a + b) ** 2 / ((2 * a) ** 2 / 2 + b**2 / 24))
+    c = max(ms_rest / (n * s) - 30 * a, 0)
+    assert found.variance == pytest.approx(a + b + c)
+    assert found.df == pytest.approx((4 * a + b + c) ** 2 / ((4 * a) ** 2 / 2 + (b + c) ** 2 / 24))
 
 
 def test_prompts_that_share_nothing_add_nothing():
     y = answers(5, 40, shared=0.0)
     rows = [np.roll(row, 3 * i) for i, row in enumerate(np.tile([1.0, 0.0, 0.0, 0.0], (5, 10)))]
-    assert moments(rows, same_prompts=True).variance == 0  # MS_p < MS_e, and all seeds alike
+    alike = moments(rows, same_prompts=True)  # MS_p < MS_e, and all seeds' means are equal
+    assert alike.variance == pytest.approx(float(crossed(np.stack(rows))[1]))
+    assert alike.variance > 0
     spread = moments(list(y), same_prompts=False)
     assert moments(list(y), same_prompts=True).variance >= spread.variance
 
@@ -162,8 +172,8 @@ def test_without_outcomes_the_wider_interval_stands_in():
 
 
 def test_a_difference_is_of_the_pairs():
-    a, b = answers(4, 60, 0.5), answers(4, 60, 0.3)
-    d = a - b
+    a = np.array([np.arange(60) < n for n in (30, 24, 36, 40)], dtype=float)
+    d = a - answers(4, 60, 0.3)
     values = [float(100 * row.mean()) for row in d]
     found = difference_interval(values, list(d), False, percent=True)
     mean, error = np.mean(values), np.std(values, ddof=1) / 2
@@ -221,7 +231,9 @@ def test_one_seed_compares_prompts():
     assert found.value - found.low == pytest.approx(100 * t_quantile(0.975, 5) * error)
     assert found.high == 100
     unknown = difference_interval([30.0], [None], True, percent=True)
-    assert (unknown.p, unknown.low, unknown.high) == (1, -math.inf, math.inf)
+    assert (unknown.p, unknown.low, unknown.high) == (1, -100, 100)
+    loss = difference_interval([0.3], [None], True, percent=False)
+    assert (loss.p, loss.low, loss.high) == (1, -math.inf, math.inf)
     seeds = difference_interval([30.0, 20.0, 25.0], [None] * 3, True, percent=True)
     assert seeds.value == 25
     assert seeds.high - 25 == pytest.approx(t_quantile(0.975, 2) * 5 / math.sqrt(3))
@@ -246,12 +258,103 @@ def test_one_seed_compares_prompts():
     ids=str,
 )
 def test_intervals_hold_the_truth(setting):
-    report, _, _ = coverage(setting, 400, seed=5)
-    assert 95 - 3.3 <= report <= 95 + 3.3
+    report = coverage(setting, 400, seed=5).report
+    assert 95 - 3.3 <= report <= (100 if setting.seeds == 2 else 95 + 3.3)
 
 
 def test_students_interval_and_the_bootstrap_do_not():
-    _, plain, _ = coverage(Setting(10, 100, 0.6, None, 0.01, 0.8), 200, seed=5)
-    assert plain < 85
-    _, _, bootstrap = coverage(Setting(3, 100, 0.3, None, 0.15, None), 2000, seed=5)
-    assert bootstrap < 85
+    assert coverage(Setting(10, 100, 0.6, None, 0.01, 0.8), 200, seed=5).student < 85
+    assert coverage(Setting(3, 100, 0.3, None, 0.15, None), 10_000, seed=5).bootstrap < 85
+
+
+# Two seeds with 20 prompts up and 30 down of 100 each: the means tie.
+_TIED = np.repeat([1.0, -1.0, 0.0], [20, 30, 50])
+
+
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_a_tie_is_not_surer_than_the_prompts_alone(seeds: int, same: bool):
+    generator = np.random.default_rng(4)
+    d = np.stack([generator.permutation(_TIED) for _ in range(seeds)])
+    found = difference_interval([-10.0] * seeds, list(d), same, percent=True)
+    alone = d.mean(axis=0) if same else d.ravel()
+    one = difference_interval([100 * alone.mean()], [alone], True, percent=True)
+    assert found.high - found.low >= 0.99 * (one.high - one.low)
+    assert found.p > 0.9 * one.p
+    mean = mean_interval(estimates(d == 1), list((d == 1) * 1.0), same, percent=True)
+    prompts = wilson(20 * seeds, 100 * seeds)
+    assert mean.high - mean.low >= 0.9 * (prompts.high - prompts.low)
+
+
+def test_two_seeds_that_tie_by_chance_are_no_discovery():
+    """Where both variants are alike, of all ties of two seeds at most 5 % are told apart."""
+    for shared, spread in ((None, 0.0), (0.4, 0.0), (None, 0.4)):
+        found = coverage(Setting(2, 40, 0.3, 0.3, spread, shared), 4000, seed=6)
+        assert found.ties > 2.5
+        assert found.wrong is not None
+        assert found.wrong <= 5
+
+
+def test_two_seeds_are_twice_as_wide_as_ones_prompts_at_least():
+    d = [np.roll(_TIED, 7), np.roll(_TIED, 31)]
+    found = difference_interval([-10.0, -10.0], d, False, percent=True)
+    half = t_quantile(0.975, 99) * _TIED.std(ddof=1) / math.sqrt(100)
+    assert found.high - found.value == pytest.approx(200 * half)
+    # Seeds that are far apart have Student's interval, which is wider.
+    far = [np.repeat([1.0, 0.0], [n, 100 - n]) for n in (20, 50)]
+    found = difference_interval([20.0, 50.0], far, False, percent=True)
+    assert found.high == 100
+
+
+@pytest.mark.parametrize("percent", [True, False])
+def test_two_equal_values_without_their_prompts_are_no_certainty(percent: bool):
+    found = difference_interval([5.0, 5.0], [None, None], True, percent)
+    assert found.p == 1
+    assert found.high > found.low
+    assert not percent or (found.low, found.high) == (-100, 100)
+
+
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_one_prompt_says_little_and_ends_in_no_error(seeds: int, value: float, same: bool):
+    y = np.full((seeds, 1), value)
+    mean = mean_interval(estimates(y), list(y), same, percent=True)
+    assert mean.high - mean.low > 50
+    found = difference_interval([100 * value] * seeds, list(y), same, percent=True)
+    assert -100 <= found.low <= found.value <= found.high <= 100
+    assert found.high - found.low > 50
+    assert found.p > 0.05 or seeds > 1
+
+
+def test_a_difference_stays_within_a_hundred_points():
+    d = np.stack([np.repeat([1.0, 0.0], [99, 1]), np.repeat([1.0, 0.0], [80, 20])])
+    found = difference_interval([99.0, 80.0], list(d), False, percent=True)
+    assert found.high == 100
+    back = difference_interval([-99.0, -80.0], list(-d), False, percent=True)
+    assert back.low == -100
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(2, 30, 0.4, None, 0.05, None),
+        Setting(3, 30, 0.4, None, 0.05, 0.4),
+        Setting(3, 30, 0.02, None, 0.0, 0.4),
+        Setting(2, 30, 0.4, 0.3, 0.0, None),
+        Setting(4, 30, 0.4, 0.1, 0.4, 0.4),
+    ],
+    ids=str,
+)
+def test_the_simulation_has_the_reports_intervals(setting):
+    a, b = study(setting, 60)
+    y = (a if b is None else a - b).astype(float)
+    lows, highs = report_intervals(setting, y)
+    for one, low, high in zip(y, lows, highs, strict=True):
+        same = setting.shared is not None
+        if b is None:
+            found = mean_interval(estimates(one), list(one), same, percent=True)
+        else:
+            values = [100 * row.mean() for row in one]
+            found = difference_interval(values, list(one), same, percent=True)
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))

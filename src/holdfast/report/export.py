@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
                     "baseline": comparison.baseline or None,
                     "is_baseline": row.is_baseline,
                     "difference": difference.value if difference else None,
-                    "difference_low": difference.low if difference else None,
-                    "difference_high": difference.high if difference else None,
+                    "difference_low": _end(difference.low) if difference else None,
+                    "difference_high": _end(difference.high) if difference else None,
                     "difference_seeds": difference.seeds if difference else None,
                     "p": difference.p if difference else None,
                     "p_holm": difference.p_holm if difference else None,
@@ -63,6 +64,11 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _end(value: float) -> float | None:
+    """The end of an interval; None where nothing is known of it, for files have no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def csv_text(comparison: Comparison) -> str:

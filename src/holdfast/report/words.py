@@ -1,5 +1,6 @@
 """Values, axes and measures in words, the same in every form of the report."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,8 +48,8 @@ def number(value: float, percent: bool = True) -> str:
 
 
 def interval(estimate: Estimate | Difference, percent: bool = True) -> str:
-    """The interval in brackets; empty where there is none."""
-    if estimate.low == estimate.high:
+    """The interval in brackets; empty where there is none, or where it has no ends."""
+    if estimate.low == estimate.high or not math.isfinite(estimate.high - estimate.low):
         return ""
     return f"[{number(estimate.low, percent)}, {number(estimate.high, percent)}]"
 

@@ -6,7 +6,7 @@ What an interval covers is said by the function that makes it. Percentages are 0
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 
 from holdfast.errors import UserError
 from holdfast.statistics.student import t_quantile
@@ -57,14 +57,13 @@ def wilson(k: int, n: int, level: float = LEVEL) -> Estimate:
     """
     if not 0 <= k <= n or n == 0:
         raise UserError(f"a share needs 0 <= k <= n and n > 0, not k = {k} and n = {n}")
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    from scipy.stats import binomtest  # takes a second to import
+
+    ends = binomtest(k, n).proportion_ci(level, method="wilson")
     p = k / n
-    center = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     # At k = 0 and k = n the interval ends at p itself; rounding must not put it beside p.
-    low = 0.0 if k == 0 else center - half
-    high = 1.0 if k == n else center + half
-    return Estimate(100 * p, 100 * low, 100 * high, n)
+    low, high = (0.0 if k == 0 else ends.low), (1.0 if k == n else ends.high)
+    return Estimate(100 * p, 100 * float(low), 100 * float(high), n)
 
 
 def t_interval(values: Sequence[float]) -> Estimate:
