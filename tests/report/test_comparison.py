@@ -14,7 +14,7 @@ from holdfast.errors import UserError
 from holdfast.report.budgets import Budget, budget_notes, zeroed_note
 from holdfast.report.comparison import compare, read_run, run_of
 from holdfast.report.sheet import budget_sheet
-from holdfast.statistics.estimates import Estimate, holm, over_seeds
+from holdfast.statistics.estimates import LEVEL, Estimate, holm, over_seeds
 from holdfast.statistics.intervals import difference_interval
 from holdfast.statistics.worst import is_attack, worst_cases
 
@@ -345,6 +345,21 @@ def test_the_worst_case_names_its_setting(tmp_path: Path):
     assert worst.estimate.high == max(mean.high for mean in means)
     own = max(means, key=lambda mean: mean.value)
     assert worst.estimate.low < own.low  # corrected for four settings
+
+
+def test_the_worst_case_has_every_variant_where_one_has_several_settings():
+    shares = {("a", 0.1): 20.0, ("a", 0.2): 40.0, ("aligned", None): 5.0}
+    places = [(v, {} if p is None else {"harmful_ratio": p}, 3) for v, p in shares]
+    values = [*shares.values()]
+
+    def interval(i: int, level: float) -> Estimate:
+        return Estimate(values[i], values[i] - 100 * (1 - level), values[i] + 5, 60)
+
+    first, second = worst_cases(places, interval)
+    assert (first.variant, first.setting, first.settings) == ("a", {"harmful_ratio": 0.2}, 2)
+    assert (second.variant, second.setting, second.settings) == ("aligned", {}, 1)
+    assert second.estimate == interval(2, LEVEL)
+    assert worst_cases(places[1:], lambda i, level: interval(i + 1, level)) == []
 
 
 def test_the_interval_of_a_maximum_holds_it():

@@ -57,7 +57,7 @@ def worst_cases(
             be had.
 
     Returns:
-        Nothing for variants with one setting of the attacker's.
+        Every variant, also one with a single setting; nothing where no variant has several.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for i, (variant, axes, _) in enumerate(places):
@@ -66,7 +66,7 @@ def worst_cases(
     found = []
     for (variant, _), rows in groups.items():
         means = {i: own for i in rows if (own := interval(i, LEVEL)) is not None}
-        if len(means) < 2:
+        if not means:
             continue
         level = 1 - (1 - LEVEL) / len(means)
         lower = [own.low for i in means if (own := interval(i, level)) is not None]
@@ -77,4 +77,4 @@ def worst_cases(
         setting = {axis: value for axis, value in axes.items() if is_attack(axis)}
         rest = {axis: value for axis, value in axes.items() if not is_attack(axis)}
         found.append(Worst(variant, rest, setting, estimate, len(means), seeds))
-    return found
+    return found if any(one.settings > 1 for one in found) else []

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from holdfast.escape import visible
 from holdfast.report.comparison import Comparison, Run, compare
+from holdfast.report.findings import findings
 from holdfast.report.html import budget
 from holdfast.report.html.about import About, about, made_by
 from holdfast.report.html.figures import Figure, Legend, curves, legend, tradeoff
@@ -41,6 +42,7 @@ class Page:
 
     run: Run
     comparison: Comparison
+    findings: list[str]
     about: About
     main: Table
     other: Table | None
@@ -81,7 +83,7 @@ class Page:
         """The sections that there are: their anchors and titles."""
         run = self.run
         there = {
-            "run": ("What was run", True),
+            "findings": ("What was found", self.findings),
             "results": ("Results", True),
             "tradeoff": ("HS against FA", self.tradeoff),
             "curves": ("Swept axes", self.curves),
@@ -94,6 +96,7 @@ class Page:
             "samples": ("Samples", self.samples.groups),
             "failures": (self.failures_title, run.failures or run.skipped or run.unfinished),
             "notes": ("Notes", run.notes and not self.published),
+            "run": ("What was run", True),
         }
         return [(anchor, title) for anchor, (title, shown) in there.items() if shown]
 
@@ -111,6 +114,7 @@ def page_of(run: Run, baseline: str | None = None) -> Page:
     return Page(
         run=run,
         comparison=comparison,
+        findings=findings(comparison),
         about=about(run),
         main=main_table(comparison),
         other=other_table(comparison),

@@ -1,0 +1,154 @@
+"""What a comparison found, in three to six sentences made from its numbers.
+
+They stand at the head of the page, before the table. Nothing is said that the table does not hold:
+"lower" and "higher" are paired differences to the baseline that Holm's correction leaves below 5 %.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from holdfast.report.pairing import ALPHA
+from holdfast.report.rows import Comparison, Row
+from holdfast.report.words import number, signed
+
+_HARM, _FA, _OVER = "harmful_score", "finetune_accuracy", "over_refusal_rate"
+_MOST = 6  # variants that one sentence names
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A variant's differences of one metric to the baseline, at the places that are told of.
+
+    Args:
+        variant: its name.
+        values: its differences, in points.
+        sure: those that are told from 0.
+    """
+
+    variant: str
+    values: list[float]
+    sure: list[float]
+
+    def words(self, sign: Callable[[float], bool]) -> str:
+        """The variant with its sure differences of a sign: "Lisa (−34.2 to −12.0; 3 of 4)"."""
+        own = sorted(filter(sign, self.sure))
+        ends = list(dict.fromkeys(signed(value) for value in (own[0], own[-1])))
+        count = f"; {len(own)} of {len(self.values)} places" if len(self.values) > 1 else ""
+        return f"{self.variant} ({' to '.join(ends)}{count})"
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """The sentences; none where there is no harmful score."""
+    rows = [row for row in comparison.rows if _HARM in row.cells and row.finetune is not None]
+    attacked = [row for row in rows if row.axes.get("harmful_ratio", 1) != 0]
+    clean = [row for row in rows if row not in attacked]
+    if not rows:
+        return []
+    base = comparison.baseline
+    if not base:
+        return [_lowest(attacked or rows), *_budgets(comparison)]
+    place = attacked or rows
+    found = [_phenomenon(base, attacked, clean)]
+    harm = _told(place, _HARM)
+    down = [one for one in harm if any(v < 0 for v in one.sure)]
+    up = [one for one in harm if any(v > 0 for v in one.sure)]
+    if down:
+        found.append(f"Lower harmful score than {base}'s: {_names(down, _below)}.")
+        found.append(_lowest(place))
+        found.append(_cost(rows, {one.variant for one in down}, base))
+    nothing = [one.variant for one in harm if not one.sure]
+    if up:
+        found.append(f"Higher harmful score than {base}'s: {_names(up, _above)}.")
+    if nothing:
+        found.append(f"Not told apart from {base} in harmful score at any place: {_list(nothing)}.")
+    return [sentence for sentence in [*found, *_budgets(comparison)] if sentence]
+
+
+def _below(value: float) -> bool:
+    return value < 0
+
+
+def _above(value: float) -> bool:
+    return value > 0
+
+
+def _phenomenon(base: str, attacked: Sequence[Row], clean: Sequence[Row]) -> str:
+    """How harmful the baseline is, with harmful rows among the user's and without."""
+    parts = []
+    for rows, where in ((attacked, "with harmful rows"), (clean, "without")):
+        values = [row.cells[_HARM].mean.value for row in rows if row.variant == base]
+        if values:
+            ends = dict.fromkeys(number(value) for value in (min(values), max(values)))
+            parts.append(f"{' to '.join(ends)} {where if attacked and clean else ''}".strip())
+    return f"The harmful score of {base} is {', and '.join(parts)}." if parts else ""
+
+
+def _lowest(rows: Sequence[Row]) -> str:
+    """The variants with the lowest mean over the places, of those that are at all of them."""
+    means = _means(rows, _HARM)
+    if len(means) < 2:
+        return ""
+    first, second, *_ = sorted(means, key=means.__getitem__)
+    places = len({repr(sorted(row.axes.items())) for row in rows})
+    over = " on average over the places" if places > 1 else ""
+    return (
+        f"Lowest harmful score{over}: {first} ({number(means[first])}), then {second} "
+        f"({number(means[second])})."
+    )
+
+
+def _means(rows: Sequence[Row], metric: str) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        if metric in row.cells:
+            values.setdefault(row.variant, []).append(row.cells[metric].mean.value)
+    most = max(map(len, values.values()), default=0)
+    return {variant: fmean(own) for variant, own in values.items() if len(own) == most}
+
+
+def _told(rows: Sequence[Row], metric: str) -> list[_Told]:
+    """The variants that are compared with the baseline, the largest fall on average first."""
+    values: dict[str, list[float]] = {}
+    sure: dict[str, list[float]] = {}
+    for row in rows:
+        cell = row.cells.get(metric)
+        if cell is None or cell.difference is None:
+            continue
+        values.setdefault(row.variant, []).append(cell.difference.value)
+        p = cell.difference.p_holm
+        if p is not None and p < ALPHA:
+            sure.setdefault(row.variant, []).append(cell.difference.value)
+    order = sorted(values, key=lambda variant: fmean(values[variant]))
+    return [_Told(variant, values[variant], sure.get(variant, [])) for variant in order]
+
+
+def _cost(rows: Sequence[Row], variants: set[str], base: str) -> str:
+    """What those that lower the harmful score cost the user, in accuracy and in refusals."""
+    accuracy = [one for one in _told(rows, _FA) if one.variant in variants]
+    lower = [one for one in accuracy if any(map(_below, one.sure))]
+    refusing = [one for one in _told(rows, _OVER) if one.variant in variants]
+    more = [one for one in refusing if any(map(_above, one.sure))]
+    parts = []
+    if lower:
+        parts.append(f"in fine-tune accuracy {_names(lower, _below)}")
+    if more:
+        parts.append(f"in refusals of harmless prompts {_names(more, _above)}")
+    if parts:
+        return f"The cost beside {base}: {'; '.join(parts)}."
+    return f"None of these is told apart from {base} in fine-tune accuracy." if accuracy else ""
+
+
+def _names(told: Sequence[_Told], sign: Callable[[float], bool]) -> str:
+    return _list([one.words(sign) for one in told])
+
+
+def _list(names: Sequence[str]) -> str:
+    more = len(names) - _MOST
+    return ", ".join([*names[:_MOST], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _budgets(comparison: Comparison) -> list[str]:
+    """That some had more to work with, where it is so."""
+    differ = any(note.startswith("Budgets differ") for note in comparison.budget_notes)
+    return ["Budgets differ between the rows: see the ledger before comparing them."] * differ

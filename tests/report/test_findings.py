@@ -1,0 +1,98 @@
+"""The sentences at the head of the page say what the table says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folder import write_run
+
+from holdfast.report.comparison import Comparison, compare, read_run
+from holdfast.report.findings import findings
+
+# SFT is harmful, Vaccine does nothing, Lisa helps and costs accuracy,
+# Antidote helps most and costs refusals of harmless prompts.
+HARM = {"SFT": 0.9, "Vaccine": 0.9, "Lisa": 0.4, "Antidote": 0.1}
+RIGHT = {"SFT": 0.95, "Vaccine": 0.95, "Lisa": 0.55, "Antidote": 0.95}
+OVER = {"SFT": 0.02, "Vaccine": 0.02, "Lisa": 0.02, "Antidote": 0.7}
+
+
+def rates(variant: str, place: Any, seed: int) -> dict[str, float]:
+    part = {0.0: 0.0, 0.1: 0.8, 0.2: 1.0}[place["harmful_ratio"]]
+    return {
+        "harmful_score": HARM[variant] * part,
+        "finetune_accuracy": RIGHT[variant],
+        "over_refusal_rate": OVER[variant],
+    }
+
+
+def found(root: Path, *ratios: float, **more: Any) -> tuple[list[str], Comparison]:
+    axes = [{"harmful_ratio": ratio} for ratio in ratios]
+    write_run(root, rates, variants=list(HARM), axes=axes, seeds=range(5), **more)
+    comparison = compare(read_run(root))
+    return findings(comparison), comparison
+
+
+def words(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
+
+
+def test_they_are_the_tables_numbers(tmp_path: Path):
+    sentences, comparison = found(tmp_path, 0.0, 0.1, 0.2)
+    cells = {(row.variant, row.axes["harmful_ratio"]): row.cells for row in comparison.rows}
+    base = [cells["SFT", p]["harmful_score"].mean.value for p in (0.1, 0.2)]
+    clean = cells["SFT", 0.0]["harmful_score"].mean.value
+    first = (
+        f"The harmful score of SFT is {words(min(base))} to {words(max(base))} with harmful rows"
+    )
+    assert sentences[0] == f"{first}, and {words(clean)} without."
+    assert sentences[1].startswith("Lower harmful score than SFT's: Antidote (−")
+    assert "Lisa (−" in sentences[1]
+    assert "2 of 2 places" in sentences[1]
+    falls = sorted(cells["Lisa", p]["harmful_score"].difference.value for p in (0.1, 0.2))
+    assert f"Lisa ({words(falls[0])} to {words(falls[1])}; 2 of 2 places)" in sentences[1]
+    means = {
+        v: (cells[v, 0.1]["harmful_score"].mean.value + cells[v, 0.2]["harmful_score"].mean.value)
+        / 2
+        for v in HARM
+    }
+    lowest = f"Antidote ({words(means['Antidote'])}), then Lisa ({words(means['Lisa'])})"
+    assert sentences[2] == f"Lowest harmful score on average over the places: {lowest}."
+    assert "in fine-tune accuracy Lisa (−" in sentences[3]
+    assert "in refusals of harmless prompts Antidote (+" in sentences[3]
+    assert "Vaccine" not in sentences[3]
+    assert sentences[4] == "Not told apart from SFT in harmful score at any place: Vaccine."
+    assert len(sentences) == 5
+
+
+def test_budgets_that_differ_are_told(tmp_path: Path):
+    sentences, _ = found(tmp_path, 0.1, budgets={"Lisa": {"steps": 500}})
+    assert sentences[-1].startswith("Budgets differ")
+    assert "places" not in " ".join(sentences[:3])  # there is one
+
+
+def test_what_costs_nothing_is_said(tmp_path: Path):
+    def free(variant: str, place: Any, seed: int) -> dict[str, float]:
+        return {"harmful_score": HARM[variant], "finetune_accuracy": 0.9}
+
+    write_run(tmp_path, free, variants=["SFT", "Lisa"], seeds=range(5))
+    sentences = findings(compare(read_run(tmp_path)))
+    assert sentences[-1] == "None of these is told apart from SFT in fine-tune accuracy."
+
+
+def test_what_is_worse_is_said(tmp_path: Path):
+    def worse(variant: str, place: Any, seed: int) -> dict[str, float]:
+        return {"harmful_score": 0.9 if variant == "Lisa" else 0.2}
+
+    write_run(tmp_path, worse, variants=["SFT", "Lisa"], seeds=range(5))
+    sentences = findings(compare(read_run(tmp_path)))
+    assert any(one.startswith("Higher harmful score than SFT's: Lisa (+") for one in sentences)
+    assert not any(one.startswith("Lower") for one in sentences)
+
+
+@pytest.mark.parametrize("variants", [["Vaccine", "Lisa"], ["Lisa"]])
+def test_without_a_baseline_nothing_is_compared(tmp_path: Path, variants: list[str]):
+    write_run(tmp_path, rates, variants=variants)
+    sentences = findings(compare(read_run(tmp_path)))
+    text = " ".join(sentences)
+    assert "Lower" not in text
+    assert ("Lowest harmful score: Lisa" in text) == (len(variants) > 1)
