@@ -215,7 +215,7 @@ def _notes(rows: Sequence[Row], baseline: str, rare: bool) -> list[str]:
     if rare and counts[-1] > 2:  # two seeds have a note of their own
         notes.append(
             f"Values with fewer than {_RARE} answers a seed on one side have intervals that are a "
-            "little too wide: they cover 97 to 98 %."
+            "little too wide: they cover 97 to 99 %."
         )
     if baseline:
         notes.append(
