@@ -47,7 +47,7 @@ def worst_cases(
     of the settings' own 95 % upper ends: the setting that is truly the worst is below its own with
     97.5 %, and so below the largest. Its lower end is the largest lower end at the level
     1 − 0.05/K (Bonferroni), since the largest of K lower ends is too high too often. It covers the
-    maximum with 95 % or more: 96 to 99 % of simulated studies with 3 and 5 seeds, 4 and 8 settings
+    maximum with 95 % or more: 97 to 99 % of simulated studies with 3 and 5 seeds, 4 and 8 settings
     and 200 prompts (benchmarks/coverage.md). The value, the largest mean, is a little above the
     largest μ on average: the more so, the more settings are near it.
 
