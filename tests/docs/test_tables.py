@@ -40,10 +40,5 @@ def test_the_example_and_the_organisms_tables_agree():
     header = lines[0].replace("| task ", "").replace("| fine-tuning learning rate ", "")
     example = rows(f"{header}\n|---|\n{text}")
     tables = of_the_tables()
-    for variant in ("SFT", "Vaccine", "T-Vaccine", "Lisa"):
+    for variant in ("SFT", "Vaccine", "T-Vaccine", "Lisa", "Antidote", "Vaccine + Lisa + Antidote"):
         assert example[variant, "0.1"] == tables[variant, "0.1"]
-    # The page says so for as long as its repairs are of another version than the tables'.
-    page = (ROOT / "examples" / "defenses" / "README.md").read_text(encoding="utf-8")
-    for variant in ("Antidote", "Vaccine + Lisa + Antidote"):
-        older = example[variant, "0.1"] != tables[variant, "0.1"]
-        assert older == ("these figures are of their first version" in page)
