@@ -12,8 +12,12 @@ from byte_tokens import byte_tokenizer
 from holdfast.data import keys
 from holdfast.data import rows as data
 from holdfast.data.chat_templates import DATE
+from holdfast.data.conversations import conversation_of
+from holdfast.data.reading import read_rows
 from holdfast.data.rendering import render
+from holdfast.data.tool_calls import null_arguments, unfilled
 from holdfast.errors import UserError
+from holdfast.trainer.rows import prepare_rows
 from hub_folders import write_tokenizer
 
 TURN = "{{ '<|' + m.role + '|>' + m.content + '<|end|>\n' }}"
@@ -273,6 +277,66 @@ def test_arguments_of_a_call_are_written_as_json_once(template, writes, argument
     expected += [] if template == CHATML else [("\n", False)]
     assert data.tokenize(row, tokenizer, 999) == tokens(expected, tokenizer)
     assert json.dumps(row) == kept
+
+
+def calling(arguments, **optional):
+    call = {"type": "function", "function": {"name": "weather", "arguments": arguments}, **optional}
+    return {"messages": [TURNS[0], {"role": "assistant", "content": None, "tool_calls": [call]}]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        calling({"place": "Ulm", "day": None, "at": {"hour": None}}, id=None, index=None),
+        calling('{"place": "Ulm", "day": null, "at": {"hour": null}}', id=None),
+        {"conversations": [
+            {"from": "human", "value": TURNS[0]["content"]},
+            {"from": "function_call", "value": '{"name": "weather", "arguments": {"place": "Ulm", '
+             '"day": null, "at": {"hour": null}}}'},
+        ]},
+    ],
+)  # fmt: skip
+def test_an_argument_that_is_null_is_a_value(row):
+    """A call says that the day is not known; what is optional and empty around it says nothing."""
+    turns = conversation_of(row.get("messages", row.get("conversations")), "messages", row).messages
+    (call,) = turns[1]["tool_calls"]
+    wanted = {"place": "Ulm", "day": None, "at": {"hour": None}}
+    assert call == {"type": "function", "function": {"name": "weather", "arguments": wanted}}
+    tokenizer = chat(CHATML.replace("c.function.arguments", "c.function.arguments | tojson"))
+    written = 'weather({"place": "Ulm", "day": null, "at": {"hour": null}})<|end|>'
+    assert data.tokenize(row, tokenizer, 999) == tokens([FIRST, (written, True)], tokenizer)
+
+
+def test_what_arrow_fills_in_is_left_out(tmp_path):
+    """Parquet gives every call the arguments of all; text of JSON is as it was."""
+    import datasets
+
+    rows = [calling({"place": "Ulm"}), calling({"day": "today", "at": {"hour": 3}})]
+    path = tmp_path / "rows.parquet"
+    datasets.Dataset.from_list(rows).to_parquet(path)
+    filled = datasets.Dataset.from_list(rows)
+    assert filled[0]["messages"][1]["tool_calls"][0]["function"]["arguments"]["day"] is None
+    for found in (read_rows(path), [unfilled(row) for row in filled]):
+        told = [one["messages"][1]["tool_calls"][0]["function"]["arguments"] for one in found]
+        assert told == [{"place": "Ulm"}, {"day": "today", "at": {"hour": 3}}]
+    tokenizer = chat(CHATML)
+    for given in (filled, filled.to_iterable_dataset()):
+        prepared = list(prepare_rows(given, tokenizer, 999))
+        assert [one["input_ids"] for one in prepared] == [
+            data.tokenize(row, tokenizer, 999)["input_ids"] for row in rows
+        ]
+    text = [calling('{"place": null}'), calling('{"day": "today"}')]
+    datasets.Dataset.from_list(text).to_parquet(path)
+    assert read_rows(path)[0]["messages"][1]["tool_calls"] == text[0]["messages"][1]["tool_calls"]
+
+
+def test_null_arguments_are_seen_in_every_form_of_a_call():
+    assert null_arguments(calling({"at": {"hour": None}}))
+    assert not null_arguments(calling({"at": {"hour": 3}}, id=None))
+    assert not null_arguments(calling('{"at": null}'))  # such text was always kept
+    said = {"from": "function_call", "value": '{"name": "f", "arguments": {"a": null}}'}
+    assert null_arguments({"conversations": [said]})
+    assert not null_arguments({"instruction": "a", "output": "b", "input": None})
 
 
 def test_tools_that_a_template_drops_are_refused():

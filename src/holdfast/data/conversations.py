@@ -237,7 +237,7 @@ def _of_sharegpt(turn: Message, column: str) -> Message:
 
 
 def _calls(turn: Message, column: str) -> list[Any]:
-    """A turn's calls of tools in today's form, without the empty entries that Arrow fills in."""
+    """A turn's calls of tools in today's form, without what is optional and empty."""
     calls = turn.pop("tool_calls", None)
     if "function_call" in turn:  # OpenAI's older form
         calls = turn.pop("function_call")

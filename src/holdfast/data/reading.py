@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from holdfast.data.tool_calls import unfilled
 from holdfast.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -129,7 +130,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path).to_pylist()
+        return [unfilled(row) for row in pq.read_table(path).to_pylist()]
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: is no readable Parquet file ({reason})") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any
@@ -88,10 +88,64 @@ def options_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_none(value: Any) -> Any:
-    """Without the empty entries that Arrow gives every object of a column."""
+    """Without the empty entries of what is optional; an argument of a call that is null stays."""
     if isinstance(value, Mapping):
-        return {key: without_none(one) for key, one in value.items() if one is not None}
+        return {
+            key: one if key == "arguments" else without_none(one)
+            for key, one in value.items()
+            if one is not None
+        }
     return [without_none(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def null_arguments(row: Mapping[str, Any]) -> bool:
+    """Whether a call of a row's has an argument, in an object, that is null."""
+    return any(None in arguments.values() for arguments in _arguments(row))
+
+
+def unfilled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row out of Arrow (Parquet, a `datasets.Dataset`) without the null arguments of its calls.
+
+    Arrow gives every call of a column the arguments of all of them, and those that it has not as
+    null: nobody can tell them from a null that was written. Arguments that are JSON text are as
+    they were.
+    """
+    if not null_arguments(row):
+        return dict(row)
+    row = deepcopy(dict(row))
+    for arguments in _arguments(row):
+        for name in [name for name, value in arguments.items() if value is None]:
+            del arguments[name]
+    return row
+
+
+def _arguments(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every object of arguments in a row's turns, and every object below it."""
+    turns = [one for value in row.values() if isinstance(value, list) for one in value]
+    for turn in turns:
+        for call in _calls(turn) if isinstance(turn, Mapping) else ():
+            if isinstance(call, Mapping):
+                function = call.get("function")
+                of = function if isinstance(function, Mapping) else call
+                yield from _objects(of.get("arguments"))
+
+
+def _calls(turn: Mapping[str, Any]) -> list[Any]:
+    """A turn's calls, in whichever of the forms a file may have them."""
+    said = turn.get("value") if turn.get("from") == "function_call" else None
+    calls = turn.get("tool_calls") or turn.get("function_call") or said
+    if isinstance(calls, str):
+        with suppress(ValueError):
+            calls = json.loads(calls)
+    return calls if isinstance(calls, list) else [calls]
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _objects(one)
 
 
 def json_of(text: object, what: str) -> Any:

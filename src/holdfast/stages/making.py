@@ -9,6 +9,7 @@ from typing import Any
 from holdfast.data.chat_templates import has_marks
 from holdfast.data.keys import fingerprint
 from holdfast.data.prompts import is_conversation, shape
+from holdfast.data.tool_calls import null_arguments
 from holdfast.errors import UserError
 from holdfast.models.stack import Stack, check_name
 from holdfast.models.stack import resolve as resolve_model
@@ -285,6 +286,8 @@ def _conversations(sets: Mapping[str, Any], train_on: str, template: str) -> dic
         found and train_on == "all" and "loop.last" in template
     ):  # it may end a turn otherwise when others follow
         found["answers"] = "with the end that each has"
+    if any(map(null_arguments, rows)):  # once they were left out
+        found["null arguments"] = "kept"
     return found
 
 

@@ -10,6 +10,7 @@ from transformers import (
 
 from holdfast.data.chat_templates import TrainOn
 from holdfast.data.rows import tokenize_rows, tokenized
+from holdfast.data.tool_calls import unfilled
 from holdfast.errors import UserError
 from holdfast.trainer.streams import PreparedStream, is_stream, length
 
@@ -32,12 +33,17 @@ def prepare_rows(
     """
     if length(rows) == 0:
         raise UserError("the data set is empty: it needs at least one row.")
+    of_arrow = "arguments" in str(getattr(rows, "features", None))
     if is_stream(rows):
         return PreparedStream(
-            rows, lambda some: _as_read(some, tokenizer, max_length, drop_cut, train_on)
+            rows,
+            lambda some: _as_read(
+                map(unfilled, some) if of_arrow else some, tokenizer, max_length, drop_cut, train_on
+            ),
         )
     if "input_ids" in rows[0]:
         return rows
+    rows = [unfilled(row) for row in rows] if of_arrow else rows
     return tokenize_rows(rows, _needed(tokenizer), max_length, drop_cut=drop_cut, train_on=train_on)
 
 

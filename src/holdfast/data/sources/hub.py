@@ -12,6 +12,7 @@ from typing import Any
 
 from holdfast.data.reading import read_rows
 from holdfast.data.sources.base import Origin, Row
+from holdfast.data.tool_calls import unfilled
 from holdfast.errors import UserError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -61,7 +62,7 @@ def _split(origin: Origin, split: str) -> tuple[list[Row], str]:
     )
     sources = loaded.info.download_checksums or {}
     found = re.search(rf"datasets/{re.escape(origin.hub)}@([0-9a-f]{{40}})/", " ".join(sources))
-    return loaded.to_list(), found[1] if found else ""
+    return [unfilled(row) for row in loaded.to_list()], found[1] if found else ""
 
 
 @contextmanager
