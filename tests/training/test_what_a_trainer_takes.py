@@ -1,5 +1,6 @@
 """Every trainer takes what transformers.Trainer takes: its order, its settings or none, streams."""
 
+import dataclasses
 import inspect
 import json
 
@@ -215,3 +216,76 @@ def test_what_a_stream_lacks_is_told(tmp_path):
         train(Stream([{"instruction": "a", "output": "b"}]), max_steps=1)
     with pytest.raises(ValueError, match="max_steps has to be specified"):
         train(Stream(DATA), "lisa")
+
+
+@dataclasses.dataclass
+class TrlLike(TrainingArguments):
+    """What TRL's SFTConfig has beyond transformers', with its defaults; TRL is not needed."""
+
+    model_init_kwargs: dict | None = None
+    chat_template_path: str | None = None
+    dataset_text_field: str = "text"
+    dataset_kwargs: dict | None = None
+    dataset_num_proc: int | None = None
+    eos_token: str | None = None
+    max_length: int | None = 1024
+    truncation_mode: str = "keep_start"
+    shuffle_dataset: bool = False
+    packing: bool = False
+    packing_strategy: str = "bfd"
+    padding_free: bool = False
+    pad_to_multiple_of: int | None = None
+    eval_packing: bool | None = None
+    completion_only_loss: bool | None = None
+    assistant_only_loss: bool = False
+    loss_type: str | None = None
+    activation_offloading: bool = False
+
+
+def of_trl(folder, method="sft", **settings):
+    trainer_class, _, extra, _ = METHODS[method]
+    model = lora(tiny_model("llama", layers=8 if method == "t_vaccine" else 2))
+    args = TrlLike(str(folder), use_cpu=True, report_to=[], **settings)
+    return trainer_class(model, args, collator(), DATA, **extra)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_trl_would_do_and_holdfast_would_not_is_refused(tmp_path, method):
+    for name, value in {
+        "packing": True,
+        "eval_packing": True,
+        "eos_token": "<|im_end|>",
+        "chat_template_path": "template.jinja",
+        "truncation_mode": "keep_end",
+        "completion_only_loss": False,
+        "loss_type": "dft",
+        "shuffle_dataset": True,
+        "dataset_text_field": "story",
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "max_length": None,
+    }.items():
+        with pytest.raises(UserError, match=rf"args \(TrlLike\) has {name}=") as told:
+            of_trl(tmp_path, method, **{name: value})
+        assert str(told.value).count(". ") == 0
+
+
+def test_what_of_trl_changes_nothing_or_is_done_here_is_taken(tmp_path):
+    for given in (
+        {},
+        {"max_length": 77},
+        {"completion_only_loss": True, "assistant_only_loss": True, "loss_type": "nll"},
+        {"padding_free": True, "dataset_num_proc": 4, "pad_to_multiple_of": 8},
+        {"packing_strategy": "wrapped", "activation_offloading": True, "model_init_kwargs": {}},
+    ):
+        trainer = of_trl(tmp_path, **given)
+        assert trainer.args.max_length == given.get("max_length", 1024)
+
+
+def test_settings_of_a_callers_own_are_left_alone(tmp_path):
+    @dataclasses.dataclass
+    class Theirs(TrainingArguments):
+        my_loss: str = "plain"
+
+    args = Theirs(str(tmp_path), use_cpu=True, report_to=[], my_loss="other")
+    trainer = SFTTrainer(lora(tiny_model("llama")), args, collator(), DATA)
+    assert trainer.args.my_loss == "other"
