@@ -40,8 +40,41 @@ def test_the_nav_names_every_page_and_nothing_else():
     pages = [path.name for path in DOCS.glob("*.md")]
     pages += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
     pages += [f"api/{name}.md" for name in site().API]
+    pages += [f"{name}.md" for name in site().EXAMPLES]
     assert sorted(nav) == sorted([*pages, "index.md"])
     assert len(NOTEBOOKS) == 2
+
+
+def test_the_nav_begins_with_the_path_of_a_newcomer():
+    """Demo, own data, a real model, a study, the report."""
+    _, tutorial, *_ = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    assert list(entries([tutorial])) == [
+        "notebooks/the-demo-explained.md",
+        "bring-your-own-data.md",
+        "real-model.md",
+        "studies.md",
+        "read-the-statistics.md",
+    ]
+
+
+def test_the_example_of_a_real_model_has_its_pictures():
+    path = site().EXAMPLES["real-model"]
+    pictures = re.findall(r"\]\(figures/real-model/([^)]+)\)", site().page(path))
+    assert pictures
+    assert all((path.parent / "figures" / name).is_file() for name in pictures)
+
+
+def test_a_wide_table_of_the_home_page_names_its_columns_in_every_cell():
+    text = site().page(ROOT / "README.md")
+    table = text[text.index('<table class="wide">') : text.index("</table>")]
+    assert not re.search(r"^[|](?:[^|\n]*[|]){7}", text, re.M)
+    rows = re.findall(r"<tr>(<td.*)</tr>", table)
+    assert len(rows) == 8
+    titles = re.findall(r"<th>([^<]*)</th>", table)
+    assert titles[:3] == ["variant", "p", "HS ↓"]
+    for row in rows:
+        assert re.findall('data-title="([^"]*)"', row) == titles
+    assert "**" not in table
 
 
 def test_every_public_name_is_on_one_page_of_the_api():
