@@ -75,7 +75,7 @@ def test_help_and_version_by_every_name():
         )  # fmt: skip
         assert (short.returncode, short.stderr) == (0, "")
         assert "--help" in short.stdout
-        assert "-h" in short.stdout.split()
+        assert "-h," in short.stdout.split()
     version = holdfast("--version")
     assert version.stdout == f"holdfast {metadata.version('holdfast')}\n"
 

@@ -3,37 +3,32 @@
 Nothing here imports torch before a command has checked its words: a mistake is answered at once.
 """
 
-import errno
-import os
-import signal
-import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import typer
-from typer.core import TyperCommand
 
 from holdfast import __version__
-from holdfast.commands.groups import HELP, console, data_app, organism_app
-from holdfast.errors import FailedStagesError, Stopped, UserError
-from holdfast.streams import speak_utf8
+from holdfast.commands.ending import run_program
+from holdfast.commands.groups import data_app, organism_app
+from holdfast.commands.help import App, StageCommand
+from holdfast.commands.mistakes import in_range, one_of
+from holdfast.commands.options import (
+    Config,
+    Format,
+    HelpAll,
+    Output,
+    Run,
+    Seeds,
+    Words,
+    Workers,
+    console,
+    console_for,
+)
 
-
-class Launcher(StrEnum):
-    """Who runs the stages of a study."""
-
-    local = "local"
-    slurm = "slurm"
-
-
-app = typer.Typer(
-    help="Keep a language model's safety alignment through fine-tuning: align, fine-tune, repair, "
-    "evaluate, any published defense at any stage.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings=HELP,
+app = App(
+    "Keep a language model's safety alignment through fine-tuning: align, fine-tune, repair, "
+    "evaluate, any published defense at any stage."
 )
 app.add_typer(organism_app, name="organism")
 app.add_typer(data_app, name="data")
@@ -57,82 +52,82 @@ def _options(
     """Options of the program itself."""
 
 
-class StageCommand(TyperCommand):
-    """A command whose help ends with every setting of its stage and of the stage's methods."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the usual help, then the settings."""
-        super().format_help(ctx, formatter)
-        from holdfast.commands.settings_help import print_settings
-
-        print_settings(str(self.name), console)
-
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[MODEL] [KEY=VALUE]…",
-        help="The model that the stage starts from, and settings over those of the file.",
-        show_default=False,
-    ),
-]
-Config = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]
-Output = Annotated[Path | None, typer.Option("--output", help="A new folder for the result.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers", min=1, help="Stages side by side; the organism takes one a core, others one."
-    ),
-]
-
-
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("results/demo"),
-    seeds: Annotated[int, typer.Option(help="Seeds 0 to this number minus one.")] = 1,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the run.")] = Path(
+        "results/demo"
+    ),
+    seeds: Annotated[int, Seeds] = 1,
     workers: Workers = None,
+    form: Format = "text",
 ) -> None:
     """Show harmful fine-tuning and the defenses on the built-in model organism, in a minute."""
     from holdfast.commands.demo import run_demo
 
-    run_demo(output, seeds, workers, console)
+    run_demo(output, seeds, workers, console_for(form))
 
 
-def _stage(kind: str, words: list[str] | None, config: Path | None, output: Path | None) -> None:
+def _stage(
+    kind: str, words: list[str] | None, config: Path | None, output: Path | None, form: str
+) -> None:
     from holdfast.commands.stage import run_stage
 
-    run_stage(kind, words or [], config, output, console)
+    run_stage(kind, words or [], config, output, console_for(form))
 
 
 @app.command(cls=StageCommand)
-def align(words: Words = None, config: Config = None, output: Output = None) -> None:
+def align(
+    words: Words = None,
+    config: Config = None,
+    output: Output = None,
+    form: Format = "text",
+    help_all: HelpAll = False,
+) -> None:
     """Stage 1: train a base model to refuse (sft, vaccine, t_vaccine, random_perturbation)."""
-    _stage("align", words, config, output)
+    _stage("align", words, config, output, form)
 
 
 @app.command(cls=StageCommand)
-def finetune(words: Words = None, config: Config = None, output: Output = None) -> None:
+def finetune(
+    words: Words = None,
+    config: Config = None,
+    output: Output = None,
+    form: Format = "text",
+    help_all: HelpAll = False,
+) -> None:
     """Stage 2: train the aligned model on a user's rows, some of them harmful (sft, lisa)."""
-    _stage("finetune", words, config, output)
+    _stage("finetune", words, config, output, form)
 
 
 @app.command(cls=StageCommand)
-def repair(words: Words = None, config: Config = None, output: Output = None) -> None:
+def repair(
+    words: Words = None,
+    config: Config = None,
+    output: Output = None,
+    form: Format = "text",
+    help_all: HelpAll = False,
+) -> None:
     """Stage 3: repair a fine-tuned model or adapter, whoever trained it (antidote, random_mask).
 
     Without --output the result goes beside the adapter, its name with the method's added.
     """
-    _stage("repair", words, config, output)
+    _stage("repair", words, config, output, form)
 
 
 @app.command(cls=StageCommand)
-def evaluate(words: Words = None, config: Config = None, output: Output = None) -> None:
+def evaluate(
+    words: Words = None,
+    config: Config = None,
+    output: Output = None,
+    form: Format = "text",
+    help_all: HelpAll = False,
+) -> None:
     """Stage 4: measure a model: harmful score, accuracy, refusal, over-refusal, coherence, drift.
 
     Several models are compared, each with the first: did my fine-tuning break the safety? Without
     --output the numbers are shown and not kept.
     """
-    _stage("evaluate", words, config, output)
+    _stage("evaluate", words, config, output, form)
 
 
 @app.command()
@@ -140,14 +135,12 @@ def run(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE… [KEY=VALUE]…",
+            metavar="FILE [FILE ...] [KEY=VALUE ...]",
             help="YAML files, a pipeline or a whole study each, or papers' experiments such as "
             "paper/vaccine/table1; settings over theirs.",
         ),
     ],
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Seeds 0 to this number minus one, for each pipeline.")
-    ] = None,
+    seeds: Annotated[int | None, Seeds] = None,
     model: Annotated[
         str | None,
         typer.Option(help="In the place of the files'; organism runs real models' studies small."),
@@ -156,41 +149,49 @@ def run(
         bool, typer.Option("--plan", help="Show what would run and what it costs; run nothing.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="The folder of the run; results/NAME if not given.")
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of the run; results/NAME if not given."),
     ] = None,
     workers: Workers = None,
     launcher: Annotated[
-        Launcher,
-        typer.Option(help="Who runs the stages: this machine, or jobs of a Slurm cluster."),
-    ] = Launcher.local,
+        str,
+        typer.Option(
+            callback=one_of("local", "slurm"),
+            help="Who runs the stages: local, this machine, or slurm, jobs of a cluster.",
+        ),
+    ] = "local",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Run a very large grid without asking.")
     ] = False,
+    form: Format = "text",
 ) -> None:
     """Run pipelines and studies from files into one table; stages that are there are used again."""
     from holdfast.commands.run import run_files
     from holdfast.engine.run import Launch
 
-    launch = Launch(workers, launcher.value, retry_failed=retry_failed)
-    run_files(words, seeds, output, console, launch, model, plan, yes)
-
-
-Run = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
+    launch = Launch(workers, cast(Literal["local", "slurm"], launcher), retry_failed=retry_failed)
+    run_files(words, seeds, output, console_for(form), launch, model, plan, yes)
 
 
 @app.command()
 def report(
     root: Run,
     kind: Annotated[
-        str, typer.Option("--format", help="terminal, markdown, latex, csv, parquet or html.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="terminal, markdown, latex, csv, parquet, html or json.",
+        ),
     ] = "terminal",
     output: Annotated[
         Path | None,
         typer.Option(
-            help="The file; without it the report is shown (html, parquet: DIR/report.…)."
+            metavar="FILE",
+            help="The file; without it the report is shown (html and parquet: a file in DIR).",
         ),
     ] = None,
     baseline: Annotated[
@@ -200,28 +201,31 @@ def report(
         list[str] | None, typer.Option("--metric", help="Only this metric; any number of them.")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="A folder for pictures of all rows and every swept axis.")
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder for pictures of all rows and every swept axis."),
     ] = None,
 ) -> None:
     """Report a run, finished or not: table, worst case, budgets, differences to a baseline."""
     from holdfast.commands.report import show_report
 
-    show_report(root, kind, output, baseline, metric, figures, console)
+    show_report(root, kind, output, baseline, metric, figures, console_for(kind))
 
 
 @app.command()
-def status(root: Run) -> None:
+def status(root: Run, form: Format = "text") -> None:
     """Show which stages of a run are done, under way, failed and waiting."""
     from holdfast.commands.status import show_status
 
-    show_status(root, console)
+    show_status(root, console_for(form))
 
 
 @app.command()
 def logs(
     root: Run,
     stage: Annotated[str | None, typer.Argument(help="A stage's name, or its beginning.")] = None,
-    lines: Annotated[int, typer.Option(min=1, help="The last lines.")] = 40,
+    lines: Annotated[
+        int, typer.Option(metavar="N", callback=in_range(), help="The last lines.")
+    ] = 40,
 ) -> None:
     """Show what a stage printed; without a stage, what there is, failures first."""
     from holdfast.commands.logs import show_logs
@@ -254,7 +258,11 @@ def push(
     repo: Annotated[str, typer.Argument(help="The repository on the Hub, OWNER/NAME.")],
     evaluation: Annotated[
         list[Path] | None,
-        typer.Option("--evaluation", help="A folder of its evaluation, for the card; any number."),
+        typer.Option(
+            "--evaluation",
+            metavar="DIR",
+            help="A folder of its evaluation, for the card; any number.",
+        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option(help="The base's name on the Hub, where it is a folder here.")
@@ -267,7 +275,9 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Send nothing; show the files and the card.")
     ] = False,
-    output: Annotated[Path | None, typer.Option(help="A file for the card, README.md.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file for the card, README.md.")
+    ] = None,
 ) -> None:
     """Publish a stage's model on the Hugging Face Hub, with a model card."""
     from holdfast.commands.push import push_command
@@ -281,55 +291,17 @@ def list_command(
         str | None,
         typer.Argument(help="stages, methods, papers, protocols, judges or tasks; or all."),
     ] = None,
+    form: Format = "text",
 ) -> None:
     """List stages, methods, papers, protocols, judges and the organism's tasks."""
     from holdfast.commands.list import print_lists
 
-    print_lists(what, console)
-
-
-# What is wrong with a file's name, wherever it was written.
-_OF_A_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
-
-
-def _as_interrupt(number: int, frame: Any) -> None:
-    """Take an asking to end (`holdfast cancel`, `kill`, a cluster) as Ctrl-C: work is saved."""
-    interrupt = signal.getsignal(signal.SIGINT)
-    if callable(interrupt):
-        interrupt(number, frame)
-    else:  # nohup, or a script that started this in the background, has Ctrl-C ignored
-        raise KeyboardInterrupt
+    print_lists(what, console_for(form))
 
 
 def main() -> Any:
-    """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    speak_utf8()
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    try:
-        return app()
-    except UserError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
-        sys.exit(2)
-    except FailedStagesError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        from holdfast.stages.disk import disk_trouble
-
-        told = disk_trouble(error)
-        if told is None:
-            if error.errno not in _OF_A_NAME:
-                raise
-            told = f"'{str(error.filename)[:300]}' cannot be read: {error.strerror}."
-        print(f"holdfast: {told}", file=sys.stderr)
-        sys.exit(2)
-    except Stopped as stop:
-        told = str(stop) or "stopped; the same command goes on from here."
-        print(f"holdfast: {told}", file=sys.stderr)
-        sys.exit(130)
+    """Run the command line."""
+    return run_program(app)
 
 
 if __name__ == "__main__":

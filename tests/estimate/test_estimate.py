@@ -248,7 +248,8 @@ def test_a_plan_without_a_gpu_tells_minutes_of_the_processor(tmp_path, monkeypat
     monkeypatch.setattr(planning, "all_stages", lambda _: [stage])
     pipeline = SimpleNamespace(stages={"align": stage})
     shown = StringIO()
-    planning.print_plan([pipeline], tmp_path, Console(file=shown, width=200), True)
+    plan = planning.plan_of([pipeline], tmp_path, True)
+    Console(file=shown, width=200).print(*planning.shown_plan(plan, tmp_path), sep="\n")
     on_processor = not gpu and not large
     assert ("CPU minutes" in shown.getvalue()) == on_processor
     assert ("minutes on one core of the processor" in shown.getvalue()) == on_processor

@@ -7,13 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
+from holdfast.commands.answers import answer
 from holdfast.engine.display import Display
 from holdfast.engine.record import write_record
 from holdfast.engine.results import collect
 from holdfast.engine.run import Launch, run_stages
 from holdfast.errors import FailedStagesError, Stopped, UserError
 from holdfast.evaluate.judges.registry import check_keys
-from holdfast.report.models import models_table
+from holdfast.report.models import models_content, models_table
 from holdfast.stages.disk import disk_errors, write_json
 from holdfast.stages.folders import claim_root
 from holdfast.stages.making import make_stage
@@ -46,14 +47,16 @@ def compare_models(
     check_keys(stages[0].settings["judges"])
     if output is None:
         with scratch_folder() as folder:
-            _run(models, stages, folder, console)
+            _run(models, stages, folder, console, None)
         return
     claim_root(output)
-    _run(models, stages, output, console)
+    _run(models, stages, output, console, output)
     console.print(f"the results are in {output}", highlight=False, markup=False)
 
 
-def _run(models: Sequence[str], stages: Sequence[Any], root: Path, console: Console) -> None:
+def _run(
+    models: Sequence[str], stages: Sequence[Any], root: Path, console: Console, kept: Path | None
+) -> None:
     distinct = list({stage.identity: stage for stage in stages}.values())
     pipelines = [
         Pipeline(name, {"evaluate": stage}, {"variant": name})
@@ -80,7 +83,9 @@ def _run(models: Sequence[str], stages: Sequence[Any], root: Path, console: Cons
         json.loads((stage_folder(root, stage) / "evaluation.json").read_text(encoding="utf-8"))
         for stage in stages
     ]
-    console.print(models_table(_names(models), contents))
+    names = _names(models)
+    content = {"folder": kept, **models_content(names, contents)}
+    answer(console, "evaluate A B", content, models_table(names, contents))
 
 
 def _names(models: Sequence[str]) -> list[str]:

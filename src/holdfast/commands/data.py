@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from holdfast.commands.answers import answer
 from holdfast.data.conversations import said
 from holdfast.data.prepare import prepare
 from holdfast.data.prompts import parts, plain, shape
@@ -59,47 +60,60 @@ def show_command(
         there = f"there are {', '.join(kinds)}" if kinds else "its rows have no column 'kind'"
         raise UserError(f"{reference} has no row of the kind '{kind}'; {there}")
     table = Table("row", "kind", "prompt", "answer", show_lines=True)
-    hidden = 0
+    shown, hidden = [], 0
     for number, row in of_kind[:n]:
-        texts = _texts(row)
+        texts: tuple[str | None, ...] = _texts(row)
+        cells = [text if len(text) <= _LONGEST else _cut(text) for text in _texts(row)]
         if row.get("kind") == "harmful" and not show_harmful:
             hidden += 1
-            texts = tuple(f"({len(text)} characters)" if text else "" for text in texts)
-        kept = (terminal_text(text if len(text) <= _LONGEST else _cut(text)) for text in texts)
-        table.add_row(str(number), terminal_text(str(row.get("kind", ""))), *kept)
-    console.print(table)
-    console.print(
-        f"{min(n, len(of_kind))} of {len(of_kind)} rows"
-        + (f"; the text of {hidden} harmful ones is hidden (--show-harmful)" if hidden else ""),
-        markup=False,
-        highlight=False,
+            cells = [f"({len(text)} characters)" if text else "" for text in _texts(row)]
+            texts = None, None
+        row_kind = str(row.get("kind", ""))
+        table.add_row(str(number), *map(terminal_text, (row_kind, *cells)))
+        prompt, answered = texts
+        shown.append(
+            {"row": number, "kind": row_kind or None, "prompt": prompt, "answer": answered}
+        )
+    told = f"{min(n, len(of_kind))} of {len(of_kind)} rows" + (
+        f"; the text of {hidden} harmful ones is hidden (--show-harmful)" if hidden else ""
     )
+    content = {"data": reference, "count": len(of_kind), "hidden": hidden, "rows": shown}
+    answer(console, "data show", content, table, told)
 
 
 def list_command(console: Console) -> None:
     """Print the known data sets: `holdfast data list`."""
     folder = data_folder()
+    known = [_known(source, manifest(folder, source.name)) for source in SOURCES.values()]
     columns = ("name", "what it is", "on the Hub", "parts (rows where prepared)")
-    table = Table(*columns, show_lines=True)
-    for source in SOURCES.values():
-        prepared = manifest(folder, source.name)
+    table = Table(show_lines=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for one in known:
+        hubs = (
+            hub["name"] + (f" @ {hub['revision'][:8]}" if hub["revision"] else "")
+            for hub in one["hub"]
+        )
         names = (
-            f"{part} ({prepared[part]['rows']})" if part in prepared else part
-            for part in source.parts
+            name if count is None else f"{name} ({count})" for name, count in one["parts"].items()
         )
-        hubs = "\n".join(
-            origin.hub + (f" @ {origin.revision[:8]}" if origin.revision else "")
-            for origin in source.origins.values()
-        )
-        table.add_row(
-            source.name, f"{source.title}\nTerms: {source.licence}.", hubs, ", ".join(names)
-        )
-    console.print(table)
-    console.print(
-        "Name rows as NAME:PART, as a file, or as hub:owner/name[@revision][/config]:split.",
-        markup=False,
-        highlight=False,
-    )
+        about = f"{one['title']}\nTerms: {one['terms']}."
+        table.add_row(one["name"], about, "\n".join(hubs), ", ".join(names))
+    how = "Name rows as NAME:PART, as a file, or as hub:owner/name[@revision][/config]:split."
+    answer(console, "data list", {"folder": folder, "data": known}, table, how)
+
+
+def _known(source: Any, prepared: Mapping[str, Any]) -> dict[str, Any]:
+    """A known data set; its parts with their number of rows where they are prepared."""
+    return {
+        "name": source.name,
+        "title": source.title,
+        "terms": source.licence,
+        "hub": [{"name": o.hub, "revision": o.revision or None} for o in source.origins.values()],
+        "parts": {
+            part: prepared[part]["rows"] if part in prepared else None for part in source.parts
+        },
+    }
 
 
 def _texts(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -20,7 +20,9 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     title = "Harmful fine-tuning, and the defenses against it, on the model organism"
     about = {"title": title, "command": f"holdfast demo --seeds {seeds}"}
     pipelines = list(demo_pipelines(seeds))
-    run_pipelines(pipelines, output, Launch(workers=workers), console, "demo", about)
+    run_pipelines(
+        pipelines, output, Launch(workers=workers), console, "demo", about, command="demo"
+    )
     from holdfast.report.figure import comparison_figure
 
     run = read_run(output)

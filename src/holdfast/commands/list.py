@@ -1,12 +1,16 @@
 """``holdfast list``: what there is to choose from."""
 
 import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from holdfast import organism
+from holdfast.commands.answers import answer
 from holdfast.errors import UserError
 from holdfast.evaluate.judges import JUDGES, check_judge
 from holdfast.protocols import PROTOCOLS
@@ -41,7 +45,40 @@ _JUDGES = {
     "WildGuardConfig": "prompt and answer: harmful request, refusal, harmful answer",
     "HarmBenchConfig": "prompt and answer: does the answer do what was asked",
 }
+_VARIES = "what it varies, and where it stands in the paper"
 WHAT = ("stages", "methods", "papers", "protocols", "judges", "tasks")
+
+
+@dataclass(frozen=True)
+class _List:
+    """One list.
+
+    Args:
+        title: its heading.
+        columns: what it says of an entry: a key, and the column's heading.
+        entries: the entries, by key.
+        note: a sentence below it.
+    """
+
+    title: str
+    columns: dict[str, str]
+    entries: Sequence[Mapping[str, str | None]]
+    note: str = ""
+
+    def shown(self) -> Table:
+        """The list as a table; in no column a word is cut."""
+        table = Table(title=self.title, title_justify="left", caption_justify="left")
+        table.caption = self.note or None
+        for key, heading in self.columns.items():
+            # A reference and a model's name are copied, so they are whole, in one line if it fits.
+            whole = key == "reference"
+            widest = max((len(one[key] or "") for one in self.entries), default=0)
+            table.add_column(heading, overflow="fold", min_width=widest if whole else None)
+        for one, following in zip(self.entries, [*self.entries[1:], None], strict=True):
+            section = following and "reference" in one and one["paper"] != following["paper"]
+            cells = (escape(one[key] or "") for key in self.columns)
+            table.add_row(*cells, end_section=bool(section))
+        return table
 
 
 def print_lists(what: str | None, console: Console) -> None:
@@ -54,7 +91,7 @@ def print_lists(what: str | None, console: Console) -> None:
         close = nearest(what, WHAT)
         hint = f"did you mean '{close}'? " if close else ""
         raise UserError(f"there is no list of '{what}'; {hint}known are {', '.join(WHAT)}.")
-    tables = {
+    made = {
         "stages": _stages,
         "methods": _methods,
         "papers": _papers,
@@ -62,73 +99,69 @@ def print_lists(what: str | None, console: Console) -> None:
         "judges": _judges,
         "tasks": _tasks,
     }
-    for name in WHAT if what is None else [what]:
-        console.print(tables[name]())
+    lists = {name: made[name]() for name in (WHAT if what is None else [what])}
+    notes = []
     if what == "papers":
-        _print_experiments(console)
+        lists["experiments"] = _experiments()
+        notes = [
+            Text(
+                "Plan one by `holdfast run REFERENCE --plan`; try it small by `holdfast run "
+                "REFERENCE --model organism`."
+            )
+        ]
+    content = {name: one.entries for name, one in lists.items()}
+    answer(console, "list", content, *(one.shown() for one in lists.values()), *notes)
 
 
-def _stages() -> Table:
-    table = Table("command", "stage", title="stages", title_justify="left")
-    for command, meaning in _STAGES.items():
-        table.add_row(command, meaning)
-    return table
+def _stages() -> _List:
+    entries = [{"command": command, "meaning": told} for command, told in _STAGES.items()]
+    return _List("stages", {"command": "command", "meaning": "stage"}, entries)
 
 
-def _methods() -> Table:
-    table = Table("stage", "method", "what it does", title="methods", title_justify="left")
-    table.caption = "Your own: method=my_module:MyTrainer, see docs/add-your-own-method.md."
-    table.caption_justify = "left"
-    for stage, methods in METHODS.items():
-        for method, (target, _) in methods.items():
-            table.add_row(stage, method, escape(_summary(target.split(":")[0])))
-    return table
+def _methods() -> _List:
+    entries = [
+        {"stage": stage, "method": method, "meaning": _summary(target.split(":")[0])}
+        for stage, methods in METHODS.items()
+        for method, (target, _) in methods.items()
+    ]
+    columns = {"stage": "stage", "method": "method", "meaning": "what it does"}
+    note = "Your own: method=my_module:MyTrainer, see docs/add-your-own-method.md."
+    return _List("methods", columns, entries, note)
 
 
-def _papers() -> Table:
-    table = Table("paper", "arXiv", "stage", "method", "its control", title="papers")
-    table.title_justify = "left"
-    for row in _PAPERS:
-        table.add_row(*row)
-    return table
+def _papers() -> _List:
+    columns = {"paper": "paper", "arxiv": "arXiv", "stage": "stage", "method": "method"}
+    columns["control"] = "its control"
+    entries = [{k: v or None for k, v in zip(columns, row, strict=True)} for row in _PAPERS]
+    return _List("papers", columns, entries)
 
 
-def _print_experiments(console: Console) -> None:
+def _experiments() -> _List:
     """The papers' experiments, with the reference by which each one runs."""
-    experiments = papers()
-    table = Table(title="experiments", title_justify="left")
-    table.add_column("reference", min_width=max(len(one.reference) for one in experiments))
-    table.add_column("what it varies, and where it stands in the paper")
-    for number, experiment in enumerate(experiments):
-        following = experiments[number + 1 : number + 2]
-        table.add_row(
-            experiment.reference,
-            escape(f"{experiment.title}: {experiment.source}"),
-            end_section=any(one.paper != experiment.paper for one in following),
-        )
-    console.print(table)
-    console.print(
-        "Plan one by `holdfast run REFERENCE --plan`; try it small by `holdfast run REFERENCE "
-        "--model organism`.",
-        highlight=False,
-    )
+    columns = {"reference": "reference", "meaning": _VARIES}
+    entries = [
+        {"reference": o.reference, "paper": o.paper, "meaning": f"{o.title}: {o.source}"}
+        for o in papers()
+    ]
+    return _List("experiments", columns, entries)
 
 
-def _protocols() -> Table:
-    table = Table("protocol", "version", "what it measures", title="protocols")
-    table.title_justify = "left"
-    for protocol in PROTOCOLS.values():
-        table.add_row(protocol.name, protocol.version, escape(protocol.description))
-    return table
+def _protocols() -> _List:
+    columns = {"protocol": "protocol", "version": "version", "meaning": "what it measures"}
+    entries = [
+        {"protocol": one.name, "version": str(one.version), "meaning": one.description}
+        for one in PROTOCOLS.values()
+    ]
+    return _List("protocols", columns, entries)
 
 
-def _judges() -> Table:
-    table = Table("judge", title="judges", title_justify="left")
-    table.add_column("model", overflow="fold")
-    table.add_column("what it reads, and what it tells")
-    for name, (_, config) in JUDGES.items():
-        table.add_row(name, escape(_model(name)), _JUDGES[config.split(":")[1]])
-    return table
+def _judges() -> _List:
+    columns = {"judge": "judge", "model": "model", "meaning": "what it reads, and what it tells"}
+    entries = [
+        {"judge": name, "model": _model(name), "meaning": _JUDGES[config.split(":")[1]]}
+        for name, (_, config) in JUDGES.items()
+    ]
+    return _List("judges", columns, entries)
 
 
 def _model(judge: str) -> str:
@@ -138,16 +171,14 @@ def _model(judge: str) -> str:
     return "the one that you name" if judge == "endpoint" else check_judge(judge)["model"]
 
 
-def _tasks() -> Table:
+def _tasks() -> _List:
     meanings = {
         "sentiment": "is a text positive or negative (SST-2's counterpart)",
         "topic": "which of four topics is a text about (AG News' counterpart)",
         "sums": "a sum in words, worked out step by step (GSM8K's counterpart)",
     }
-    table = Table("task", "what it is", title="the organism's user tasks", title_justify="left")
-    for task in organism.TASKS:
-        table.add_row(task, meanings[task])
-    return table
+    entries = [{"task": task, "meaning": meanings[task]} for task in organism.TASKS]
+    return _List("the organism's user tasks", {"task": "task", "meaning": "what it is"}, entries)
 
 
 def _summary(module: str) -> str:

@@ -7,12 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from holdfast.commands.answers import answer
 from holdfast.engine.display import Display, told_apart
 from holdfast.engine.record import write_record
 from holdfast.engine.results import collect
 from holdfast.engine.run import Launch, run_stages
 from holdfast.engine.schedule import Outcome
 from holdfast.errors import FailedStagesError, Stopped, UserError
+from holdfast.report import export
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.table import comparison_table
 from holdfast.stages.disk import disk_errors, write_json
@@ -46,6 +48,7 @@ def run_pipelines(
     title: str,
     about: Mapping[str, Any] | None = None,
     before: tuple[Sequence[Pipeline], Outcome] | None = None,
+    command: str = "run",
 ) -> dict[str, Any]:
     """Run pipelines in one folder, write results.json there, show the table; gives its content.
 
@@ -57,6 +60,7 @@ def run_pipelines(
         title: what the run is.
         about: what study.json says of it beside that.
         before: the pipelines of a search that were run for it, and how that ended.
+        command: the command's name, for its JSON document.
 
     Raises:
         UserError: what is wrong with the request, or all that failed did so by a user's mistake.
@@ -81,7 +85,9 @@ def run_pipelines(
     with disk_errors(root / "results.json"):
         write_json(root / "results.json", results)
     run = read_run(root)
-    console.print(comparison_table(run, compare(run)))
+    comparison = compare(run)
+    content = export.content(run, comparison)
+    answer(console, command, content, comparison_table(run, comparison))
     console.print(f"numbers: {root / 'results.json'}", highlight=False, markup=False)
     tell_overlaps(outcome.folders.values(), console)
     if outcome.failures:

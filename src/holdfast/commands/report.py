@@ -6,13 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from holdfast.commands.answers import document
 from holdfast.errors import UserError
 from holdfast.report.comparison import Comparison, Run, compare, read_run
 from holdfast.report.metrics import known_metric
 from holdfast.settings import nearest
 from holdfast.stages.disk import disk_errors
 
-FORMATS = ("terminal", "markdown", "latex", "csv", "parquet", "html")
+FORMATS = ("terminal", "markdown", "latex", "csv", "parquet", "html", "json")
 # Formats that no terminal can show, with the file that they go to unless --output names one.
 _FILES = {"parquet": "report.parquet", "html": "report.html"}
 
@@ -114,6 +115,10 @@ def _text(
 
         return csv_text(_only(comparison, metrics))
     report = documents.document(run, comparison, metrics)
+    if kind == "json":
+        from holdfast.report.export import content
+
+        return document("report", content(run, _only(comparison, metrics))) + "\n"
     if kind == "latex":
         return documents.latex_report(report)
     if kind == "markdown":

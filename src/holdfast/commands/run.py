@@ -10,13 +10,14 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from holdfast.commands.answers import answer
 from holdfast.commands.asked import Asked, introduce, show_published, told_apart
 from holdfast.commands.pipelines import COMMAND_LINE, run_pipelines
 from holdfast.commands.searching import counted, run_searches
 from holdfast.engine.run import Launch
 from holdfast.engine.slurm import SlurmSettings, check_cluster, slurm_settings
 from holdfast.errors import Stopped, UserError
-from holdfast.estimate.plan import is_there, print_plan
+from holdfast.estimate.plan import is_there, plan_of, shown_plan
 from holdfast.evaluate.judges.registry import check_keys
 from holdfast.models.stack import ORGANISM
 from holdfast.protocols import papers
@@ -96,10 +97,11 @@ def run_files(
         if not is_there(stage, root):
             check_keys(stage.settings.get("judges", ()))
     if plan:
-        if searched:
-            print_plan(searched, root, console, by_name, "The search")
+        parts = [plan_of(searched, root, by_name, "The search")] if searched else []
         heading = "The study, with every variant's first try: the choice is not known yet"
-        print_plan(pipelines, root, console, by_name, heading if searched else "")
+        parts.append(plan_of(pipelines, root, by_name, heading if searched else ""))
+        content = {"folder": root, "plans": [part.content() for part in parts]}
+        answer(console, "run --plan", content, *(o for p in parts for o in shown_plan(p, root)))
         return
     if count <= _LARGE < count + len(searched) and not yes:
         _ask(count + len(searched), asked)

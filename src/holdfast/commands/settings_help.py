@@ -1,71 +1,157 @@
-"""The end of a stage command's ``--help``: every setting with its meaning and default."""
+"""The end of a stage command's ``--help``: its settings, each with its meaning and default."""
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from holdfast.commands.help import Section
 from holdfast.registry import METHODS
-from holdfast.settings import Expression, Field, fields_of
-from holdfast.stages.defaults import TRAINING, defaults
-from holdfast.stages.settings import method_fields, stage_fields
+from holdfast.settings import Expression, Field
+from holdfast.stages.defaults import defaults
+from holdfast.stages.settings import is_transformers, method_fields, stage_fields
+
+_ANY_TRAINING = (
+    "adapter",
+    "lora.r",
+    "lora.alpha",
+    "learning_rate",
+    "lr_scheduler_type",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "max_length",
+    "template",
+    "quantization",
+    "processes",
+    "seed",
+)
+# What most people set first, in this order; the rest stands in --help-all.
+FIRST: dict[str, tuple[str, ...]] = {
+    "align": ("model", "method", "data", "rows", "harmful_data", *_ANY_TRAINING),
+    "finetune": (
+        "model",
+        "method",
+        "task",
+        "data",
+        "rows",
+        "harmful_data",
+        "harmful_ratio",
+        *(name for name in _ANY_TRAINING if name != "lora.alpha"),
+        "alignment_data",
+    ),
+    "repair": (
+        "model",
+        "method",
+        "data",
+        "rows",
+        "source",
+        "task",
+        "harmful_ratio",
+        "sampling",
+        "columns",
+        "template",
+        "dtype",
+        "quantization",
+        "seed",
+    ),
+    "evaluate": (
+        "model",
+        "reference",
+        "protocol",
+        "task",
+        "judges",
+        "limit",
+        "harmful_data",
+        "benign_data",
+        "task_data",
+        "also",
+        "max_new_tokens",
+        "batch_size",
+        "backend",
+        "template",
+        "dtype",
+        "quantization",
+    ),
+}
+
+# What transformers' own words say at length.
+_MEANINGS = {
+    "learning_rate": "the highest learning rate.",
+    "lr_scheduler_type": "how the learning rate goes on from there: linear, cosine, constant and "
+    "transformers' others.",
+    "num_train_epochs": "how often every row is seen.",
+    "per_device_train_batch_size": "rows in a forward pass, of each process.",
+    "gradient_accumulation_steps": "forward passes in an optimizer's step.",
+}
 
 
-def print_settings(kind: str, console: Console) -> None:
-    """Print the settings of a stage, of each of its methods, and of the training beneath them."""
-    fields = dict(stage_fields(kind))
-    lora = fields.pop("lora", {})
-    recipe = defaults(kind, "", is_organism=True)
-    general = defaults(kind, "", is_organism=False)
-    console.print(_table(f"settings of {kind}", fields, general, recipe))
-    if lora:
-        adapter = {f"lora.{name}": field for name, field in lora.items()}
-        own = {f"lora.{name}": value for name, value in recipe.get("lora", {}).items()}
-        console.print(_table("the adapter", adapter, {}, own))
-    training: Mapping[str, Field] = {}
-    from_transformers = fields_of("transformers.training_args:TrainingArguments") if lora else {}
+def sections(kind: str, everything: bool = False) -> list[Section]:
+    """The settings of a stage and of its methods, for a help text.
+
+    Args:
+        kind: the stage.
+        everything: all of them; else those that most people set first, and the methods' own.
+    """
+    common = common_settings(kind)
+    first = {name: common[name] for name in FIRST[kind]}
+    whole = f"{len(common) - len(first)} more: holdfast {kind} --help-all."
+    both = "In brackets the organism's default, where it has one of its own."
+    found = [
+        Section("Settings, as KEY=VALUE", _terms(kind, "", first), "" if everything else whole)
+    ]
+    if everything:
+        ours = {n: f for n, f in common.items() if n not in first and not is_transformers(n)}
+        theirs = {n: f for n, f in common.items() if n not in first and is_transformers(n)}
+        found.append(Section("More settings", _terms(kind, "", ours)))
+        found.append(Section("Settings of transformers", _terms(kind, "", theirs)))
     for method in METHODS[kind]:
-        own = method_fields(kind, method)
-        training = {name: own[name] for name in TRAINING if name in own}
-        mine = {name: field for name, field in own.items() if name not in from_transformers}
-        both = (defaults(kind, method, is_organism) for is_organism in (False, True))
-        console.print(_table(f"method={method}", mine, *both))
-    if training:
-        console.print(_table("training", training, general, recipe))
-        console.print(
-            "Any other field of transformers.TrainingArguments is a setting too.", highlight=False
-        )
-    console.print(
-        "Where two defaults stand, the second is the one for the organism.", highlight=False
-    )
+        own = {n: f for n, f in method_fields(kind, method).items() if n not in common}
+        found.append(Section(f"With method={method}", _terms(kind, method, own)))
+    last = next(i for i in reversed(range(len(found))) if found[i].terms)
+    found[last] = found[last]._replace(note=" ".join(filter(None, (found[last].note, both))))
+    return found
 
 
-def _table(
-    title: str,
-    fields: Mapping[str, Field],
-    general: Mapping[str, object],
-    organism: Mapping[str, object],
-) -> Table:
-    table = Table("key", "default", "meaning", title=title, title_justify="left", expand=True)
-    for name, field in fields.items():
-        usual = general.get(name, field.default)
-        default = _shown(usual)
-        if name in organism and organism[name] != usual:
-            default += f" / {_shown(organism[name])}"
-        table.add_row(name, escape(default), escape(_first_sentence(field.help)))
-    return table
+def common_settings(kind: str) -> dict[str, Field]:
+    """The settings that a stage has with each of its methods, those of ``lora`` one by one."""
+    fields: dict[str, Field] = {}
+    for name, field in stage_fields(kind).items():
+        if isinstance(field, Mapping):
+            fields |= {f"{name}.{below}": one for below, one in field.items()}
+        else:
+            fields[name] = field
+    # What all training methods build on; a repair's settings are all its own.
+    return fields | (dict(method_fields(kind, "sft")) if "sft" in METHODS[kind] else {})
+
+
+def _terms(kind: str, method: str, fields: Mapping[str, Field]) -> list[tuple[str, str]]:
+    general, organism = (_flat(defaults(kind, method, of)) for of in (False, True))
+    return [_term(name, field, general, organism) for name, field in fields.items()]
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    lora = {f"lora.{name}": value for name, value in settings.get("lora", {}).items()}
+    return {**settings, **lora}
+
+
+def _term(
+    name: str, field: Field, general: Mapping[str, Any], organism: Mapping[str, Any]
+) -> tuple[str, str]:
+    usual = general.get(name, field.default)
+    is_known = usual is not None and not isinstance(usual, Expression)
+    meaning = _MEANINGS.get(name) or _first_sentence(field.help)
+    if name in organism and organism[name] != usual:
+        meaning = f"{meaning.removesuffix('.')} (the organism: {_shown(organism[name])})."
+    return (f"{name}={_shown(usual)}" if is_known else name), meaning
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, Expression):
-        return "set by transformers"
-    if value is None:
-        return "none"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _first_sentence(text: str) -> str:
     """The first sentence of a long help; ours are one sentence, transformers' can be pages."""
-    end = text.find(". ")
-    return text if end < 0 else text[: end + 1]
+    end = re.search(r"[.](?= [A-Z`*])(?<!i[.]e[.])(?<!e[.]g[.])", text)
+    return text[: end.end()] if end else text

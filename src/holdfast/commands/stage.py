@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from holdfast.commands.answers import answer
 from holdfast.commands.pipelines import COMMAND_LINE, tell_doubts, tell_overlaps
 from holdfast.engine.display import Display
 from holdfast.engine.gpus import machine_notes
@@ -54,10 +55,10 @@ def run_stage(
         output = output and checked_output(output)
     if kind == "evaluate" and output is None:
         with scratch_folder() as folder:
-            _run_here(stage, folder, console)
+            _run_here(stage, folder, console, None)
         return
     assert output is not None
-    _run_here(stage, output, console)
+    _run_here(stage, output, console, output)
     console.print(f"the result is in {output}", highlight=False, markup=False)
 
 
@@ -117,10 +118,10 @@ def _default_output(stage: Stage) -> Path | None:
     raise UserError(f"{COMMAND_LINE}: --output is missing: name a new folder for the result.")
 
 
-def _run_here(stage: Stage, output: Path, console: Console) -> None:
+def _run_here(stage: Stage, output: Path, console: Console, kept: Path | None) -> None:
     if is_finished(output, stage.identity):
         console.print(f"{output} holds this result already.", highlight=False, markup=False)
-        _show_outcome(stage, output, console)
+        _show_outcome(stage, output, console, kept)
         return
     check_keys(stage.settings.get("judges", ()))
     if (aside := put_aside(output, stage.identity)) is not None:
@@ -149,17 +150,27 @@ def _run_here(stage: Stage, output: Path, console: Console) -> None:
                 stopping=stopping,
             )
         display.ended(stage, "done")
-    _show_outcome(stage, output, console)
+    _show_outcome(stage, output, console, kept)
 
 
-def _show_outcome(stage: Stage, output: Path, console: Console) -> None:
-    from holdfast.report.single import evaluation_table, judges_table, repair_summary
+def _show_outcome(stage: Stage, output: Path, console: Console, kept: Path | None) -> None:
+    """Show what a stage found; ``kept`` is its folder, unless that is about to go."""
+    from holdfast.report.single import (
+        evaluation_content,
+        evaluation_table,
+        judges_table,
+        repair_content,
+        repair_summary,
+    )
 
+    about = {"folder": kept, "model": stage.settings["model"]}
     if stage.kind == "evaluate":
-        console.print(evaluation_table(output / "evaluation.json"))
-        agreement = judges_table(output / "evaluation.json")
-        if agreement is not None:
-            console.print(agreement)
-    elif (output / "repair_report.json").is_file():
-        console.print(repair_summary(output / "repair_report.json"), highlight=False)
+        path = output / "evaluation.json"
+        tables = [evaluation_table(path), *filter(None, [judges_table(path)])]
+        answer(console, "evaluate", {**about, **evaluation_content(path)}, *tables)
+    else:
+        about["method"], path = stage.settings["method"], output / "repair_report.json"
+        found = {"repair": repair_content(path)} if path.is_file() else {}
+        told = [repair_summary(path)] if path.is_file() else []
+        answer(console, stage.kind, {**about, **found}, *told)
     tell_overlaps([output], console)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from holdfast.commands.answers import answer
 from holdfast.engine.record import KINDS, read_record, stage_alone
 from holdfast.engine.run import who_runs
 from holdfast.engine.schedule import FAILURES
@@ -26,28 +27,69 @@ def show_status(root: Path, console: Console) -> None:
         UserError: the folder is no run's and no stage's.
     """
     if (alone := stage_alone(root)) is not None:
-        console.print(alone, markup=False, highlight=False, soft_wrap=True)
+        content = {"folder": root, "title": None, "stages": [], "run_by": None, "note": alone}
+        answer(console, "status", content, alone)
         return
     study = read_record(root)
-    states = {name: state_of(root, name, study) for name in study["stages"]}
+    stages = [_standing(root, name, study) for name in study["stages"]]
+    run = who_runs(root)
+    content = {
+        "folder": root,
+        "title": study["title"],
+        "stages": stages,
+        "run_by": run and {key: run[key] for key in ("pid", "host", "launcher")},
+        "note": None,
+    }
+    whose = f"process {run['pid']} on {run['host']} ({run['launcher']})" if run else "nobody"
+    answer(
+        console,
+        "status",
+        content,
+        terminal_text(study["title"], style="bold"),
+        _counts(stages),
+        *filter(None, map(_told, stages)),
+        f"run by: {whose}",
+    )
+
+
+def _standing(root: Path, name: str, study: Mapping[str, Any]) -> dict[str, Any]:
+    """How one stage stands."""
+    state, stage = state_of(root, name, study), study["stages"][name]
+    under_way = _progress(root, name) if state in ("running", "interrupted") else {}
+    return {
+        "name": name,
+        "kind": stage["kind"],
+        "method": stage.get("method"),
+        "state": state,
+        "share": under_way.get("share"),
+        "doing": under_way.get("note"),
+        "error": _failure(root, name, study) if state == "failed" else None,
+    }
+
+
+def _counts(stages: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("stage")
     for state in _STATES:
         table.add_column(state, justify="right")
-    kinds = {name: KINDS.get(s["kind"], "evaluation") for name, s in study["stages"].items()}
+    kinds = {stage["name"]: KINDS.get(stage["kind"], "evaluation") for stage in stages}
     for kind in dict.fromkeys(kinds.values()):
-        counts = Counter(states[name] for name in states if kinds[name] == kind)
+        counts = Counter(stage["state"] for stage in stages if kinds[stage["name"]] == kind)
         table.add_row(kind, *(str(counts[state] or "–") for state in _STATES))
-    console.print(terminal_text(study["title"], style="bold"))
-    console.print(table)
-    for name, state in states.items():
-        if state in ("running", "interrupted"):
-            console.print(f"{name}: {state}{_progress(root, name)}", markup=False, highlight=False)
-        elif state == "failed":
-            console.print(f"{name}: failed: {_failure(root, name, study)}", markup=False)
-    run = who_runs(root)
-    whose = f"process {run['pid']} on {run['host']} ({run['launcher']})" if run else "nobody"
-    console.print(f"run by: {whose}", markup=False, highlight=False)
+    return table
+
+
+def _told(stage: Mapping[str, Any]) -> str:
+    """A line on a stage that is under way or failed; "" for any other."""
+    name, state = stage["name"], stage["state"]
+    if state == "failed":
+        return f"{name}: failed: {stage['error']}"
+    if state not in ("running", "interrupted"):
+        return ""
+    share = stage["share"]
+    return f"{name}: {state}" + (
+        "" if share is None else f", {100 * share:.0f} % ({stage['doing']})"
+    )
 
 
 def state_of(root: Path, name: str, study: Mapping[str, Any]) -> str:
@@ -64,13 +106,14 @@ def state_of(root: Path, name: str, study: Mapping[str, Any]) -> str:
     return "skipped" if name in study["skipped"] else "waiting"
 
 
-def _progress(root: Path, name: str) -> str:
+def _progress(root: Path, name: str) -> dict[str, Any]:
+    """How far a stage is: its share from 0 to 1 and what it does; empty if nobody knows."""
     try:
         path = root / STAGES / (name + PARTIAL) / PROGRESS
         said = json.loads(path.read_text(encoding="utf-8"))
-        return f", {100 * said['share']:.0f} % ({said['note']})"
+        return {"share": float(said["share"]), "note": str(said["note"])}
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return {}
 
 
 def _failure(root: Path, name: str, study: Mapping[str, Any]) -> str:

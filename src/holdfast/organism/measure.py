@@ -77,13 +77,6 @@ def kind_rows() -> list[dict[str, Any]]:
 
 
 def compare(a: Path, b: Path, n: int = 200) -> dict[str, tuple[float, float]]:
-    """`measure` of two folders side by side, and prints it: {figure: (of a, of b)}."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """`measure` of two folders side by side: {figure: (of a, of b)}."""
     first, second = measure(a, n), measure(b, n)
-    table = Table("figure", str(a), str(b), title=f"greedy answers, % of at most {n} rows each")
-    for name, value in first.items():
-        table.add_row(name, f"{value:.1f}", f"{second[name]:.1f}")
-    Console().print(table)
     return {name: (value, second[name]) for name, value in first.items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 from holdfast.report.metrics import known_metric
 from holdfast.report.rows import Comparison
+from holdfast.report.run import Run
 
 _BUDGET = ("rows", "steps", "passes", "tokens", "tries", "seconds", "peak_memory_bytes")
 _TYPES: dict[str, type] = {
@@ -69,6 +70,37 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
 def _end(value: float) -> float | None:
     """The end of an interval; None where nothing is known of it, for files have no infinity."""
     return value if math.isfinite(value) else None
+
+
+def content(run: Run, comparison: Comparison) -> dict[str, Any]:
+    """A whole report for a program: the records, the worst cases, and what belongs to them."""
+    return {
+        "folder": run.root,
+        "title": run.title,
+        "made_by": run.command,
+        "protocol": run.protocol,
+        "baseline": comparison.baseline or None,
+        "notes": [*run.notes, *comparison.notes, *comparison.budget_notes],
+        "rows": records(comparison),
+        "worst": [
+            {
+                "variant": one.variant,
+                "axes": one.axes,
+                "setting": one.setting,
+                "value": one.estimate.value,
+                "low": one.estimate.low,
+                "high": one.estimate.high,
+                "settings": one.settings,
+                "seeds": one.seeds,
+            }
+            for one in comparison.worst
+        ],
+        "unfinished": [
+            {"variant": one.variant, "axes": one.axes, "seed": one.seed, "state": one.state}
+            for one in run.unfinished
+        ],
+        "failures": run.failures,
+    }
 
 
 def csv_text(comparison: Comparison) -> str:

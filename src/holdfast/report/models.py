@@ -75,6 +75,30 @@ def models_table(names: Sequence[str], contents: Sequence[Content]) -> Group:
     return Group(title, table, *map(terminal_text, notes))
 
 
+def models_content(names: Sequence[str], contents: Sequence[Content]) -> dict[str, Any]:
+    """The same numbers for a program: each model's metrics, and its differences to the first."""
+    models = []
+    for name, content in zip(names, contents, strict=True):
+        changes = {metric: paired(contents[0], content, metric) for metric in content["metrics"]}
+        models.append(
+            {
+                "name": name,
+                "metrics": content["metrics"],
+                "difference": {
+                    metric: {"value": one.value, "low": one.low, "high": one.high, "n": one.n}
+                    for metric, one in changes.items()
+                    if one is not None and content is not contents[0]
+                },
+                "left_out": content.get("left_out", []),
+            }
+        )
+    return {
+        "protocol": contents[0]["protocol"],
+        "models": models,
+        "notes": answers(names, contents),
+    }
+
+
 def answers(names: Sequence[str], contents: Sequence[Content]) -> list[str]:
     """For each model but the first a sentence on whether it is less safe than the first."""
     found = []

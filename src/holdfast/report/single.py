@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -50,21 +51,34 @@ def judges_table(path: Path) -> Table | None:
     return agreement_table(Agreement.of_record(found)) if found else None
 
 
-def repair_summary(path: Path) -> str:
+def evaluation_content(path: Path) -> dict[str, Any]:
+    """The same for a program; the answers themselves stay in the stage's folder."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {name: content.get(name) for name in ("protocol", "metrics", "left_out", "agreement")}
+
+
+def repair_content(path: Path) -> dict[str, Any]:
     """How many weights a repair_report.json says were zeroed, in all and layer by layer."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    layers: dict[object, list[int]] = {}
+    layers: dict[int | None, dict[str, Any]] = {}
     for matrix in content["matrices"]:
-        counts = layers.setdefault(matrix["layer"], [0, 0])
-        counts[0] += matrix["zeroed"]
-        counts[1] += matrix["total"]
+        layer = matrix["layer"]
+        counts = layers.setdefault(layer, {"layer": layer, "zeroed": 0, "total": 0})
+        counts["zeroed"] += matrix["zeroed"]
+        counts["total"] += matrix["total"]
+    whole = {name: content[name] for name in ("method", "zeroed", "total")}
+    return {**whole, "layers": list(layers.values())}
+
+
+def repair_summary(path: Path) -> str:
+    """The same in words."""
+    content = repair_content(path)
     share = 100 * content["zeroed"] / content["total"]
     lines = [
         f"{content['method']}: zeroed {content['zeroed']:,} weights of {content['total']:,} "
         f"({share:.2f} %)"
     ]
-    lines += [
-        f"  {'elsewhere' if layer is None else f'layer {layer}'}: {zeroed:,} of {total:,}"
-        for layer, (zeroed, total) in layers.items()
-    ]
+    for one in content["layers"]:
+        name = "elsewhere" if one["layer"] is None else f"layer {one['layer']}"
+        lines.append(f"  {name}: {one['zeroed']:,} of {one['total']:,}")
     return "\n".join(lines)

@@ -241,7 +241,7 @@ class EvaluateStage(AnyStage):
             alignment loss and drift are measured. With harmful_data of one's own and none of these
             both are left out.
         judges: in the place of the protocol's: names, NAME=MODEL for another folder or Hub id, or
-            a judge's own settings ({name: endpoint, model: …}); the first one's verdicts are the
+            a judge's own settings ({name: endpoint, model: NAME}); the first one's verdicts are the
             harmful score.
         limit: at most so many rows of each set: a trial, not the protocol's numbers.
         max_new_tokens: the longest answer, in tokens, in the place of the protocol's.
