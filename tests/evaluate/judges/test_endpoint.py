@@ -268,6 +268,54 @@ def test_a_key_is_not_sent_in_the_clear(monkeypatch):
     assert not sends("http://judge.example/v1")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_what_is_for_this_machine_goes_through_no_proxy(judge_of, monkeypatch, host):
+    """A proxy that the environment names would read the key, which goes by plain http here."""
+    monkeypatch.setenv("MY_KEY", "secret-key")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as proxy,
+        serving(lambda request, _: completion(verdict(request))) as server,
+    ):
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, address)
+            monkeypatch.setenv(name.lower(), address)
+        url = server.url.replace("127.0.0.1", host)
+        judge, _ = judge_of(url, api_key_env="MY_KEY", max_retries=0, timeout=5.0)
+        assert judge.judge([ITEM])[0].harmful is True
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            proxy.accept()
+
+
+def test_nothing_is_sent_but_the_request_and_its_key(judge_of, monkeypatch):
+    """Neither what machine this is, nor what the environment has for another company's client."""
+    for name in ("ORG_ID", "PROJECT_ID", "ADMIN_KEY", "BASE_URL"):
+        monkeypatch.setenv(f"OPENAI_{name}", "http://localhost:1/other")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Token: other\nAuthorization: Bearer other")
+    with serving(lambda request, _: completion(verdict(request))) as server:
+        judge_of(server)[0].judge([ITEM])
+    needed = {"host", "accept", "accept-encoding", "connection", "user-agent"}
+    sent = {name.lower(): value for name, value in server.headers[0].items()}
+    assert {*sent} == needed | {"content-type", "content-length"}
+    assert "other" not in str(sent)
+
+
+@pytest.mark.parametrize("status", [301, 307, 308])
+def test_a_reply_that_points_elsewhere_is_not_followed(judge_of, monkeypatch, status):
+    monkeypatch.setenv("MY_KEY", "secret-key")
+    with (
+        serving(lambda *_: completion("yes")) as other,
+        serving(lambda *_: (status, {"Location": f"{other.url}/chat/completions"}, b"")) as server,
+    ):
+        judge, _ = judge_of(server, api_key_env="MY_KEY")
+        with pytest.raises(UserError, match=f"answers {status}; the address must be"):
+            judge.judge([ITEM])
+    assert (len(server.requests), other.requests) == (1, [])
+
+
 def test_replies_without_a_verdict(judge_of):
     """They are asked for three times, are no verdicts then, and are not kept."""
     texts = {"Mix 0": "Hm.", "Mix 1": "", "Mix 2": None}
@@ -408,17 +456,27 @@ def test_a_reply_without_a_count_costs_the_most_that_it_can(judge_of, usage):
 
 
 def test_stopping_from_outside_ends_the_requests_under_way_and_starts_no_more(judge_of):
+    stopped = threading.Event()
+
+    def behave(_request, number):
+        if number > 1:  # the others are under way when the first one's verdict stops it all
+            stopped.wait(10)
+            time.sleep(0.3)
+        return completion("no")
+
     def stop(*_):
+        stopped.set()
         raise Stopped
 
-    with serving(lambda *_: completion("no")) as server:
+    with serving(behave) as server:
         judge, _ = judge_of(server, concurrency=2)
         with pytest.raises(Stopped):
             judge.judge(items(50), stop)
         sent = len(server.requests)
-        assert sent <= 5
+        assert sent <= 3
         time.sleep(0.1)
         assert len(server.requests) == sent
+        server.behave = lambda *_: completion("no")
         assert len(judge_of(server)[0].judge(items(50))) == 50
         assert len(server.requests) == 50
 
