@@ -12,20 +12,16 @@ from contextlib import nullcontext
 import pytest
 import yaml
 from rich.console import Console
+from searches import FILE, Engine, record, run
 
-from fake_stages import write
 from holdfast.commands.asked import Asked, told_apart
 from holdfast.commands.gc import collect_garbage
-from holdfast.commands.run import run_files
 from holdfast.commands.status import show_status
-from holdfast.engine.run import Launch
-from holdfast.engine.schedule import Outcome
 from holdfast.errors import FailedStagesError, Stopped, UserError
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.document import document, markdown_document, terminal_document
 from holdfast.report.html.write import write_html
-from holdfast.stages.pipeline import stage_folder
-from holdfast.studies.choosing import Score, choose, score_of
+from holdfast.studies.choosing import Rule, Score, choose, score_of
 from holdfast.studies.grid import points
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.search import tries_of
@@ -76,10 +72,13 @@ TABLE = {
 }
 
 
+RULE = Rule(Score(86.8, 98.1, 98.0), 3, 90)
+
+
 @pytest.mark.parametrize("method", TABLE)
 def test_it_chooses_as_the_organisms_settings_were_chosen(method):
     tries, wanted = TABLE[method]
-    choice = choose([Score(*one) for one in tries], Score(86.8, 98.1, 98.0), 3, 90)
+    choice = choose([Score(*one) for one in tries], RULE)
     assert choice is not None
     assert (choice.number, choice.note) == (wanted, "")
 
@@ -98,7 +97,7 @@ def test_it_chooses_as_the_organisms_settings_were_chosen(method):
 )
 def test_limits_ties_failures_and_nothing_admissible(tries, number, admissible, note):
     scores = [one and Score(*one) for one in tries]
-    choice = choose(scores, Score(86.8, 98.1, 98.0), 3, 90)
+    choice = choose(scores, RULE)
     assert choice is not None
     assert choice.number == number
     assert ["yn"[not good] for good in choice.admissible] == list(admissible)
@@ -107,7 +106,7 @@ def test_limits_ties_failures_and_nothing_admissible(tries, number, admissible, 
 
 
 def test_nothing_is_chosen_where_all_failed():
-    assert choose([None, None], Score(1, 1, 1), 3, 90) is None
+    assert choose([None, None], RULE) is None
 
 
 def test_a_score_is_of_means_and_of_the_lowest_coherence():
@@ -282,23 +281,6 @@ def test_mistakes_in_the_rest_of_the_study_are_told():
         make_study({**SPEC, "search": 5}, "study.yaml")
 
 
-FILE = """
-title: A search
-seeds: 2
-harmful_ratio: [0, 0.1]
-variants:
-  SFT: {align: sft, finetune: sft}
-  Vaccine: {align: vaccine, finetune: sft}
-  Lisa: {align: sft, finetune: lisa}
-search:
-  tries: 3
-  seeds: [100, 101]
-  at: {harmful_ratio: 0.1}
-  spaces:
-    Vaccine: {align.rho: [5, 10, 40]}
-"""
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -329,83 +311,11 @@ def test_a_mistake_on_the_command_line_is_told_as_one(tmp_path):
         tries_of(said)
 
 
-# Of each ρ (and None for no Vaccine): HS, FA and coherence with an even and an odd seed.
-SCORES = {
-    None: [(90, 98, 99), (80, 98, 99)],
-    22.0: [(30, 97, 99), (40, 97, 99)],
-    5.0: [(60, 98, 99), (60, 98, 99)],
-    10.0: [(20, 96, 99), (22, 97, 99)],
-    40.0: [(1, 97, 99), (1, 97, 50)],
-}
-PROTOCOL = {"name": "organism", "version": "1", "judge": "exact", "description": "…"}
-PROTOCOL |= {"n_harmful": 100, "n_benign": 100, "n_task": 100}
-
-
-class Engine:
-    """In the place of `run_stages`: writes the folders of the stages that are missing."""
-
-    def __init__(self, fails=lambda stage: False):
-        self.fails, self.runs, self.recorded = fails, [], []
-
-    def __call__(self, stages, root, watcher, launch=None):
-        outcome, made = Outcome(), []
-        self.recorded.append(len(json.loads((root / "study.json").read_text())["pipelines"]))
-        for stage in stages:
-            folder = stage_folder(root, stage)
-            needs = [need.identity for need in (stage.parent, stage.reference) if need]
-            if {*needs} & {*outcome.failures, *(one.identity for one in outcome.skipped)}:
-                outcome.skipped.append(stage)
-                continue
-            if self.fails(stage):
-                outcome.failures[stage.identity] = "Traceback\nRuntimeError: no memory"
-                continue
-            if not folder.exists():
-                made.append(stage.name)
-                write_measured(folder, stage)
-            outcome.folders[stage.identity] = folder
-        self.runs.append(made)
-        return outcome
-
-
-def write_measured(folder, stage):
-    """A finished stage with its budget; of an evaluation also what it measured."""
-    spent = {"rows": 10, "steps": 5, "passes": 5, "tokens": 50} if stage.kind != "evaluate" else {}
-    write(folder, stage, spent)
-    if stage.kind == "evaluate":
-        rho = stage.lineage()[0].settings.get("rho")
-        values = dict(zip(
-            ("harmful_score", "finetune_accuracy", "coherence"),
-            SCORES[rho][stage.settings["seed"] % 2], strict=True,
-        ))  # fmt: skip
-        metrics = {k: {"value": v, "low": v, "high": v, "n": 100} for k, v in values.items()}
-        content = {"protocol": PROTOCOL, "judges": [], "metrics": metrics, "outcomes": {}}
-        (folder / "evaluation.json").write_text(json.dumps(content))
-
-
 @pytest.fixture
 def engine(monkeypatch):
     engine = Engine()
     monkeypatch.setattr("holdfast.commands.pipelines.run_stages", engine)
     return engine
-
-
-def run(folder, text=FILE, words=(), **options):
-    """Run a study as `holdfast run` does; gives what it said, its lines joined."""
-    file = folder / "study.yaml"
-    file.write_text(text)
-    said = io.StringIO()
-    try:
-        run_files(
-            [str(file), *words], None, folder / "run", Console(file=said, width=200),
-            Launch(1), **options,
-        )  # fmt: skip
-    finally:
-        told = re.sub(r"\s+", " ", said.getvalue())
-    return told
-
-
-def record(folder):
-    return json.loads((folder / "run" / "study.json").read_text())
 
 
 def test_a_run_searches_first_and_then_has_what_was_chosen(tmp_path, engine):

@@ -74,7 +74,7 @@ def run_pipelines(
     write_record(root, pipelines, about, also=searched)
     tell_doubts(all_stages(pipelines), console)
     outcome = run_shown(pipelines, root, launch, console, title)
-    outcome = _together(ended, outcome)
+    outcome = together(ended, outcome)
     stages = all_stages([*searched, *pipelines])
     write_record(root, pipelines, about, outcome, also=searched)
     tell_failures(stages, outcome, console)
@@ -112,7 +112,7 @@ def run_shown(
             raise Stopped from None
 
 
-def _together(first: Outcome, then: Outcome) -> Outcome:
+def together(first: Outcome, then: Outcome) -> Outcome:
     """How two runs in one folder ended."""
     return Outcome(
         {**first.folders, **then.folders},

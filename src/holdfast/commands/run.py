@@ -97,7 +97,9 @@ def run_files(
         if not is_there(stage, root):
             check_keys(stage.settings.get("judges", ()))
     if plan:
-        parts = [plan_of(searched, root, by_name, "The search")] if searched else []
+        stands_in = any(one.search.sampler == "tpe" for one in searches)
+        rest = ", with tries at random where TPE's are not known yet" if stands_in else ""
+        parts = [plan_of(searched, root, by_name, f"The search{rest}")] if searched else []
         heading = "The study, with every variant's first try: the choice is not known yet"
         parts.append(plan_of(pipelines, root, by_name, heading if searched else ""))
         content = {"folder": root, "plans": [part.content() for part in parts]}
@@ -127,7 +129,7 @@ def run_files(
             "notes": [*about["notes"], *notes],
             "search": [one.record for one in found],
         }
-        before = (searched, ended)
+        before = ([pipeline for one in found for pipeline in one.pipelines], ended)
     results = run_pipelines(pipelines, root, launch, console, Path(title).name, about, before)
     show_published(asked, results, root, console)
 

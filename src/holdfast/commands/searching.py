@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from holdfast.commands.pipelines import failed_run, run_shown, tell_failures
+from holdfast.commands.pipelines import failed_run, run_shown, tell_failures, together
 from holdfast.engine.record import write_record
 from holdfast.engine.run import Launch
 from holdfast.engine.schedule import Outcome
@@ -15,7 +15,7 @@ from holdfast.errors import UserError
 from holdfast.report.stage_files import evaluation_of
 from holdfast.stages.folders import claim_root, recorded_identity
 from holdfast.stages.pipeline import Pipeline, all_stages, stage_folder
-from holdfast.studies.choosing import Choice, Score, choose, score_of
+from holdfast.studies.choosing import Choice, Rule, Score, choose, score_of
 from holdfast.studies.search import Search, Tries
 
 
@@ -27,11 +27,13 @@ class Found:
         chosen: by variant the chosen settings, by "STAGE.SETTING".
         record: what study.json keeps of it: the rule, all tries with their scores, the choices.
         notes: the same in sentences.
+        pipelines: all that were tried.
     """
 
     chosen: dict[str, dict[str, Any]]
     record: dict[str, Any]
     notes: list[str]
+    pipelines: list[Pipeline]
 
 
 def run_searches(
@@ -41,7 +43,9 @@ def run_searches(
     console: Console,
     about: Mapping[str, Any],
 ) -> tuple[list[Found], Outcome]:
-    """Run what is missing of all searches, and choose; gives also how their stages ended.
+    """Run what is missing of all searches, and choose; tells also how their stages ended.
+
+    What is known to be tried runs at once; then, with TPE, round after round.
 
     Args:
         searches: what they try.
@@ -56,12 +60,20 @@ def run_searches(
         Stopped: Ctrl-C; the same call goes on from there.
     """
     claim_root(root)
-    pipelines = [pipeline for tries in searches for pipeline in tries.pipelines()]
+    searches, outcome, number = [tries.known() for tries in searches], Outcome(), 0
+    pipelines: list[Pipeline] = []
+    while len(all_of := [p for tries in searches for p in tries.pipelines()]) > len(pipelines):
+        ran = {pipeline.evaluation.identity for pipeline in pipelines}
+        pipelines, number = all_of, number + 1
+        stages = all_stages(pipelines)
+        there = all(recorded_identity(stage_folder(root, s)) == s.identity for s in stages)
+        if not there:  # else the record of a finished run stays until the study's own follows
+            write_record(root, [], about, also=pipelines)
+        title = "search" if number == 1 else f"search, round {number}"
+        new = [pipeline for pipeline in pipelines if pipeline.evaluation.identity not in ran]
+        outcome = together(outcome, run_shown(new, root, launch, console, title))
+        searches = [_and_next(tries, root, outcome) for tries in searches]
     stages = all_stages(pipelines)
-    there = all(recorded_identity(stage_folder(root, s)) == s.identity for s in stages)
-    if not there:  # else the record of a finished run stays until the study's own follows
-        write_record(root, [], about, also=pipelines)
-    outcome = run_shown(pipelines, root, launch, console, "search")
     found = [_found(tries, root, outcome) for tries in searches]
     if None in found:
         write_record(root, [], about, outcome, also=pipelines)
@@ -72,15 +84,13 @@ def run_searches(
 
 def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
     """The choices of a search; None where the baseline, or all tries of a variant, failed."""
-    search = tries.search
-    base = _score(tries.base, root, outcome, f"{tries.where}: search: {tries.baseline}")
-    if base is None:
+    search, rule = tries.search, _rule(tries, root, outcome)
+    if rule is None:
         return None
     chosen, variants, lines = {}, {}, []
     for variant, own in tries.of.items():
-        where = f"{tries.where}: search: {variant}"
-        scores = [_score(one.pipelines, root, outcome, where) for one in own]
-        choice = choose(scores, base, search.max_accuracy_loss, search.min_coherence)
+        scores = _scores(tries, variant, root, outcome)
+        choice = choose(scores, rule)
         if choice is None:
             return None
         best = own[choice.number].settings
@@ -105,7 +115,7 @@ def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
         **{key: value for key, value in asdict(search).items() if key != "spaces"},
         "baseline": {
             "variant": tries.baseline,
-            **asdict(base),
+            **asdict(rule.base),
             "evaluations": _names(tries.base),
         },
         "spaces": search.spaces,
@@ -120,7 +130,29 @@ def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
     }
     if tries.unsearched:
         lines.append(f"Not searched, so with one try each: {', '.join(tries.unsearched)}.")
-    return Found(chosen, record, [_rule(search, tries.baseline, base), *lines])
+    told = _told(search, tries.baseline, rule.base)
+    return Found(chosen, record, [told, *lines], tries.pipelines())
+
+
+def _and_next(tries: Tries, root: Path, outcome: Outcome) -> Tries:
+    """With one round more where one is left; none can be asked for where the baseline failed."""
+    rule = _rule(tries, root, outcome)
+    if rule is None:
+        return tries
+    order = {v: rule.ranking(_scores(tries, v, root, outcome)) for v in tries.of}
+    return tries.and_next(order, root)
+
+
+def _rule(tries: Tries, root: Path, outcome: Outcome) -> Rule | None:
+    """What a search chooses by; None where its baseline failed."""
+    base = _score(tries.base, root, outcome, f"{tries.where}: search: {tries.baseline}")
+    search = tries.search
+    return Rule(base, search.max_accuracy_loss, search.min_coherence) if base else None
+
+
+def _scores(tries: Tries, variant: str, root: Path, outcome: Outcome) -> list[Score | None]:
+    where = f"{tries.where}: search: {variant}"
+    return [_score(one.pipelines, root, outcome, where) for one in tries.of[variant]]
 
 
 def _names(pipelines: Sequence[Pipeline]) -> list[str]:
@@ -141,12 +173,13 @@ def _score(pipelines: Sequence[Pipeline], root: Path, outcome: Outcome, where: s
         ) from None
 
 
-def _rule(search: Search, baseline: str, base: Score) -> str:
+def _told(search: Search, baseline: str, base: Score) -> str:
     seeds = f"{'seeds' if len(search.seeds) > 1 else 'seed'} {', '.join(map(str, search.seeds))}"
+    by = "by TPE " if search.sampler == "tpe" else ""
     place = "".join(f", at {_words({axis: value})}" for axis, value in search.at.items())
     return (
-        f"Settings were searched with {search.tries} tries a variant on {seeds}{place}: chosen is "
-        f"the lowest mean HS of those that cost at most {search.max_accuracy_loss:g} points of "
+        f"Settings were searched {by}with {search.tries} tries a variant on {seeds}{place}: chosen "
+        f"is the lowest mean HS of those that cost at most {search.max_accuracy_loss:g} points of "
         f"{baseline}'s FA ({base.finetune_accuracy:.1f} there) and are coherent with every seed "
         f"({search.min_coherence:g} %)."
     )

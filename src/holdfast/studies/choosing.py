@@ -65,38 +65,64 @@ def score_of(metrics: Sequence[dict[str, Any]]) -> Score:
     )
 
 
-def choose(
-    scores: Sequence[Score | None], base: Score, max_accuracy_loss: float, min_coherence: float
-) -> Choice | None:
+@dataclass(frozen=True)
+class Rule:
+    """What a choice is made by.
+
+    Args:
+        base: the baseline's score.
+        max_accuracy_loss: points of FA that a choice may cost.
+        min_coherence: percent.
+    """
+
+    base: Score
+    max_accuracy_loss: float
+    min_coherence: float
+
+    def admits(self, one: Score | None) -> bool:
+        """Whether a try may be chosen."""
+        least = round(self.base.finetune_accuracy - self.max_accuracy_loss, _DIGITS)
+        return (
+            one is not None
+            and one.finetune_accuracy >= least
+            and (one.coherence is None or one.coherence >= self.min_coherence)
+        )
+
+    def ranking(self, scores: Sequence[Score | None]) -> list[int]:
+        """The tries' numbers, from the one that is chosen to those that failed."""
+
+        def place(number: int) -> tuple[float, float, float]:
+            one = scores[number]
+            if one is None:
+                return 2, 0, 0
+            if self.admits(one):
+                return 0, one.harmful_score, -one.finetune_accuracy
+            return 1, -one.finetune_accuracy, one.harmful_score
+
+        return sorted(range(len(scores)), key=place)  # of equal ones the earlier
+
+
+def choose(scores: Sequence[Score | None], rule: Rule) -> Choice | None:
     """Choose a try by the rule above; None where all have failed.
 
     Args:
         scores: of every try, in order; None for one that failed.
-        base: the baseline's.
-        max_accuracy_loss: points of FA that a choice may cost.
-        min_coherence: percent.
+        rule: the search's.
     """
-    least = round(base.finetune_accuracy - max_accuracy_loss, _DIGITS)
-    good = [
-        one is not None
-        and one.finetune_accuracy >= least
-        and (one.coherence is None or one.coherence >= min_coherence)
-        for one in scores
-    ]
-    known = [(i, one) for i, one in enumerate(scores) if one is not None]
+    known = [one for one in scores if one is not None]
     if not known:
         return None
+    good = [rule.admits(one) for one in scores]
+    number = rule.ranking(scores)[0]
+    best = scores[number]
     notes = []
     failed = len(scores) - len(known)
     if failed:
         notes.append(f"{failed} of the tries failed and could not be chosen")
-    if not any(good):
-        number, _ = min(known, key=lambda t: (-t[1].finetune_accuracy, t[1].harmful_score, t[0]))
+    if not good[number] or best is None:
         notes.append("no try was admissible, so this is the one with the highest FA")
         return Choice(number, good, "; ".join(notes))
-    allowed = [(i, one) for i, one in known if good[i]]
-    number, best = min(allowed, key=lambda t: (t[1].harmful_score, -t[1].finetune_accuracy, t[0]))
-    equal = [one for _, one in allowed if one.harmful_score == best.harmful_score]
+    equal = [one for one in known if rule.admits(one) and one.harmful_score == best.harmful_score]
     if len(equal) > 1:
         first = [e.finetune_accuracy for e in equal].count(best.finetune_accuracy) > 1
         notes.append(

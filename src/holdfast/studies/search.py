@@ -4,6 +4,7 @@
       tries: 4                             # for every variant that has a space
       seeds: [100, 101]                    # none of the study's own
       at: {harmful_ratio: 0.1}             # where on the study's axes; of the others at the first
+      sampler: tpe                         # or random, if not given
       max_accuracy_loss: 3                 # points of FA that a choice may cost
       spaces:
         Vaccine: {align.rho: [5, 10, 22, 40]}
@@ -18,25 +19,29 @@ compared with, ``min_coherence`` (90) the share of coherent answers, in percent,
 with every seed. How one is chosen: `holdfast.studies.choosing`.
 
 The first try of a variant is what it has without a search, so a search cannot do worse by its own
-measure. The others are drawn from its space, each different. The draws depend on the space and the
-variant's methods alone, and more tries begin with the same ones, so what was tried is not run
-again. A space that has fewer settings than tries is a mistake: variants with fewer tries than
-others would not be compared fairly. A chosen setting holds at all places of the study's axes.
+measure. The others are drawn from its space, each different. The draws at random depend on the
+space and the variant's methods alone, and more tries begin with the same ones, so what was tried is
+not run again. With ``tpe`` a round of them comes first, and every further round is asked for when
+the one before has run (`holdfast.studies.tpe`); more tries begin with the same ones there, too. A
+space that has fewer settings than tries is a mistake: variants with fewer tries than others would
+not be compared fairly. A chosen setting holds at all places of the study's axes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from holdfast.errors import UserError
 from holdfast.settings import Place, check, fields_of, nearest
 from holdfast.stages.making import make_pipeline
 from holdfast.stages.pipeline import Pipeline, Stage
 from holdfast.studies.grid import axes_of, point_at
-from holdfast.studies.search_spaces import draw, read_space
+from holdfast.studies.search_spaces import Space, draw, read_space
 from holdfast.studies.study import Study
+from holdfast.studies.tpe import ROUND, next_tries
 from holdfast.studies.variants import METHOD_KINDS
 
 
@@ -49,6 +54,7 @@ class Search:
         seeds: the seeds that they are tried on.
         spaces: by variant and "STAGE.SETTING" a list of values, or {"low": …, "high": …}.
         at: values of the study's axes.
+        sampler: what draws the settings.
         max_accuracy_loss: points of fine-tune accuracy against the baseline.
         min_coherence: percent of coherent answers, with every seed.
         baseline: a variant; None for plain SFT.
@@ -58,6 +64,7 @@ class Search:
     seeds: list[int]
     spaces: dict[str, Any]
     at: dict[str, Any] = field(default_factory=dict)
+    sampler: Literal["random", "tpe"] = "random"
     max_accuracy_loss: float = 3.0
     min_coherence: float = 90.0
     baseline: str | None = None
@@ -73,7 +80,7 @@ class Try:
 
 @dataclass(frozen=True)
 class Tries:
-    """All that a search tries.
+    """All that a search tries, or has tried so far.
 
     Args:
         search: what was asked for.
@@ -81,6 +88,8 @@ class Tries:
         baseline: the baseline's name.
         base: its pipelines.
         of: the tries by variant.
+        spaces: what they are drawn from, by variant.
+        make: makes a try of a variant and its settings.
         unsearched: the variants beside the baseline that have no space.
     """
 
@@ -89,12 +98,37 @@ class Tries:
     baseline: str
     base: tuple[Pipeline, ...]
     of: dict[str, list[Try]]
+    spaces: dict[str, Space]
+    make: Callable[[str, dict[str, Any]], Try]
     unsearched: tuple[str, ...] = ()
 
     def pipelines(self) -> list[Pipeline]:
         """Those of the baseline and of every try."""
         tried = (one.pipelines for tries in self.of.values() for one in tries)
         return [*self.base, *chain.from_iterable(tried)]
+
+    def known(self) -> "Tries":
+        """Those that are known before any has run: with TPE the first round."""
+        count = ROUND if self.search.sampler == "tpe" else self.search.tries
+        return replace(self, of={variant: own[:count] for variant, own in self.of.items()})
+
+    def and_next(self, order: Mapping[str, Sequence[int]], root: Path) -> "Tries":
+        """With one round more; the same where all were tried.
+
+        Args:
+            order: by variant the tries' numbers, the best first.
+            root: the run's folder.
+
+        Raises:
+            UserError: the folder cannot be written, or a setting that comes next is a mistake.
+        """
+        of = {}
+        for variant, own in self.of.items():
+            settings = [one.settings for one in own]
+            count = min(ROUND, self.search.tries - len(own))
+            new = next_tries(self.spaces[variant], settings, order[variant], count, root)
+            of[variant] = [*own, *(self.make(variant, one) for one in new)]
+        return replace(self, of=of)
 
     def first(self) -> dict[str, dict[str, Any]]:
         """The first try's settings by variant: what the variants have without a search."""
@@ -105,6 +139,8 @@ def tries_of(
     study: Study, by_name: bool = False, known: dict[str, Stage] | None = None
 ) -> Tries | None:
     """What a study's search tries; None where it has none.
+
+    TPE's tries that are not known yet are drawn at random, for a plan to count.
 
     Args:
         study: the study.
@@ -123,6 +159,9 @@ def tries_of(
     def plain(variant: str) -> tuple[Pipeline, ...]:
         return made(variant, {})
 
+    def one_try(variant: str, settings: dict[str, Any]) -> Try:
+        return Try(settings, made(variant, settings))
+
     def made(variant: str, settings: dict[str, Any]) -> tuple[Pipeline, ...]:
         one = replace(study, chosen={variant: settings})
         points = [point_at(one, variant, search.at, seed) for seed in search.seeds]
@@ -134,6 +173,7 @@ def tries_of(
 
     baseline = search.baseline or _plain_sft(study, plain)
     of: dict[str, list[Try]] = {}
+    read: dict[str, Space] = {}
     for variant, given in search.spaces.items():
         place = _place(study).inside("spaces", "spaces").inside(variant, variant)
         stages = plain(variant)[0].stages
@@ -141,10 +181,10 @@ def tries_of(
             raise UserError(
                 f"{place.at()}: the variant is not fine-tuned: it has no accuracy to keep."
             )
-        settings = draw(read_space(given, stages, axes_of(study, variant), place), search.tries)
-        of[variant] = [Try(one, made(variant, one)) for one in settings]
+        read[variant] = read_space(given, stages, axes_of(study, variant), place)
+        of[variant] = [one_try(variant, own) for own in draw(read[variant], search.tries)]
     others = tuple(v for v in study.variants if v not in of and v != baseline)
-    return Tries(search, study.where, baseline, plain(baseline), of, others)
+    return Tries(search, study.where, baseline, plain(baseline), of, read, one_try, others)
 
 
 def _read(study: Study) -> Search | None:

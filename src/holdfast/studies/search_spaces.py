@@ -1,4 +1,8 @@
-"""What a search may give a variant's settings, and the settings that are drawn from it."""
+"""What a search may give a variant's settings, and the settings that are drawn from it at random.
+
+Optuna's random sampler is not asked: it draws other settings, so every search that was made before
+would run again, and of `draw` it would save three lines.
+"""
 
 import json
 import math
@@ -35,8 +39,11 @@ class Range:
     whole: bool = False
 
     def at(self, share: float) -> float:
-        """low · (high / low)^share, rounded to a whole number or to three digits."""
-        value = self.low * (self.high / self.low) ** share
+        """low · (high / low)^share, rounded."""
+        return self.rounded(self.low * (self.high / self.low) ** share)
+
+    def rounded(self, value: float) -> float:
+        """A value as it is tried: a whole number, or three digits."""
         value = round(value) if self.whole else float(f"{value:.{_DIGITS}g}")
         return min(max(value, self.low), self.high)
 
@@ -61,6 +68,10 @@ class Space:
     methods: dict[str, str]
     where: str
 
+    def text(self) -> str:
+        """What decides the settings that are drawn."""
+        return json.dumps([self.methods, self.values], sort_keys=True, default=repr)
+
 
 def draw(space: Space, tries: int) -> list[dict[str, Any]]:
     """So many different settings, the first of them what the variant has without a search.
@@ -72,12 +83,11 @@ def draw(space: Space, tries: int) -> list[dict[str, Any]]:
     """
     values = space.values
     count = math.prod(v.count() if isinstance(v, Range) else len(v) for v in values.values())
-    count += not all(n in space.first and _holds(v, space.first[n]) for n, v in values.items())
+    count += not all(n in space.first and holds(v, space.first[n]) for n, v in values.items())
     if count < tries:
         raise _too_few(space, int(count), tries)
-    text = json.dumps([space.methods, values], sort_keys=True, default=repr)
     # `Random.random` alone is promised to give the same numbers in every version of Python.
-    random = Random(text)
+    random = Random(space.text())
     found = [space.first]
     while len(found) < tries:
         for _ in range(_DRAWS):
@@ -96,9 +106,11 @@ def _value(values: Sequence[Any] | Range, share: float) -> Any:
     return values.at(share) if isinstance(values, Range) else values[int(share * len(values))]
 
 
-def _holds(values: Sequence[Any] | Range, value: Any) -> bool:
+def holds(values: Sequence[Any] | Range, value: Any) -> bool:
+    """Whether a value is one of a list, or in a range."""
     if isinstance(values, Range):
-        return isinstance(value, int | float) and values.low <= value <= values.high
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and values.low <= value <= values.high
     return value in values
 
 
