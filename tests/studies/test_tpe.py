@@ -253,6 +253,11 @@ def test_a_plan_counts_tries_that_are_not_known_yet(tmp_path, engine):
     assert "The search, with tries at random where TPE's are not known yet" in said
     assert "alignment vaccine 20 0 1 200" in said
     assert not (tmp_path / "run").exists()
+    run(tmp_path, TPE.replace("tries: 10", "tries: 8"))
+    said = run(tmp_path, TPE, plan=True)
+    assert "alignment vaccine 20 16 1 200" in said, "the first two rounds are known and there"
+    run(tmp_path, TPE)
+    assert "alignment vaccine 20 20 1 200" in run(tmp_path, TPE, plan=True)
 
 
 def test_an_unknown_sampler_is_told():

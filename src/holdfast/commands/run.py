@@ -13,7 +13,7 @@ from rich.console import Console
 from holdfast.commands.answers import answer
 from holdfast.commands.asked import Asked, introduce, show_published, told_apart
 from holdfast.commands.pipelines import COMMAND_LINE, run_pipelines
-from holdfast.commands.searching import counted, run_searches
+from holdfast.commands.searching import counted, planned, run_searches
 from holdfast.engine.run import Launch
 from holdfast.engine.slurm import SlurmSettings, check_cluster, slurm_settings
 from holdfast.errors import Stopped, UserError
@@ -92,7 +92,8 @@ def run_files(
     pipelines = _pipelines(asked, tried, first, by_name, known)
     for one in asked:
         introduce(one, console)
-    searched = [pipeline for one in searches for pipeline in one.pipelines()]
+    known_so_far = [planned(one, root) for one in searches]
+    searched = [pipeline for one in known_so_far for pipeline in one.pipelines()]
     for stage in all_stages([*pipelines, *searched]):
         if not is_there(stage, root):
             check_keys(stage.settings.get("judges", ()))

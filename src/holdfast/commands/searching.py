@@ -12,8 +12,9 @@ from holdfast.engine.record import write_record
 from holdfast.engine.run import Launch
 from holdfast.engine.schedule import Outcome
 from holdfast.errors import UserError
+from holdfast.estimate.plan import is_there
 from holdfast.report.stage_files import evaluation_of
-from holdfast.stages.folders import claim_root, recorded_identity
+from holdfast.stages.folders import claim_root
 from holdfast.stages.pipeline import Pipeline, all_stages, stage_folder
 from holdfast.studies.choosing import Choice, Rule, Score, choose, score_of
 from holdfast.studies.search import Search, Tries
@@ -66,8 +67,9 @@ def run_searches(
         ran = {pipeline.evaluation.identity for pipeline in pipelines}
         pipelines, number = all_of, number + 1
         stages = all_stages(pipelines)
-        there = all(recorded_identity(stage_folder(root, s)) == s.identity for s in stages)
-        if not there:  # else the record of a finished run stays until the study's own follows
+        if not all(
+            is_there(one, root) for one in stages
+        ):  # else the record of a finished run stays until the study's own follows
             write_record(root, [], about, also=pipelines)
         title = "search" if number == 1 else f"search, round {number}"
         new = [pipeline for pipeline in pipelines if pipeline.evaluation.identity not in ran]
@@ -80,6 +82,17 @@ def run_searches(
         tell_failures(stages, outcome, console)
         raise failed_run(stages, outcome)
     return [one for one in found if one is not None], outcome
+
+
+def planned(tries: Tries, root: Path) -> Tries:
+    """What a search will try as far as its folder tells; random tries stand in for the rest."""
+    so_far, count = tries.known(), 0
+    while count < len(stages := all_stages(so_far.pipelines())):
+        count = len(stages)
+        if all(is_there(one, root) for one in stages):
+            done = Outcome({one.identity: stage_folder(root, one) for one in stages})
+            so_far = _and_next(so_far, root, done, ask=False)
+    return so_far.filled(tries)
 
 
 def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
@@ -134,13 +147,13 @@ def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
     return Found(chosen, record, [told, *lines], tries.pipelines())
 
 
-def _and_next(tries: Tries, root: Path, outcome: Outcome) -> Tries:
+def _and_next(tries: Tries, root: Path, outcome: Outcome, ask: bool = True) -> Tries:
     """With one round more where one is left; none can be asked for where the baseline failed."""
     rule = _rule(tries, root, outcome)
     if rule is None:
         return tries
     order = {v: rule.ranking(_scores(tries, v, root, outcome)) for v in tries.of}
-    return tries.and_next(order, root)
+    return tries.and_next(order, root, ask)
 
 
 def _rule(tries: Tries, root: Path, outcome: Outcome) -> Rule | None:

@@ -112,12 +112,13 @@ class Tries:
         count = ROUND if self.search.sampler == "tpe" else self.search.tries
         return replace(self, of={variant: own[:count] for variant, own in self.of.items()})
 
-    def and_next(self, order: Mapping[str, Sequence[int]], root: Path) -> "Tries":
+    def and_next(self, order: Mapping[str, Sequence[int]], root: Path, ask: bool = True) -> "Tries":
         """With one round more; the same where all were tried.
 
         Args:
             order: by variant the tries' numbers, the best first.
             root: the run's folder.
+            ask: whether to ask for it where nobody knows it; else it is the same.
 
         Raises:
             UserError: the folder cannot be written, or a setting that comes next is a mistake.
@@ -126,8 +127,18 @@ class Tries:
         for variant, own in self.of.items():
             settings = [one.settings for one in own]
             count = min(ROUND, self.search.tries - len(own))
-            new = next_tries(self.spaces[variant], settings, order[variant], count, root)
+            new = next_tries(self.spaces[variant], settings, order[variant], count, root, ask)
+            if len(new) < count:
+                return self
             of[variant] = [*own, *(self.make(variant, one) for one in new)]
+        return replace(self, of=of)
+
+    def filled(self, drawn: "Tries") -> "Tries":
+        """With as many tries as the search has: others that were drawn, for a plan to count."""
+        of = {}
+        for variant, own in self.of.items():
+            others = [one for one in drawn.of[variant] if one not in own]
+            of[variant] = [*own, *others[: self.search.tries - len(own)]]
         return replace(self, of=of)
 
     def first(self) -> dict[str, dict[str, Any]]:

@@ -28,6 +28,7 @@ def next_tries(
     order: Sequence[int],
     count: int,
     root: Path | None = None,
+    ask: bool = True,
 ) -> list[dict[str, Any]]:
     """So many more settings, none of which was tried; fewer are the first ones of more.
 
@@ -37,6 +38,7 @@ def next_tries(
         order: their numbers, the best one first.
         count: how many.
         root: the run's folder, where answers are kept; None for none.
+        ask: whether to ask where no answer is kept; else there are no more.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -49,6 +51,8 @@ def next_tries(
     known = kept.get(digest, [])
     if len(known) >= count and all(one.keys() == space.values.keys() for one in known):
         return known[:count]
+    if not ask:
+        return []
     new = _ask(space, tried, order, count, int(digest[:8], 16))
     if root is not None:
         with disk_errors(root / FILE):
