@@ -8,7 +8,7 @@ from holdfast.commands.pipelines import run_pipelines
 from holdfast.engine.run import Launch
 from holdfast.errors import UserError
 from holdfast.report.comparison import compare, read_run
-from holdfast.report.table import markdown_table
+from holdfast.report.table import header, markdown_table
 from holdfast.stages.disk import disk_errors, write_text
 from holdfast.studies.demo import demo_pipelines
 
@@ -23,12 +23,13 @@ def run_demo(output: Path, seeds: int, workers: int | None, console: Console) ->
     run_pipelines(
         pipelines, output, Launch(workers=workers), console, "demo", about, command="demo"
     )
-    from holdfast.report.figure import comparison_figure
+    from holdfast.report.drawing.tradeoff import tradeoff_picture
 
     run = read_run(output)
     comparison = compare(run)
     with disk_errors(output / "comparison.png"):
-        comparison_figure(run, comparison, output / "comparison.png")
+        picture = tradeoff_picture(comparison, header(run.protocol))
+        picture.save(output / "comparison.png")
         write_text(output / "table.md", markdown_table(run, comparison))
     for line in (
         f"picture: {output / 'comparison.png'}",

@@ -53,7 +53,11 @@ def show_report(
     metrics = [_metric(name, comparison, root) for name in metrics] if metrics else None
     if figures is not None and figures.is_file():
         raise UserError(f"{figures} is a file; --figures must name a folder.")
-    pictures = _draw(run, comparison, figures) if figures else []
+    pictures = []
+    if figures:
+        from holdfast.report.figures import write_figures
+
+        pictures = write_figures(run, comparison, figures)
     if output is None and kind in _FILES:
         output = root / _FILES[kind]
     if output is not None and output.is_dir():
@@ -123,7 +127,11 @@ def _text(
         return documents.latex_report(report)
     if kind == "markdown":
         start = (output or Path("report.md")).absolute().parent
-        links = [Path(os.path.relpath(picture, start)).as_posix() for picture in pictures]
+        links = [
+            Path(os.path.relpath(picture, start)).as_posix()
+            for picture in pictures
+            if picture.suffix == ".png"
+        ]
         return documents.markdown_document(report, links)
     import io
 
@@ -131,18 +139,6 @@ def _text(
     plain.print(documents.terminal_document(report))
     assert isinstance(plain.file, io.StringIO)
     return plain.file.getvalue()
-
-
-def _draw(run: Run, comparison: Comparison, folder: Path) -> list[Path]:
-    """The picture of all rows, where it has both metrics, and a picture for each swept axis."""
-    from holdfast.report.curves import draw_curves
-    from holdfast.report.figure import comparison_figure
-
-    paths = draw_curves(run, comparison, folder)
-    if {"harmful_score", "finetune_accuracy"} <= {*comparison.metrics}:
-        comparison_figure(run, comparison, folder / "comparison.png")
-        paths = [folder / "comparison.png", *paths]
-    return paths
 
 
 def _write(output: Path, write: Callable[[Path], object]) -> None:

@@ -1,34 +1,29 @@
-"""A comparison in pictures: harmful score against accuracy, and curves over every swept axis."""
+"""The pictures of a comparison on the page: drawn for its width, and for that of a telephone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
-from holdfast.report.comparison import Cell, Comparison, Row
-from holdfast.report.html.svg import (
-    Point,
-    Series,
-    Value,
-    chart,
-    horizontal,
-    key,
-    span,
-    vertical,
-)
+from holdfast.report.drawing.curves import METRICS, Curves, curves, metric_pictures
+from holdfast.report.drawing.grids import key_picture
+from holdfast.report.drawing.looks import looks
+from holdfast.report.drawing.tradeoff import MOST as MOST_NAMES
+from holdfast.report.drawing.tradeoff import Group, group_picture, groups
 from holdfast.report.metrics import known_metric
+from holdfast.report.rows import Cell, Comparison
 from holdfast.report.words import axis_name, interval, number, place_name, short
 
-X, Y = "harmful_score", "finetune_accuracy"
 # Pictures that stand open at once; the others of a kind are folded away, and then left out.
 OPEN, MOST = 6, 48
-_PERCENT = (0.0, 100.0)
+# The width of a picture that has the page for itself, there and on a telephone, and of one beside
+# others, which is as wide as its column on either.
+WIDE, NARROW, BESIDE = 1180, 350, 400
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture, or two side by side: the place that it is of, and what it shows."""
+    """What is drawn of one place: its title and its pictures."""
 
     title: str
     pictures: list[Markup]
@@ -40,6 +35,7 @@ class Figure:
 
     Args:
         title: its heading.
+        look: how panels stand: "whole" (one below the other, as wide as the page), "pairs" or "".
         panels: those that stand open.
         folded: those that a reader opens.
         left_out: how many there would be beside them.
@@ -47,6 +43,7 @@ class Figure:
     """
 
     title: str
+    look: str
     panels: list[Panel]
     folded: list[Panel]
     left_out: int
@@ -56,151 +53,79 @@ class Figure:
 
 @dataclass(frozen=True)
 class Legend:
-    """What a colour and shape stand for."""
+    """What a colour and mark stand for."""
 
     mark: Markup
     name: str
 
 
-def styles(comparison: Comparison) -> dict[str, int]:
-    """Every variant's colour and shape, the same in all pictures; the baseline's is the first."""
-    names = list(dict.fromkeys(row.variant for row in comparison.rows))
-    names.sort(key=lambda name: name != comparison.baseline)
-    return {name: i for i, name in enumerate(names)}
-
-
 def legend(comparison: Comparison) -> list[Legend]:
-    """One entry for each variant."""
-    return [Legend(key(style), name) for name, style in styles(comparison).items()]
+    """One entry for each kind of point."""
+    return [Legend(key_picture(look).svg("key"), name) for name, look in looks(comparison).items()]
 
 
 def tradeoff(comparison: Comparison) -> Figure | None:
     """Harmful score against fine-tune accuracy, a picture for each place; None without both."""
-    rows = [row for row in comparison.rows if {X, Y} <= {*row.cells}]
-    if not rows:
+    found = groups(comparison)
+    if not found:
         return None
-    values = [v for row in rows for e in [row.cells[Y].mean] for v in (e.low, e.high)]
-    low, high = span(values, 20, _PERCENT)
-    chosen = styles(comparison)
-    panels = []
-    for place, members in _by(rows, comparison.place):
-        x = horizontal("harmful score (%)", 0, 100)
-        y = vertical("fine-tune accuracy (%)", low, high)
-        series = [
-            Series(
-                chosen[variant],
-                [Point(_value(r.cells[X]), _value(r.cells[Y]), _told(r, (X, Y))) for r in own],
-            )
-            for variant, own in _by(members, lambda row: row.variant)
-        ]
-        title = place_name(dict(place))
-        label = f"Harmful score against fine-tune accuracy{', ' if title else ''}{title}: "
-        label += "the numbers are in the table of results."
-        ticks = [f"{tick:g}" for tick in x.ticks]
-        panels.append(Panel(title, [chart(x, y, series, label, ticks, joined=False)]))
-    return _figure("", panels, [], [])
+    whole = len(found) == 1 or any(len(group.rows) > MOST_NAMES for group in found)
+    draw = _whole if whole else _beside
+    panels = [draw(comparison, group) for group in found[:MOST]]
+    return _figure("", "whole" if whole else "", panels, len(found), [], [])
 
 
-def curves(comparison: Comparison) -> list[Figure]:
+def _whole(comparison: Comparison, group: Group) -> Panel:
+    wide = group_picture(comparison, group, WIDE, must=True).svg("wide")
+    narrow = group_picture(comparison, group, NARROW, must=False).svg("narrow")
+    return Panel(group.title, [wide, narrow])
+
+
+def _beside(comparison: Comparison, group: Group) -> Panel:
+    return Panel(group.title, [group_picture(comparison, group, BESIDE, must=False).svg()])
+
+
+def over_axes(comparison: Comparison) -> list[Figure]:
     """Harmful score and accuracy over every axis of numbers, in the study's order."""
-    return [found for axis in comparison.axes if (found := _curve(comparison, axis)) is not None]
+    found: dict[str, list[Curves]] = {}
+    for one in curves(comparison):
+        found.setdefault(one.axis, []).append(one)
+    return [_over(comparison, axis, of_axis) for axis, of_axis in found.items()]
 
 
-def _curve(comparison: Comparison, axis: str) -> Figure | None:
-    rows = [row for row in comparison.rows if _is_number(row.axes.get(axis))]
-    values = sorted({float(row.axes[axis]) for row in rows})
-    metrics = [m for m in (X, Y) if any(m in row.cells for row in rows)]
-    if len(values) < 2 or not metrics:
-        return None
-    log = values[0] > 0 and values[-1] / values[0] >= 8
-    chosen = styles(comparison)
-    panels = []
-    rest = [name for name in comparison.shared if name != axis]
-    for place, members in _by(rows, lambda row: _axes(row, rest)):
-        pictures = [_lines(axis, values, log, metric, members, chosen, place) for metric in metrics]
-        panels.append(Panel(place_name(dict(place)), pictures))
-    others = [name for name in comparison.axes if name != axis]
-    header = [
-        "variant",
-        *map(axis_name, others),
-        axis_name(axis),
-        *(known_metric(m).heading for m in metrics),
+def _over(comparison: Comparison, axis: str, found: Sequence[Curves]) -> Figure:
+    panels = [
+        Panel(
+            place_name(one.place),
+            [picture.svg() for picture in metric_pictures(comparison, one, BESIDE)],
+        )
+        for one in found[:MOST]
     ]
-    table = [
+    metrics = [m for m in METRICS if any(m in one.metrics for one in found)]
+    others = [name for name in comparison.axes if name != axis]
+    header = ["variant", *map(axis_name, others), axis_name(axis)]
+    header += [known_metric(metric).heading for metric in metrics]
+    order = list(dict.fromkeys(row.variant for row in comparison.rows))
+    order.sort(key=lambda name: name != comparison.baseline)
+    drawn = {id(row) for one in found for own in one.lines.values() for row in own}
+    rows = [
         [
             row.variant,
             *(short(row.axes.get(name)) for name in others),
             short(row.axes[axis]),
             *(_words(row.cells.get(metric)) for metric in metrics),
         ]
-        for row in sorted(rows, key=lambda r: list(chosen).index(r.variant))
+        for row in sorted(comparison.rows, key=lambda row: order.index(row.variant))
+        if id(row) in drawn
     ]
-    return _figure(axis_name(axis), panels, header, table)
+    return _figure(axis_name(axis), "pairs", panels, len(found), header, rows)
 
 
-def _lines(
-    axis: str,
-    values: Sequence[float],
-    log: bool,
-    metric: str,
-    rows: Sequence[Row],
-    chosen: Mapping[str, int],
-    place: tuple[tuple[str, Any], ...],
-) -> Markup:
-    rows = [row for row in rows if metric in row.cells]
-    low, high = values[0], values[-1]
-    margin = (high / low) ** 0.06 if log else 0.06 * (high - low)
-    ends = (low / margin, high * margin) if log else (low - margin, high + margin)
-    x = horizontal(axis_name(axis), *ends, log=log, ticks=values)
-    seen = [v for row in rows for e in [row.cells[metric].mean] for v in (e.low, e.high)]
-    bounds = span(seen, 20, _PERCENT) if metric == Y else _PERCENT
-    y = vertical(f"{known_metric(metric).words} (%)", *bounds)
-    names = [name for name in dict.fromkeys(n for row in rows for n in row.axes) if name != axis]
-    series = []
-    for _, own in _by(rows, lambda row: (row.variant, *_axes(row, names))):
-        points = [
-            Point(Value(v, v, v), _value(row.cells[metric]), _told(row, (metric,)))
-            for row in sorted(own, key=lambda r: r.axes[axis])
-            for v in [float(row.axes[axis])]
-        ]
-        series.append(Series(chosen[own[0].variant], points))
-    where = place_name(dict(place))
-    label = f"{known_metric(metric).words} over {axis_name(axis)}{', ' if where else ''}{where}: "
-    label += "the numbers are in the table below."
-    return chart(x, y, series, label, [short(tick) for tick in x.ticks], joined=True)
-
-
-def _figure(title: str, panels: list[Panel], header: list[str], rows: list[list[str]]) -> Figure:
-    left_out = max(0, len(panels) - MOST)
-    return Figure(title, panels[:OPEN], panels[OPEN:MOST], left_out, header, rows)
-
-
-def _by(rows: Sequence[Row], key_of: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
-    """Rows by a key, in the order of the first of each; values of axes need not be hashable."""
-    groups: dict[str, tuple[Any, list[Row]]] = {}
-    for row in rows:
-        found = key_of(row)
-        groups.setdefault(repr(found), (found, []))[1].append(row)
-    return list(groups.values())
-
-
-def _axes(row: Row, names: Sequence[str]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, row.axes[name]) for name in names if name in row.axes)
-
-
-def _value(cell: Cell) -> Value:
-    return Value(cell.mean.value, cell.mean.low, cell.mean.high)
+def _figure(
+    title: str, look: str, panels: list[Panel], count: int, header: list[str], rows: list[list[str]]
+) -> Figure:
+    return Figure(title, look, panels[:OPEN], panels[OPEN:], count - len(panels), header, rows)
 
 
 def _words(cell: Cell | None) -> str:
     return "–" if cell is None else f"{number(cell.mean.value)} {interval(cell.mean)}"
-
-
-def _told(row: Row, metrics: Sequence[str]) -> str:
-    place = f" ({place_name(row.axes)})" if row.axes else ""
-    found = [f"{known_metric(m).title} {_words(row.cells[m])}" for m in metrics]
-    return f"{row.variant}{place}: {', '.join(found)}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

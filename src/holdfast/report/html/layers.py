@@ -10,17 +10,8 @@ from statistics import fmean
 from markupsafe import Markup
 
 from holdfast.report.comparison import Result, Run
+from holdfast.report.drawing.grids import map_picture, shades_picture
 from holdfast.report.html.reading import read_lines, read_object
-from holdfast.report.html.svg import (
-    Point,
-    Series,
-    Value,
-    chart,
-    horizontal,
-    shades,
-    span,
-    vertical,
-)
 from holdfast.report.words import place_name
 
 # Pictures of one kind; a study of many settings has more, and the page says how many.
@@ -139,9 +130,8 @@ def _probabilities(name: str, folders: Sequence[Path]) -> Picture | None:
         [f"block {b}, {one}: P = {row[b]:.3f}" for b in blocks]
         for one, row in zip(names, values, strict=True)
     ]
-    svg = shades(
-        columns, names, values, told, f"Probabilities of {name}, in the table below", "block"
-    )
+    label = f"Probabilities of {name}, in the table below"
+    svg = shades_picture(columns, names, values, told, label, "block").svg("fixed")
     note = f"Mean of {runs} seeds. " if runs > 1 else ""
     note += f"The strongest is P = {max(map(max, values)):.3f}."
     rows = [[one, *(f"{v:.3f}" for v in row)] for one, row in zip(names, values, strict=True)]
@@ -170,7 +160,8 @@ def _zeroed(name: str, folders: Sequence[Path]) -> Picture | None:
     told = [
         [f"layer {c}, {kind}: {_share(counts[kind].get(c))}" for c in columns] for kind in kinds
     ]
-    svg = shades(columns, kinds, values, told, f"What {name} zeroed, in the table below", "layer")
+    label = f"What {name} zeroed, in the table below"
+    svg = shades_picture(columns, kinds, values, told, label, "layer").svg("fixed")
     sums = [sum(own[i] for by in counts.values() for own in by.values()) for i in range(3)]
     note = f"In all {sums[0]:,} of {sums[2]:,} weights ({100 * sums[0] / sums[2]:.2f} %) zeroed"
     note += f", of which {sums[1]:,} were zero before." if sums[1] else "."
@@ -226,10 +217,12 @@ def _drift_picture(place: str, variants: Mapping[str, list[float]], top: float) 
         for name, own in words.items()
     ]
     label = f"Drift by block{', ' if place else ''}{place}: the numbers are in the table below"
-    svg = shades(columns, [*rows], [*rows.values()], told, label, "block", top)
+    picture = shades_picture(columns, [*rows], [*rows.values()], told, label, "block", top)
     table = [[name, *own] for name, own in words.items()]
     note = f"The strongest of all places is {top:.3g}."
-    return Picture(place or "all variants", note, svg, ["drift by block", *columns], table)
+    return Picture(
+        place or "all variants", note, picture.svg("fixed"), ["drift by block", *columns], table
+    )
 
 
 def _mean(lists: Sequence[Sequence[float]]) -> list[float]:
@@ -256,18 +249,7 @@ def _map(name: str, found: Mapping[str, list] | None) -> Picture | None:
         for i, share in enumerate(found["shares"], 1)
     ]
     models = {"aligned": found["aligned"], "fine-tuned": found["tuned"]}
-    series = [
-        Series(style, [_dot(f"{model}, row {row}", *at) for row, at in enumerate(places)])
-        for style, (model, places) in enumerate(models.items())
-    ]
-    ends = [
-        span([at[i] for places in models.values() for at in places], 1e-6, (-math.inf, math.inf))
-        for i in (0, 1)
-    ]
-    x, y = horizontal(axes[0], *ends[0]), vertical(axes[1], *ends[1])
-    svg = chart(
-        x, y, series, f"Map of the drift: {name}", [f"{t:g}" for t in x.ticks], joined=False
-    )
+    svg = map_picture(models, axes, f"Map of the drift: {name}").svg()
     far = fmean(math.dist(a, b) for a, b in zip(found["aligned"], found["tuned"], strict=True))
     note = f"On this map a row moved by {far:.3g} on average."
     rows = [
@@ -276,7 +258,3 @@ def _map(name: str, found: Mapping[str, list] | None) -> Picture | None:
     ]
     header = ["row", "aligned, axis 1", "axis 2", "fine-tuned, axis 1", "axis 2"]
     return Picture(name, note, svg, header, rows)
-
-
-def _dot(told: str, x: float, y: float) -> Point:
-    return Point(Value(x, x, x), Value(y, y, y), told)

@@ -11,10 +11,12 @@ from markupsafe import Markup
 
 from holdfast.escape import visible
 from holdfast.report.comparison import Comparison, Run, compare
+from holdfast.report.drawing.canvas import settings
+from holdfast.report.drawing.looks import PALETTE
 from holdfast.report.findings import findings
 from holdfast.report.html import budget
 from holdfast.report.html.about import About, about, made_by
-from holdfast.report.html.figures import Figure, Legend, curves, legend, tradeoff
+from holdfast.report.html.figures import Figure, Legend, legend, over_axes, tradeoff
 from holdfast.report.html.judges import agreement_rows
 from holdfast.report.html.layers import Pictures, layer_pictures
 from holdfast.report.html.published import Published, published
@@ -101,6 +103,7 @@ class Page:
         return [(anchor, title) for anchor, (title, shown) in there.items() if shown]
 
 
+@settings()  # once for all pictures
 def page_of(run: Run, baseline: str | None = None) -> Page:
     """Gather what the page shows; see `compare` for the baseline.
 
@@ -109,7 +112,7 @@ def page_of(run: Run, baseline: str | None = None) -> Page:
     """
     comparison = compare(run, baseline)
     found = differences(comparison)
-    style, script = _file("style.css"), _file("script.js")
+    style, script = _style(), _file("script.js")
     axes = list(dict.fromkeys(axis for one in run.unfinished for axis in one.axes))
     return Page(
         run=run,
@@ -123,7 +126,7 @@ def page_of(run: Run, baseline: str | None = None) -> Page:
         filters=filters(comparison),
         legend=legend(comparison),
         tradeoff=tradeoff(comparison),
-        curves=curves(comparison),
+        curves=over_axes(comparison),
         worst=budget.worst_table(comparison),
         published=published(run, comparison),
         layers=layer_pictures(run, comparison.shared),
@@ -170,6 +173,14 @@ def _error(text: str) -> Markup:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _style() -> str:
+    """The style sheet; the colours of the pictures are those that they are drawn in."""
+    colors = (
+        f"  --{name}: light-dark({light}, {dark});" for name, (light, dark) in PALETTE.items()
+    )
+    return ":root {\n" + "\n".join(colors) + "\n}\n" + _file("style.css")
 
 
 def _file(name: str) -> str:

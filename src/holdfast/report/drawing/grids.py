@@ -1,0 +1,95 @@
+"""Shades of a grid of values, and a map of points that belong in pairs."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from holdfast.report.drawing.canvas import Picture, plain, settings
+from holdfast.report.drawing.looks import ACCENT, Look
+from holdfast.report.drawing.marks import Point, draw_points, exact
+from holdfast.report.drawing.panels import Panel, Scale, Setting, compose, span
+
+# The models of a map.
+ALIGNED, TUNED = Look("none", "ink", "o"), Look("finetune", "accent", "s")
+
+
+@settings()
+def shades_picture(
+    columns: Sequence[str],
+    rows: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    told: Sequence[Sequence[str]],
+    label: str,
+    title: str,
+    top: float | None = None,
+) -> Picture:
+    """A grid of cells, the stronger in shade the larger their value.
+
+    Args:
+        columns, rows: their names.
+        values: [rows, columns], 0 or more; None where there is none.
+        told: what a pointer on a cell shows.
+        label: what the picture shows, for those who do not see it.
+        title: what the columns are.
+        top: the value of the strongest shade, where several pictures have one scale.
+    """
+    top = top or max((v for row in values for v in row if v is not None), default=0) or 1
+    cell = min(30.0, max(10.0, 380 / max(1, len(columns))))
+    tall = 20 if len(rows) <= 12 else 12
+
+    def draw(picture: Picture, axes: Axes) -> None:
+        for i, row in enumerate(values):
+            for j, value in enumerate(row):
+                if value is not None:
+                    strength = 0.05 + 0.95 * value / top
+                    wide, high = 1 - 1 / cell, 1 - 1 / tall
+                    one = Rectangle((j, i), wide, high, color=ACCENT, alpha=strength, linewidth=0)
+                    axes.add_patch(one)
+                    picture.tell(one, told[i][j])
+
+    x = Scale(title, 0, len(columns), {i + 0.5: n for i, n in enumerate(columns)}, grid=False)
+    y = Scale("", len(rows), 0, {i + 0.5: n for i, n in enumerate(rows)}, grid=False)
+    left = 14 + 6.8 * max((len(plain(name, 34)) for name in rows), default=0)
+    panel = Panel("", x, y, draw, label, left, 6)
+    width = max(left + cell * len(columns) + 6, left + 7 * len(title))
+    return compose([panel], Setting(1, width, tall * len(rows)), label)
+
+
+@settings()
+def map_picture(
+    models: Mapping[str, Sequence[tuple[float, float]]], titles: Sequence[str], label: str
+) -> Picture:
+    """Where the rows of two models are on two axes of the same unit.
+
+    Args:
+        models: by its name, the places of a model's rows.
+        titles: of the two axes.
+        label: what the picture shows, for those who do not see it.
+    """
+    known = dict(zip(models, (ALIGNED, TUNED), strict=True))
+    points = [
+        Point(exact(x), exact(y), look, f"{model}, row {row}")
+        for model, look in known.items()
+        for row, (x, y) in enumerate(models[model])
+    ]
+    unbounded = (float("-inf"), float("inf"))
+    ends = [
+        span([at[i] for places in models.values() for at in places], 1e-6, unbounded)
+        for i in (0, 1)
+    ]
+    x, y = (Scale(title, *end) for title, end in zip(titles, ends, strict=True))
+
+    def draw(picture: Picture, axes: Axes) -> None:
+        draw_points(picture, axes, points, 6)
+
+    setting = Setting(1, 400, 260, key=known)
+    return compose([Panel("", x, y, draw, label, 64)], setting, label)
+
+
+@settings()
+def key_picture(look: Look) -> Picture:
+    """The mark of a look by itself, for a legend on the page."""
+    picture = Picture(16, 16, "")
+    picture.mark(8, 8, look)
+    return picture

@@ -1,0 +1,242 @@
+"""Harmful score against fine-tune accuracy: what stays safe and still learns the task.
+
+Few rows are one pair of axes, with every name beside its point. Of many variants there is one pair
+for each stage that they defend in, the others as grey dots behind them. Many places are a grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from holdfast.errors import UserError
+from holdfast.report.drawing.canvas import Picture, settings
+from holdfast.report.drawing.looks import (
+    FAMILIES,
+    Look,
+    by_family,
+    line_name,
+    look_of,
+    looks,
+)
+from holdfast.report.drawing.marks import Point, draw_context, draw_points, name_points, told
+from holdfast.report.drawing.panels import Panel, Setting, compose, percents, span
+from holdfast.report.rows import Comparison, Row
+from holdfast.report.sheet import settings_words
+from holdfast.report.words import place_name
+
+X, Y = "harmful_score", "finetune_accuracy"
+TITLE = "Harmful fine-tuning: what stays safe and still learns the task"
+# More points with their names are a thicket.
+MOST = 12
+_MOST_COLUMNS, _MOST_PANELS = 6, 48
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that stand in one picture: their place in words, "" where it goes without saying."""
+
+    title: str
+    rows: list[Row]
+
+
+def rows_of(comparison: Comparison) -> list[Row]:
+    """The rows that have both metrics."""
+    return [row for row in comparison.rows if {X, Y} <= {*row.cells}]
+
+
+def groups(comparison: Comparison) -> list[Group]:
+    """The rows of each place; together where they are few, or nearly all of one place."""
+    rows = rows_of(comparison)
+    found: dict[str, Group] = {}
+    for row in rows:
+        place = place_name(dict(comparison.place(row)))
+        found.setdefault(place, Group(place, [])).rows.append(row)
+    largest = max((len(group.rows) for group in found.values()), default=0)
+    if len(rows) <= MOST or len(rows) - largest <= 2:
+        return [Group("", rows)] if rows else []
+    return [*found.values()]
+
+
+@settings()
+def group_picture(
+    comparison: Comparison, group: Group, width: float, must: bool, height: float = 0
+) -> Picture:
+    """The picture of one of `groups`.
+
+    Args:
+        comparison: the comparison.
+        group: its rows.
+        width: of the picture.
+        must: write every name; otherwise those that fit.
+        height: of the axes; 0 for what suits the width.
+    """
+    label = "Harmful score against fine-tune accuracy"
+    label += f", {group.title}: " if group.title else ": "
+    label += "the numbers are in the table of results."
+    panels = _panels(comparison, group.rows, must)
+    columns = 2 if len(panels) > 1 and width > 600 else 1
+    height = height or (270 if len(panels) > 1 else max(260, 0.36 * width))
+    return compose(panels, Setting(columns, width, height), label)
+
+
+@settings()
+def tradeoff_picture(comparison: Comparison, subheading: str) -> Picture:
+    """All rows in one picture, for a paper.
+
+    Args:
+        comparison: the comparison.
+        subheading: what stands below the title, such as the protocol.
+
+    Raises:
+        UserError: no row has both metrics.
+    """
+    found = groups(comparison)
+    if not found:
+        raise UserError(f"no record has both '{X}' and '{Y}' to draw")
+    if len(found) > 1:
+        return _grid(comparison, subheading)
+    notes = comparison.notes[:1]
+    if comparison.budget_notes:
+        notes.append("Budgets differ: see the table.")
+    panels = _panels(comparison, found[0].rows, must=True)
+    columns, height = (2, 250) if len(panels) > 1 else (1, 340)
+    width = 900 if len(panels) > 1 else 648
+    key = _families(found[0].rows) if len(panels) == 1 else {}
+    setting = Setting(columns, width, height, TITLE, subheading, "  ".join(notes), key)
+    return compose(panels, setting, TITLE)
+
+
+def _families(rows: Sequence[Row]) -> dict[str, Look]:
+    """A key of the families that rows are of: the look that each begins with."""
+    first = {"align": "vaccine", "finetune": "lisa", "repair": "antidote"}
+    own = {look_of(row.align, row.finetune, row.repair) for row in rows}
+    found: dict[str, Look] = {}
+    for family, words in FAMILIES.items():
+        if any(look.family == family and "control" not in look.color for look in own):
+            stages = [*first] if family == "several" else [family] if family in first else []
+            given: dict[str, str | None] = dict.fromkeys(first) | {s: first[s] for s in stages}
+            found[words] = look_of(given["align"], given["finetune"], given["repair"])
+    if any("control" in look.color for look in own):
+        found["control"] = Look("align", "control-1", "o")
+    return found
+
+
+def _panels(comparison: Comparison, rows: Sequence[Row], must: bool) -> list[Panel]:
+    """One panel, or one for each family of many variants."""
+    chosen = looks(comparison)
+    x, y = _scales(rows_of(comparison))
+    if len(rows) <= MOST:
+        return [_panel("", comparison, rows, rows, chosen, x, y, must)]
+    panels = []
+    for family, names in by_family(chosen).items():
+        own = [row for row in rows if line_name(row, comparison.shared) in names]
+        parts = [own[i : i + MOST] for i in range(0, len(own), MOST)]
+        for number, part in enumerate(parts, start=1):
+            title = FAMILIES[family] + (f" ({number} of {len(parts)})" if len(parts) > 1 else "")
+            base = [row for row in rows if row.is_plain_sft]
+            panels.append(_panel(title, comparison, [*base, *part], rows, chosen, x, y, must))
+    return panels
+
+
+def _scales(rows: Sequence[Row]) -> tuple[Any, Any]:
+    means = [row.cells[Y].mean for row in rows]
+    low, high = span([v for mean in means for v in (mean.low, mean.high)], 20, (0.0, 100.0))
+    # The second is turned with its axis: it points upwards.
+    return percents("← safer   harmful score (%)"), percents(
+        "fine-tune accuracy (%)   better →", low, high
+    )
+
+
+def _panel(
+    title: str,
+    comparison: Comparison,
+    rows: Sequence[Row],
+    everything: Sequence[Row],
+    chosen: Mapping[str, Look],
+    x: Any,
+    y: Any,
+    must: bool,
+    named: bool = True,
+) -> Panel:
+    ratios = {row.axes.get("harmful_ratio") for row in everything} - {None}
+
+    def point(row: Row) -> Point:
+        look = chosen[line_name(row, comparison.shared)]
+        if row.axes.get("harmful_ratio") == 0 and len(ratios) > 1:
+            look = replace(look, fill="hollow")  # the goal, not a defense
+        name = _label(row, everything) if named else ""
+        return Point(row.cells[X].mean, row.cells[Y].mean, look, told(row, (X, Y)), name)
+
+    def draw(picture: Picture, axes: Axes) -> None:
+        others = [row for row in everything if row not in rows]
+        means = [(row.cells[X].mean.value, row.cells[Y].mean.value) for row in others]
+        draw_context(axes, [m[0] for m in means], [m[1] for m in means])
+        # The worst are drawn first, and named last.
+        points = [point(row) for row in sorted(rows, key=lambda row: -row.cells[X].mean.value)]
+        draw_points(picture, axes, points, 8 if named else 6)
+        if named:
+            name_points(picture, axes, points[::-1], must)
+
+    return Panel(title, x, y, draw)
+
+
+def _label(row: Row, rows: Sequence[Row]) -> str:
+    """The variant, with what tells it from the other points: p where it is 0 or one of several."""
+    attacks = {each.axes.get("harmful_ratio") for each in rows} - {0, None}
+    shown = {}
+    for axis, value in row.axes.items():
+        several = len({repr(each.axes.get(axis)) for each in rows}) > 1
+        if several and (axis != "harmful_ratio" or value == 0 or len(attacks) > 1):
+            shown[axis] = value
+    return f"{row.variant}, {settings_words(shown)}" if shown else row.variant
+
+
+def _grid(comparison: Comparison, subheading: str) -> Picture:
+    """A panel for each place: across an axis, or the families of many variants; down the rest."""
+    chosen = looks(comparison)
+    rows = [row for row in rows_of(comparison) if row.finetune is not None]  # others have no place
+    x, y = _scales(rows)
+    x, y = replace(x, title="← safer   HS (%)"), replace(y, title="FA (%)   better →")
+    families = by_family(chosen)
+    many = len(chosen) > MOST
+    across, columns, places = _layout(rows, [] if many else comparison.shared)
+    if many:
+        places = [*{str(p): p for p in (dict(comparison.place(r)) for r in rows)}.values()]
+        places = [{a: row_place.get(a) for a in comparison.shared} for row_place in places]
+        columns = [*families]
+    shown = places[: max(1, _MOST_PANELS // len(columns))]
+    panels: list[Panel | None] = []
+    for place in shown:
+        here = [row for row in rows if all(row.axes.get(a) == v for a, v in place.items())]
+        for column in columns:
+            if many:
+                names = {line_name(row, comparison.shared): row for row in here}
+                own = [names[n] for n in names if n in families[column] or names[n].is_plain_sft]
+                title, others = FAMILIES[column], here
+            else:
+                own = [row for row in here if not across or row.axes.get(across) == column]
+                title, others = place_name({across: column}) if across else "", own
+            panel = _panel(title, comparison, own, others, chosen, x, y, False, named=False)
+            panels.append(panel if own else None)
+    left_out = (len(places) - len(shown)) * len(columns)
+    note = f"{left_out} more places are not drawn." if left_out else ""
+    drawn = {line_name(row, comparison.shared) for row in rows}
+    key = {name: look for name, look in chosen.items() if name in drawn}
+    lines = [place_name(place) for place in shown]
+    width = max(648, 230 * len(columns))
+    setting = Setting(len(columns), width, 150, TITLE, subheading, note, key, lines)
+    return compose(panels, setting, TITLE)
+
+
+def _layout(
+    rows: Sequence[Row], shared: Sequence[str]
+) -> tuple[str, list[Any], list[dict[str, Any]]]:
+    """The axis that runs across, its values, and the places on all other axes."""
+    values = {a: list(dict.fromkeys(row.axes.get(a) for row in rows)) for a in shared}
+    fitting = [a for a in shared if 1 < len(values[a]) <= _MOST_COLUMNS]
+    across = max(fitting, key=lambda a: len(values[a]), default="")
+    rest = [a for a in shared if a != across]
+    places = {str(p): p for p in ({a: row.axes.get(a) for a in rest} for row in rows)}
+    return across, values.get(across, [None]), list(places.values())
