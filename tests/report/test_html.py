@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from drawn import axis, marks, reader
 from html_parts import Element, parse
 from html_run import PROBABILITIES, VARIANTS, make_run
 
@@ -11,7 +12,7 @@ from holdfast import UserError
 from holdfast.evaluate.agreement import cohens_kappa
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.html.write import write_html
-from holdfast.report.words import number, probability, short
+from holdfast.report.words import number, place_name, probability, short
 
 
 def table(page: Element, caption: str) -> list[list[str]]:
@@ -137,18 +138,19 @@ def test_published_numbers_stand_beside_the_runs(run, page, tmp_path):
 def test_pictures_stand_where_the_numbers_are(run, page):
     comparison = compare(read_run(run))
     pictures = page.one("section", id="tradeoff").all("svg", role="img")
-    assert len(pictures) == 4
-    row = comparison.rows[0]
-    marks = pictures[0].all("path", class_="mark")
-    assert len(marks) == len(VARIANTS)
-    # The axis runs from 0 at x = 42 to 100 at x = 270.
-    x = 42 + row.cells["harmful_score"].mean.value / 100 * (270 - 42)
-    assert marks[0].attributes["transform"].startswith(f"translate({x:.1f} ")
-    told = [title.text for title in pictures[0].all("title")]
-    assert told[0].startswith("SFT (harmful ratio 0, fine-tuning learning rate 1e-4): HS 17.5 [")
-    bars = pictures[0].all("path", class_="bar")[0].attributes["d"]
-    left = 42 + row.cells["harmful_score"].mean.low / 100 * (270 - 42)
-    assert f"M{left:.1f} " in bars
+    # Twelve rows are one picture: for a page, and for a telephone.
+    assert [one.attributes["class"] for one in pictures] == ["wide", "narrow"]
+    for picture in pictures:
+        to_x = reader(axis(picture, "x"))
+        drawn = {mark.told: mark for mark in marks(picture)}
+        assert len(drawn) == len(comparison.rows) == 12
+        for row in comparison.rows:
+            mean = row.cells["harmful_score"].mean
+            told = f"{row.variant} ({place_name(row.axes)}): HS {number(mean.value)} ["
+            (mark,) = [mark for words, mark in drawn.items() if words.startswith(told)]
+            assert to_x(mark.x) == pytest.approx(mean.value, abs=0.5)
+    legend = page.one("section", id="tradeoff").one("ul", class_="legend").all("li")
+    assert [one.text.strip() for one in legend] == [*VARIANTS]
     # Two axes, at both values of the other, in harmful score and accuracy.
     assert len(page.one("section", id="curves").all("svg", role="img")) == 2 * 2 * 2
 
@@ -161,8 +163,12 @@ def test_layers_are_the_means_of_the_stages(page):
     ]
     # Drawn [0, 2] and [1, 2]; the draw that is there twice counts once.
     assert rows[3] == ["share of draws", "0.500", "0.500", "1.000"]
-    heat = page.one("section", id="layers").all("rect", class_="heat")
-    shades = [float(one.attributes["fill-opacity"]) for one in heat[:6]]
+    heat = [
+        path
+        for path in page.one("section", id="layers").all("path", fill="var(--accent)")
+        if "transform" not in path.attributes  # a mark of a map
+    ]
+    shades = [float(one.attributes.get("fill-opacity", 1)) for one in heat[:6]]
     assert shades.index(max(shades)) == 4
     assert max(shades) == 1
     zeroed = table(page, "What a repair zeroed: Antidote")
@@ -178,8 +184,9 @@ def test_layers_are_the_means_of_the_stages(page):
         ["T-Vaccine", "10.5", "21"],
         ["Antidote", "9.5", "19"],
     ]
-    last = [float(one.attributes["fill-opacity"]) for one in heat[-6:]]
-    assert last == [round(0.05 + 0.95 * v / 23, 3) for v in (11.5, 23, 10.5, 21, 9.5, 19)]
+    last = [float(one.attributes.get("fill-opacity", 1)) for one in heat[-6:]]
+    wanted = [0.05 + 0.95 * v / 23 for v in (11.5, 23, 10.5, 21, 9.5, 19)]
+    assert last == pytest.approx(wanted, abs=0.001)
 
 
 def test_the_map_of_the_drift_is_that_of_the_first_seed(page):
@@ -190,10 +197,14 @@ def test_the_map_of_the_drift_is_that_of_the_first_seed(page):
     ]
     (picture,) = [f for f in page.all("figure") if f.one("figcaption").text == name]
     assert "axis 1 (60 % of the variance)" in picture.text
-    assert [len(picture.all("g", class_=f"s{style}")[-1].all("title")) for style in (0, 1)] == [
-        2,
-        2,
-    ]
+    found = {mark.told: mark for mark in marks(picture.one("svg"))}
+    to_x, to_y = (reader(axis(picture.one("svg"), along)) for along in "xy")
+    wanted = {"aligned, row 0": (0, 0), "aligned, row 1": (1, 2)}
+    wanted |= {"fine-tuned, row 0": (3, 4), "fine-tuned, row 1": (1, 11)}
+    for words, (x, y) in wanted.items():
+        assert to_x(found[words].x) == pytest.approx(x, abs=0.05)
+        assert to_y(found[words].y + 4) == pytest.approx(y, abs=0.1)
+    assert {found[words].fill for words in [*wanted][:2]} == {"var(--ink)"}
     assert "moved by 7 on average" in picture.text  # by 5 and by 9
 
 

@@ -18,7 +18,7 @@ from run_folder import add_run, write_run
 from holdfast.commands.report import show_report
 from holdfast.errors import UserError
 from holdfast.report.comparison import compare, read_run
-from holdfast.report.curves import curves
+from holdfast.report.drawing.curves import curves
 from holdfast.report.latex import latex_text
 
 HOSTILE = r"\input{x} $a_b^c & 50% #1 ~ {} <script>alert(1)</script> | [red]`*é ρ Ω 中 −1"
@@ -214,7 +214,10 @@ def test_curves_are_over_each_axis_at_each_place_of_the_others(root: Path, tmp_p
     assert list(found[0].lines) == ["SFT", "Vaccine", HOSTILE]
     report(root, "terminal", figures=tmp_path / "figures")
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert len(names) == 5
+    assert len(names) == 5 * 2
+    assert [name.removesuffix(".pdf") for name in names[::2]] == [
+        name.removesuffix(".png") for name in names[1::2]
+    ]
     assert "comparison.png" in names
     assert "curve-harmful_ratio-finetune.learning_rate=0.0001.png" in names
 

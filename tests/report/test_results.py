@@ -1,6 +1,5 @@
 """results.json: what is read, what is refused, how seeds come together, how it is shown."""
 
-import copy
 import io
 import json
 import re
@@ -13,8 +12,6 @@ from rich.console import Console
 from holdfast.errors import UserError
 from holdfast.escape import markdown_text, terminal_text, visible
 from holdfast.report.comparison import Comparison, Run, compare, read_run, run_of
-from holdfast.report.figure import comparison_figure, stage
-from holdfast.report.labels import Box, place
 from holdfast.report.results import check_results
 from holdfast.report.table import comparison_table, markdown_table
 from holdfast.statistics.estimates import wilson
@@ -34,20 +31,6 @@ def shown(results: dict, width: int = 80) -> str:
 
 def markdown(results: dict) -> str:
     return markdown_table(*comparison_of(results))
-
-
-def test_a_defense_stands_where_it_works():
-    _, comparison = comparison_of(demo_results(3))
-    rows = comparison.rows
-    assert [stage(row) for row in rows[:3]] == [
-        "no attack (p = 0)",
-        "no defense",
-        "defense in alignment",
-    ]
-    assert stage(rows[4]) == "defense in fine-tuning"
-    assert stage(rows[5]) == "defense by repair"
-    assert stage(rows[6]) == "control"
-    assert stage(rows[7]) == "defenses in several stages"
 
 
 def test_markdown_holds_value_interval_and_protocol():
@@ -150,38 +133,3 @@ def test_broken_results_are_refused(results: object, message: str, tmp_path: Pat
     # A list, or nothing at all, is told before it is looked into.
     with pytest.raises(UserError, match="broken" if results == [] else message):
         read_run(tmp_path)
-
-
-def test_the_figure_is_whole_or_not_there(tmp_path: Path, monkeypatch):
-    path = tmp_path / "comparison.png"
-    comparison_figure(*comparison_of(demo_results(2)), path)
-    content = path.read_bytes()
-    assert content.startswith(b"\x89PNG")
-    width, height = (int.from_bytes(content[i : i + 4]) for i in (16, 20))
-    assert width >= 1300
-    assert height >= 900
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
-    with pytest.raises(UserError, match="disk full"):
-        comparison_figure(*comparison_of(demo_results(1)), path)
-    assert path.read_bytes() == content
-    assert [p.name for p in tmp_path.iterdir()] == ["comparison.png"]
-
-
-def test_the_figure_needs_both_metrics(tmp_path: Path):
-    results = copy.deepcopy(demo_results())
-    for record in results["records"]:
-        del record["metrics"]["finetune_accuracy"]
-    with pytest.raises(UserError, match="finetune_accuracy"):
-        comparison_figure(*comparison_of(results), tmp_path / "x.png")
-    assert not list(tmp_path.iterdir())
-
-
-def test_labels_of_crowded_points_cover_nothing():
-    frame = Box(0, 0, 1200, 700)
-    points = [(50 + 25 * (k % 3), 400 + 22 * (k // 3)) for k in range(8)]
-    obstacles = [Box(x, y, x, y).grown(8) for x, y in points]
-    boxes = place(points, [(120 + 10 * (k % 3), 18) for k in range(8)], obstacles, frame)
-    for i, box in enumerate(boxes):
-        assert box.overlap(frame) == pytest.approx((box.right - box.left) * 18)
-        assert all(box.overlap(other) == 0 for other in boxes[:i])
-        assert all(box.overlap(obstacle) == 0 for obstacle in obstacles)

@@ -169,6 +169,6 @@ def test_holm_by_hand():
 
 
 def test_statistics_load_without_torch():
-    modules = "holdfast.report.comparison, holdfast.report.figure, holdfast.commands.report"
+    modules = "holdfast.report.comparison, holdfast.report.figures, holdfast.commands.report"
     code = f"import {modules}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -98,7 +98,7 @@ class Picture:
     @settings()
     def svg(self, look: str = "") -> Markup:
         """The picture as an element of a page, with a class of its style; see `page_svg`."""
-        return page_svg(self.figure, self.label, self._told, look)
+        return page_svg(self.figure, plain(self.label, 300), self._told, look)
 
     @settings()
     def save(self, path: Path) -> None:
@@ -136,4 +136,4 @@ def plain(text: str, longest: int = 60) -> str:
     # XML knows no U+FFFE and the like, which are no characters at all.
     known = "".join(c if unicodedata.category(c) != "Cn" else f"\\u{ord(c):04x}" for c in text)
     shown = visible(known[: longest + 1])
-    return shown if len(known) <= longest else shown[:longest] + "…"
+    return shown if len(shown) <= longest else shown[:longest] + "…"

@@ -270,11 +270,12 @@ def _name_ends(
     found = sorted(ends, key=lambda end: -end[1][1])
     heights = _spread([at[1] for _, at in found], box.y0)
     for (name, at), height in zip(found, heights, strict=True):
-        x, y = axes.transData.inverted().transform([at, (box.x1 + 16, height)]).T
+        places = [at, (box.x1 + 16, height), (box.x1 + 20, height)]
+        x, y = axes.transData.inverted().transform(places).T
         style: dict[str, Any] = {"color": chosen[name].ink, "linewidth": 0.8, "alpha": 0.7}
-        axes.plot(x, y, zorder=1, **style)
+        axes.plot(x[:2], y[:2], zorder=1, **style)
         words: dict[str, Any] = {"fontsize": TEXT, "color": INK, "va": "center_baseline"}
-        axes.text(x[1], y[1], " " + plain(name, 26), **words)
+        axes.text(x[2], y[2], plain(name, 26), **words)
 
 
 def _spread(heights: Sequence[float], low: float) -> list[float]:

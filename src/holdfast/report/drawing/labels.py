@@ -1,7 +1,8 @@
 """Place labels beside crowded points so that none covers another.
 
 adjustText was tried in its place: of twelve labels among crowded points it left up to two pairs on
-each other and up to eight on points, in seconds; this leaves none, in a tenth of a second.
+each other and up to eight on points, in six seconds; of forty such pictures this leaves three with a
+corner of a label on something, in a tenth of a second each.
 """
 
 from collections.abc import Sequence
@@ -95,7 +96,7 @@ def _alone(boxes: np.ndarray, point: np.ndarray, obstacles: np.ndarray, frame: B
     cost = np.linalg.norm(np.clip(point, boxes[:, :2], boxes[:, 2:]) - point, axis=1)
     cost += 5000 * (1 - _overlap(boxes, np.array([frame]))[:, 0] / area)
     covered = _overlap(_grown(boxes), obstacles) / area
-    return cost + np.sum((covered > 0) * 60 + 1500 * np.minimum(1, 4 * covered), axis=1)
+    return cost + np.sum((covered > 0) * 250 + 1500 * np.minimum(1, 4 * covered), axis=1)
 
 
 def _beside(

@@ -69,7 +69,10 @@ def _into(
         given = {"d": shape.attrib["d"], "transform": place, "style": source.get("style", "")}
         ElementTree.SubElement(parent, "path", {"class": "mark", **_attributes(given)})
         return
-    found = ElementTree.SubElement(parent, tag, _attributes(source.attrib))
+    given = _attributes(source.attrib)
+    if tag == "path" and given.get("fill") == "none" and "stroke" not in given:
+        return  # the ground, which is the page's
+    found = ElementTree.SubElement(parent, tag, given)
     found.text = source.text if tag == "text" else None
     if words is not None:
         ElementTree.SubElement(found, "title").text = words

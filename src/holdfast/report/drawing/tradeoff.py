@@ -144,8 +144,8 @@ def _scales(rows: Sequence[Row]) -> tuple[Any, Any]:
     means = [row.cells[Y].mean for row in rows]
     low, high = span([v for mean in means for v in (mean.low, mean.high)], 20, (0.0, 100.0))
     # The second is turned with its axis: it points upwards.
-    return percents("← safer   harmful score (%)"), percents(
-        "fine-tune accuracy (%)   better →", low, high
+    return percents("← safer · harmful score (%)"), percents(
+        "fine-tune accuracy (%) · better →", low, high
     )
 
 
@@ -198,7 +198,7 @@ def _grid(comparison: Comparison, subheading: str) -> Picture:
     chosen = looks(comparison)
     rows = [row for row in rows_of(comparison) if row.finetune is not None]  # others have no place
     x, y = _scales(rows)
-    x, y = replace(x, title="← safer   HS (%)"), replace(y, title="FA (%)   better →")
+    x, y = replace(x, title="← safer · HS (%)"), replace(y, title="FA (%) · better →")
     families = by_family(chosen)
     many = len(chosen) > MOST
     across, columns, places = _layout(rows, [] if many else comparison.shared)

@@ -16,9 +16,9 @@ from holdfast.report.words import axis_name, interval, number, place_name, short
 
 # Pictures that stand open at once; the others of a kind are folded away, and then left out.
 OPEN, MOST = 6, 48
-# The width of a picture that has the page for itself, there and on a telephone, and of one beside
-# others, which is as wide as its column on either.
-WIDE, NARROW, BESIDE = 1180, 350, 400
+# Widths: of a picture that has the page for itself, there and on a telephone; of a place's beside
+# others and of a metric's beside the other, which are as wide as their column on either.
+WIDE, NARROW, PLACE, METRIC = 920, 350, 340, 400
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _whole(comparison: Comparison, group: Group) -> Panel:
 
 
 def _beside(comparison: Comparison, group: Group) -> Panel:
-    return Panel(group.title, [group_picture(comparison, group, BESIDE, must=False).svg()])
+    return Panel(group.title, [group_picture(comparison, group, PLACE, must=False).svg()])
 
 
 def over_axes(comparison: Comparison) -> list[Figure]:
@@ -97,7 +97,7 @@ def _over(comparison: Comparison, axis: str, found: Sequence[Curves]) -> Figure:
     panels = [
         Panel(
             place_name(one.place),
-            [picture.svg() for picture in metric_pictures(comparison, one, BESIDE)],
+            [picture.svg() for picture in metric_pictures(comparison, one, METRIC)],
         )
         for one in found[:MOST]
     ]
