@@ -1,8 +1,8 @@
 """Place labels beside crowded points so that none covers another.
 
 adjustText was tried in its place: of twelve labels among crowded points it left up to two pairs on
-each other and up to eight on points, in six seconds; of forty such pictures this leaves three with a
-corner of a label on something, in a tenth of a second each.
+each other and up to eight on points, in six seconds; of forty such pictures this leaves three with
+a corner of a label on something, in a tenth of a second each.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ in `holdfast.registry`: one that is added at the end of its stage changes no oth
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,6 +127,18 @@ def look_of(align: str | None, finetune: str | None, repair: str | None) -> Look
     shade = rank % SHADES + 1  # five marks and three shades: fifteen methods before one comes again
     color = "control" if method in _CONTROLS else stage
     return Look(stage, f"{color}-{shade}", mark)
+
+
+def family_looks(found: Iterable[Look]) -> dict[str, Look]:
+    """What a key of families shows: its name and first look, of those that are there."""
+    found = [*found]
+    own = [look.family for look in found if not look.color.startswith("control")]
+    key = {
+        words: Look(family, "ink" if family == "none" else f"{family}-1", _MARKS[family][0])
+        for family, words in FAMILIES.items()
+        if family in own
+    }
+    return key | ({"control": Look("align", "control-1", "o")} if len(own) < len(found) else {})
 
 
 def looks(comparison: Comparison) -> dict[str, Look]:

@@ -11,7 +11,6 @@ from holdfast.report.drawing.canvas import Picture, plain, size
 from holdfast.report.drawing.looks import INK, LINE, SOFT, Look
 
 TEXT = 11  # pixels, of ticks and labels
-_PERCENT = (0.0, 100.0)
 
 
 @dataclass(frozen=True)

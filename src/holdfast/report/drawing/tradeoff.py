@@ -16,8 +16,8 @@ from holdfast.report.drawing.looks import (
     FAMILIES,
     Look,
     by_family,
+    family_looks,
     line_name,
-    look_of,
     looks,
 )
 from holdfast.report.drawing.marks import Point, draw_context, draw_points, name_points, told
@@ -103,24 +103,9 @@ def tradeoff_picture(comparison: Comparison, subheading: str) -> Picture:
     panels = _panels(comparison, found[0].rows, must=True)
     columns, height = (2, 250) if len(panels) > 1 else (1, 340)
     width = 900 if len(panels) > 1 else 648
-    key = _families(found[0].rows) if len(panels) == 1 else {}
+    key = family_looks(looks(comparison).values()) if len(panels) == 1 else {}
     setting = Setting(columns, width, height, TITLE, subheading, "  ".join(notes), key)
     return compose(panels, setting, TITLE)
-
-
-def _families(rows: Sequence[Row]) -> dict[str, Look]:
-    """A key of the families that rows are of: the look that each begins with."""
-    first = {"align": "vaccine", "finetune": "lisa", "repair": "antidote"}
-    own = {look_of(row.align, row.finetune, row.repair) for row in rows}
-    found: dict[str, Look] = {}
-    for family, words in FAMILIES.items():
-        if any(look.family == family and "control" not in look.color for look in own):
-            stages = [*first] if family == "several" else [family] if family in first else []
-            given: dict[str, str | None] = dict.fromkeys(first) | {s: first[s] for s in stages}
-            found[words] = look_of(given["align"], given["finetune"], given["repair"])
-    if any("control" in look.color for look in own):
-        found["control"] = Look("align", "control-1", "o")
-    return found
 
 
 def _panels(comparison: Comparison, rows: Sequence[Row], must: bool) -> list[Panel]:
