@@ -67,14 +67,15 @@ def test_combinations_are_a_family_and_tell_their_stages():
     assert len({look.mark for look in found}) == 4
 
 
-def test_variants_of_one_method_keep_its_colour_and_mark_and_differ_in_the_fill():
-    comparison = compared([("sft", "lisa", None)], ratios=(0.1, 0.2))
+def test_variants_of_one_method_keep_its_mark_and_differ_in_fill_and_shade():
+    comparison = compared([("sft", "lisa", None)], ratios=[i / 10 for i in range(9)])
     for row in comparison.rows:  # as variants with settings of their own
         row.axes["finetune.rho"] = row.axes.pop("harmful_ratio")
     comparison.shared.clear()
-    first, second = looks(comparison).values()
-    assert (first.color, first.mark) == (second.color, second.mark)
-    assert first.fill != second.fill
+    found = [*looks(comparison).values()]
+    assert len({*found}) == 9
+    assert {look.mark for look in found} == {alone("finetune", "lisa").mark}
+    assert {look.color for look in found[:3]} == {alone("finetune", "lisa").color}
 
 
 @pytest.fixture

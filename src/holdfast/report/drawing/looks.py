@@ -144,7 +144,7 @@ def family_looks(found: Iterable[Look]) -> dict[str, Look]:
 def looks(comparison: Comparison) -> dict[str, Look]:
     """The look of every kind of point of a comparison, by its `line_name`, in the table's order.
 
-    Variants of one method have its colour and mark, and differ in how they are filled.
+    Variants of one method have its mark and differ in how it is filled; beyond three in the shade.
     """
     found: dict[str, Look] = {}
     seen: dict[Look, int] = {}
@@ -153,7 +153,9 @@ def looks(comparison: Comparison) -> dict[str, Look]:
         if name not in found:
             look = look_of(row.align, row.finetune, row.repair)
             turn = seen[look] = seen.get(look, -1) + 1
-            found[name] = replace(look, fill=FILLS[turn % len(FILLS)])
+            found[name] = replace(
+                look, color=_shade(look.color, turn // len(FILLS)), fill=FILLS[turn % len(FILLS)]
+            )
     return found
 
 
@@ -177,6 +179,12 @@ def by_family(chosen: Mapping[str, Look]) -> dict[str, list[str]]:
         if family != "none"
     }
     return {family: names for family, names in found.items() if names}
+
+
+def _shade(color: str, further: int) -> str:
+    """A colour of the same family, some shades further."""
+    family, dash, shade = color.partition("-")
+    return f"{family}-{(int(shade) - 1 + further) % SHADES + 1}" if dash else color
 
 
 def _number(text: str) -> int:
