@@ -168,7 +168,7 @@ def test_layers_are_the_means_of_the_stages(page):
         for path in page.one("section", id="layers").all("path", fill="var(--accent)")
         if "transform" not in path.attributes  # a mark of a map
     ]
-    shades = [float(one.attributes.get("fill-opacity", 1)) for one in heat[:6]]
+    shades = [float(one.attributes.get("opacity", 1)) for one in heat[:6]]
     assert shades.index(max(shades)) == 4
     assert max(shades) == 1
     zeroed = table(page, "What a repair zeroed: Antidote")
@@ -184,7 +184,7 @@ def test_layers_are_the_means_of_the_stages(page):
         ["T-Vaccine", "10.5", "21"],
         ["Antidote", "9.5", "19"],
     ]
-    last = [float(one.attributes.get("fill-opacity", 1)) for one in heat[-6:]]
+    last = [float(one.attributes.get("opacity", 1)) for one in heat[-6:]]
     wanted = [0.05 + 0.95 * v / 23 for v in (11.5, 23, 10.5, 21, 9.5, 19)]
     assert last == pytest.approx(wanted, abs=0.001)
 
@@ -195,7 +195,7 @@ def test_the_map_of_the_drift_is_that_of_the_first_seed(page):
         ["0", "0", "0", "3", "4"],
         ["1", "1", "2", "1", "11"],
     ]
-    (picture,) = [f for f in page.all("figure") if f.one("figcaption").text == name]
+    (picture,) = [f for f in page.all("figure") if [c.text for c in f.all("figcaption")] == [name]]
     assert "axis 1 (60 % of the variance)" in picture.text
     found = {mark.told: mark for mark in marks(picture.one("svg"))}
     to_x, to_y = (reader(axis(picture.one("svg"), along)) for along in "xy")

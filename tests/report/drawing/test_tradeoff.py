@@ -10,7 +10,7 @@ from run_folder import write_run
 from holdfast.errors import UserError
 from holdfast.report.comparison import compare, read_run, run_of
 from holdfast.report.drawing.canvas import Picture
-from holdfast.report.drawing.tradeoff import group_picture, groups, tradeoff_picture
+from holdfast.report.drawing.tradeoff import group_picture, groups, rows_of, tradeoff_picture
 from holdfast.report.words import number
 
 FEW = PIPELINES[:2] + PIPELINES[10:12] + PIPELINES[18:20]
@@ -172,6 +172,13 @@ def test_many_methods_at_many_places_have_a_panel_for_each_place_and_stage():
         *("alignment", "fine-tuning", "repair")
     ]
     assert [len(points(axes)) for axes in figure.axes] == [10, 9, 9] * 2
+
+
+def test_a_model_that_no_user_has_tuned_does_not_stretch_the_scale():
+    comparison = compared([*FEW, ("vaccine", None, None)])
+    assert len(rows_of(comparison)) == len(comparison.rows) - 1
+    alone = compared([("vaccine", None, None)])
+    assert rows_of(alone) == alone.rows
 
 
 def test_both_metrics_are_needed():

@@ -42,8 +42,12 @@ class Group:
 
 
 def rows_of(comparison: Comparison) -> list[Row]:
-    """The rows that have both metrics."""
-    return [row for row in comparison.rows if {X, Y} <= {*row.cells}]
+    """The rows that have both metrics; of a model that no user has tuned, only if all are such.
+
+    Its accuracy is that of a task it never saw, and would stretch the scale for all others.
+    """
+    rows = [row for row in comparison.rows if {X, Y} <= {*row.cells}]
+    return [row for row in rows if row.finetune is not None] or rows
 
 
 def groups(comparison: Comparison) -> list[Group]:
@@ -181,7 +185,7 @@ def _label(row: Row, rows: Sequence[Row]) -> str:
 def _grid(comparison: Comparison, subheading: str) -> Picture:
     """A panel for each place: across an axis, or the families of many variants; down the rest."""
     chosen = looks(comparison)
-    rows = [row for row in rows_of(comparison) if row.finetune is not None]  # others have no place
+    rows = rows_of(comparison)
     x, y = _scales(rows)
     x, y = replace(x, title="← safer · HS (%)"), replace(y, title="FA (%) · better →")
     families = by_family(chosen)
