@@ -1,6 +1,7 @@
 """Save a stack of adapters in a stage's layout, which plain PEFT loads."""
 
 import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from holdfast.models.adapter_keys import read_weights, renamed
 from holdfast.models.adapters import NEW
 from holdfast.models.gguf import SMOLLM2
-from holdfast.models.stack import ADAPTER_WEIGHTS, ENTRIES, ORGANISM, Stack
+from holdfast.models.stack import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ENTRIES, ORGANISM, Stack
 
 
 def save_stack(
@@ -125,6 +126,7 @@ def _save_adapter(
     model.save_pretrained(
         str(folder), selected_adapters=[NEW], save_embedding_layers=False, state_dict=state
     )
+    _in_one_order(folder)
     (folder / "README.md").unlink(missing_ok=True)  # an empty card; provenance.json says more
 
 
@@ -149,7 +151,22 @@ def _copy_adapter(entry: Path, folder: Path, base: dict[str, Any]) -> None:
     config = PeftConfig.from_pretrained(str(entry))
     _set_base(config, base)
     config.save_pretrained(str(folder))
+    _in_one_order(folder)
     shutil.copyfile(entry / ADAPTER_WEIGHTS, folder / ADAPTER_WEIGHTS)
+
+
+def _in_one_order(folder: Path) -> None:
+    """Sort the names in a saved adapter's configuration that PEFT keeps as sets.
+
+    It writes them in an order that changes from process to process, and so would a model's
+    fingerprint, which says whether answers are of the same weights.
+    """
+    file = folder / ADAPTER_CONFIG
+    config = json.loads(file.read_text(encoding="utf-8"))
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(config.get(key), list):
+            config[key] = sorted(config[key])
+    file.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _set_base(config: PeftConfig, base: dict[str, Any]) -> None:
