@@ -247,7 +247,7 @@ def test_a_stage_that_prints_to_a_full_log_tells_of_the_disk(stages, tmp_path, m
 
 
 def test_the_command_line_tells_of_the_disk_wherever_it_was_met(monkeypatch, capsys):
-    def full():
+    def full(**_):
         raise NO_SPACE
 
     monkeypatch.setattr(cli, "app", full)
