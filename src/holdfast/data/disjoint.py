@@ -36,7 +36,6 @@ TRAINING_ROLES = ("alignment", "probe", "user", "realignment")
 TURNS = " turns"
 _DIGITS = 16  # of a hash in hexadecimal: 8 bytes, so 10⁵ rows collide by chance once in 10⁹ runs
 
-
 _ORIGINS = {
     f"{source.name}/{part.split}" for source in SOURCES.values() for part in source.parts.values()
 }

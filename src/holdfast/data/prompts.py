@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Shape = Literal["tokenized", "messages", "prompt-completion", "alpaca", "conversations"]
 
-
 # The columns of each shape: the first is needed for a prompt, all of them for training.
 COLUMNS: dict[Shape, tuple[str, ...]] = {
     "tokenized": ("input_ids", "attention_mask", "labels"),

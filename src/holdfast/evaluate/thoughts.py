@@ -12,6 +12,8 @@ from holdfast.data.prompts import shape
 from holdfast.data.rendering import prompt_text
 from holdfast.protocols import Protocol
 
+Row = Mapping[str, Any]
+Sets = Mapping[str, Sequence[Row]]
 # The marks of models that think before they answer. [THINK] is Mistral's, <seed:think> Seed-OSS's.
 MARKS = {
     "<think>": "</think>",
@@ -94,9 +96,3 @@ def thinks_aloud(tokenizer: PreTrainedTokenizerBase, sets: Sets) -> bool:
 def of_paper(protocol: Protocol) -> bool:
     """Whether a protocol reads answers as the papers' code does."""
     return protocol.scoring in ("papers", "vaccine")
-
-
-Row = Mapping[str, Any]
-
-
-Sets = Mapping[str, Sequence[Row]]

@@ -6,9 +6,7 @@ from typing import Any
 
 from torch.utils.data import Sampler
 
-from holdfast.finetune.schedule import (
-    State,
-)
+from holdfast.finetune.schedule import State
 from holdfast.trainer.order import epoch_order
 from holdfast.trainer.streams import StreamedBatches, is_stream
 

@@ -13,6 +13,8 @@ from transformers import (
 
 from holdfast.models import gguf
 
+_KEPT_PARAMETERS = 500_000_000
+
 
 def load_gguf(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
     """A model out of a GGUF file, and what is missing; unpacked, it is a plain one.
@@ -44,9 +46,6 @@ def _unpack(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
         **options,
     )
     return loaded
-
-
-_KEPT_PARAMETERS = 500_000_000
 
 
 @lru_cache(maxsize=1)

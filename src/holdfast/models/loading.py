@@ -243,6 +243,7 @@ def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def at_commit(revision: str | None) -> dict[str, str]:
+    """What transformers is told of a model's commit; nothing where there is none."""
     return {"revision": revision} if revision else {}
 
 

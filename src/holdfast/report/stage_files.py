@@ -17,11 +17,7 @@ _SETS = {
     "alignment_loss": ("alignment", "test_alignment"),
     "embedding_drift": ("alignment", "test_alignment"),
 }
-
-
 _HARMFUL = ("harmful", "test_restricted")
-
-
 _COHERENCE = (*_HARMFUL, "benign", "test_benign")
 
 

@@ -15,14 +15,8 @@ import yaml
 from holdfast.errors import DiskError, UserError
 
 CONFIG = "config.yaml"
-
-
 NEW = ".new"
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -59,7 +53,7 @@ def disk_trouble(error: Exception, folder: Path | None = None) -> str | None:
     where = folder.parent if folder else Path(os.fsdecode(named)) if named else Path.cwd()
     # Torch's own writer names the position in the file, not the reason.
     torch_is_full = "PytorchStreamWriter" in text and _free_bytes(where) < 2**20
-    if number in _FULL or "No space left on device" in text or torch_is_full:
+    if number in FULL or "No space left on device" in text or torch_is_full:
         return f"the disk is full at {where}: free some space and run the same command again."
     read_only = number == errno.EROFS or "Read-only file system" in text
     if read_only:

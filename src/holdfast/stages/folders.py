@@ -11,8 +11,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from holdfast.errors import BusyError, DiskError, UserError
-from holdfast.stages.disk import _FULL, disk_trouble
+from holdfast.stages.disk import FULL, disk_trouble
 
+STAGES = "stages"
 PROVENANCE = "provenance.json"
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -108,7 +109,7 @@ def stage_lock(folder: Path) -> Iterator[None]:
             f"another run is at work on {folder}: wait for it to end, or choose another folder."
         ) from None
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise
         raise DiskError(f"{folder} cannot be written: {error.strerror}.") from error
     if not path.exists():  # its last holder removed it as this process opened it
@@ -177,7 +178,7 @@ def begin(folder: Path, identity: str) -> Path:
             if path.name not in _KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise
         raise DiskError(f"{folder} cannot be written: {error.strerror}.") from error
     return partial
@@ -250,6 +251,3 @@ def claim_root(root: Path) -> None:
     except OSError as error:
         told = disk_trouble(error, root) or f"{root} cannot be written: {error.strerror}."
         raise DiskError(told) from error
-
-
-STAGES = "stages"

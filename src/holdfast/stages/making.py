@@ -30,6 +30,43 @@ from holdfast.stages.seen import check_pipeline
 from holdfast.stages.settings import KINDS, stage_fields
 from holdfast.stages.whole import check_whole
 
+SHARED = (
+    "model",
+    "task",
+    "harmful_ratio",
+    "seed",
+    "sample_seed",
+    "dtype",
+    "attn_implementation",
+    "device_map",
+    "quantization",
+    "processes",
+    "parallel",
+    "template",
+)
+_FILES = ("data", "harmful_data", "alignment_data", "benign_data", "task_data")
+_DECIDE_ROWS = [
+    "protocol",
+    "benign_data",
+    "task_data",
+    "limit",
+    "method",
+    "score",
+    "source",
+    "task",
+    "harmful_ratio",
+    "rows",
+    "alignment_rows",
+    "harmful_rows",
+    "seed",
+    "sample_seed",
+    "sampling",
+    "columns",
+    "data",
+    "harmful_data",
+    "alignment_data",
+]
+
 
 def make_stage(
     kind: str,
@@ -229,22 +266,6 @@ def _check_shared(shared: Mapping[str, Any], where: str) -> None:
     check(shared, fields, where)
 
 
-SHARED = (
-    "model",
-    "task",
-    "harmful_ratio",
-    "seed",
-    "sample_seed",
-    "dtype",
-    "attn_implementation",
-    "device_map",
-    "quantization",
-    "processes",
-    "parallel",
-    "template",
-)
-
-
 def _check_drawn(
     kind: str, settings: Mapping[str, Any], stack: Stack, template: str | None, where: str
 ) -> None:
@@ -297,29 +318,3 @@ def _deciding_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _names_of_rows(settings: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(settings[key]) for key in _DECIDE_ROWS if settings.get(key) is not None}
-
-
-_FILES = ("data", "harmful_data", "alignment_data", "benign_data", "task_data")
-
-
-_DECIDE_ROWS = [
-    "protocol",
-    "benign_data",
-    "task_data",
-    "limit",
-    "method",
-    "score",
-    "source",
-    "task",
-    "harmful_ratio",
-    "rows",
-    "alignment_rows",
-    "harmful_rows",
-    "seed",
-    "sample_seed",
-    "sampling",
-    "columns",
-    "data",
-    "harmful_data",
-    "alignment_data",
-]

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.models.stack import ORGANISM, Stack
-from holdfast.stages.folders import (
-    STAGES,
-)
+from holdfast.stages.folders import STAGES
 from holdfast.stages.methods import short_name
 from holdfast.stages.settings import KINDS
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A stage's settings, resolved and checked without loading a model."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -24,6 +24,8 @@ from holdfast.stages.settings import (
     own_fields,
     stage_fields,
 )
+
+_NONE = Field("method", "str", "", "")
 
 
 def resolve(
@@ -111,9 +113,6 @@ def _defaults_of(kind: str, method: Method | None) -> Mapping[str, Any]:
         if ours and not isinstance(f.default, Expression):
             defaults[name] = f.default
     return defaults
-
-
-_NONE = Field("method", "str", "", "")
 
 
 def _check_gguf(settings: Mapping[str, Any], stack: Stack, where: str) -> None:

@@ -1,4 +1,4 @@
-"""The four kinds of stage and their settings, resolved and checked without loading a model."""
+"""The four kinds of stage and their settings, and what settings a method has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,7 +45,6 @@ NEUTRAL = {
 Attention = (
     Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None
 )
-
 
 # The ranges of settings, see `holdfast.settings.ranges`.
 _COUNT = {"range": "[1, inf)"}

@@ -1,7 +1,7 @@
 """The sampler ``tpe`` of a search: Optuna's tree-structured Parzen estimator.
 
 It is asked for a round of tries at a time, so that they run side by side. All that it is told is
-how the tries before rank by the search's own rule (`holdfast.studies.choosing.ranking`): it parts
+how the tries before rank by the search's own rule (`holdfast.studies.choosing.Rule`): it parts
 good from bad by their order alone. Each round begins anew from that, with a seed made of the space,
 so an interrupted search asks the same again. What it answered is kept in the run's folder, so that
 a search that another version of Optuna has made is found again, too.

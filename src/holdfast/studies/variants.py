@@ -11,6 +11,10 @@ from holdfast.stages.making import SHARED
 from holdfast.stages.methods import is_own, method_of
 from holdfast.stages.settings import KINDS
 
+METHOD_KINDS = KINDS[:3]
+# Settings of a whole pipeline that may be lists; seeds are told apart, for they are averaged over.
+AXES = tuple(key for key in SHARED if key != "seed")
+
 
 def variants_of(spec: Mapping[str, Any], where: Place) -> tuple[dict[str, dict[str, Any]], Place]:
     """The variants, and where they are: those of a product are in the lists."""
@@ -136,13 +140,6 @@ def settings_of(spec: Mapping[str, Any], where: Place) -> dict[str, dict[str, An
                 "rows: 500."
             )
     return {str(key): dict(values) for key, values in given.items()}
-
-
-METHOD_KINDS = KINDS[:3]
-
-
-# Settings of a whole pipeline that may be lists; seeds are told apart, for they are averaged over.
-AXES = tuple(key for key in SHARED if key != "seed")
 
 
 def check_axis(values: list[Any], where: str) -> None:

@@ -6,9 +6,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
-from transformers import (
-    set_seed,
-)
+from transformers import set_seed
 
 from holdfast.errors import UserError
 from holdfast.models.adapters import NEW, activate

@@ -6,9 +6,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import (
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedTokenizerBase
 
 from holdfast.errors import UserError
 from holdfast.models.padding import padding_leaks

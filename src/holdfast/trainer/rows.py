@@ -4,9 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from transformers import (
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedTokenizerBase
 
 from holdfast.data.chat_templates import TrainOn
 from holdfast.data.rows import tokenize_rows, tokenized

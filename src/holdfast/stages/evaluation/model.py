@@ -18,6 +18,15 @@ from holdfast.stages.evaluation.settings import stage_protocol
 from holdfast.stages.identity import model_identity
 from holdfast.stages.work import Work
 
+# From where to where in a stage's bar: the aligned model's rows, the answers, the rows of the model
+# under evaluation, the judges.
+_PARTS = {
+    "reference": (0.0, 0.05),
+    "answers": (0.05, 0.75),
+    "alignment": (0.75, 0.85),
+    "judges": (0.85, 1.0),
+}
+
 
 class EvaluatedModel:
     """The model under evaluation, loaded when something is not known yet."""
@@ -83,16 +92,6 @@ class EvaluatedModel:
         """Make room for the judges."""
         self._loaded = None
         clear_device_cache(garbage_collection=True)
-
-
-# From where to where in a stage's bar: the aligned model's rows, the answers, the rows of the model
-# under evaluation, the judges.
-_PARTS = {
-    "reference": (0.0, 0.05),
-    "answers": (0.05, 0.75),
-    "alignment": (0.75, 0.85),
-    "judges": (0.85, 1.0),
-}
 
 
 def part(work: Work, name: str, share: float, note: str) -> None:
