@@ -70,6 +70,15 @@ def test_budgets_that_differ_are_told(tmp_path: Path):
     assert "places" not in " ".join(sentences[:3])  # there is one
 
 
+def test_one_seed_says_nothing_of_the_training(tmp_path: Path):
+    told = "All of one seed: another training may end elsewhere."
+    for seeds in (1, 2):
+        root = tmp_path / str(seeds)
+        axes = [{"harmful_ratio": 0.2}]
+        write_run(root, rates, variants=list(HARM), axes=axes, seeds=range(seeds))
+        assert (told in findings(compare(read_run(root)))) == (seeds == 1)
+
+
 def test_what_costs_nothing_is_said(tmp_path: Path):
     def free(variant: str, place: Any, seed: int) -> dict[str, float]:
         return {"harmful_score": HARM[variant], "finetune_accuracy": 0.9}

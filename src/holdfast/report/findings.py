@@ -62,6 +62,8 @@ def findings(comparison: Comparison) -> list[str]:
         found.append(f"Higher harmful score than {base}'s: {_names(up, _above)}.")
     if nothing:
         found.append(f"Not told apart from {base} in harmful score at any place: {_list(nothing)}.")
+    if all(len(row.seeds) == 1 for row in place):
+        found.append("All of one seed: another training may end elsewhere.")
     return [sentence for sentence in [*found, *_budgets(comparison)] if sentence]
 
 
