@@ -1,5 +1,6 @@
 """The command `holdfast` in this process, as `holdfast.cli.main` runs it."""
 
+import signal
 import sys
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -24,6 +25,8 @@ def holdfast(*words: object) -> Ended:
         stack.enter_context(patch.object(sys, "argv", ["holdfast", *map(str, words)]))
         stack.enter_context(redirect_stdout(out))
         stack.enter_context(redirect_stderr(err))
+        # The command answers SIGTERM in its own way, which is not to outlast it.
+        stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         try:
             main()
             code = 0
