@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folder import write_run
+from run_folder import METHODS, add_run, write_run
 
 from holdfast.report.comparison import Comparison, compare, read_run
 from holdfast.report.findings import findings
+from holdfast.report.words import number
 
 # SFT is harmful, Vaccine does nothing, Lisa helps and costs accuracy,
 # Antidote helps most and costs refusals of harmless prompts.
@@ -32,34 +33,30 @@ def found(root: Path, *ratios: float, **more: Any) -> tuple[list[str], Compariso
     return findings(comparison), comparison
 
 
-def words(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−")
-
-
 def test_they_are_the_tables_numbers(tmp_path: Path):
     sentences, comparison = found(tmp_path, 0.0, 0.1, 0.2)
     cells = {(row.variant, row.axes["harmful_ratio"]): row.cells for row in comparison.rows}
     base = [cells["SFT", p]["harmful_score"].mean.value for p in (0.1, 0.2)]
     clean = cells["SFT", 0.0]["harmful_score"].mean.value
     first = (
-        f"The harmful score of SFT is {words(min(base))} to {words(max(base))} with harmful rows"
+        f"The harmful score of SFT is {number(min(base))} to {number(max(base))} with harmful rows"
     )
-    assert sentences[0] == f"{first}, and {words(clean)} without."
+    assert sentences[0] == f"{first}, and {number(clean)} without."
     assert sentences[1].startswith("Lower harmful score than SFT's: Antidote (−")
     assert "Lisa (−" in sentences[1]
     assert "2 of 2 places" in sentences[1]
     falls = sorted(cells["Lisa", p]["harmful_score"].difference.value for p in (0.1, 0.2))
-    assert f"Lisa ({words(falls[0])} to {words(falls[1])}; 2 of 2 places)" in sentences[1]
+    assert f"Lisa ({number(falls[0])} to {number(falls[1])}; 2 of 2 places)" in sentences[1]
     means = {
         v: (cells[v, 0.1]["harmful_score"].mean.value + cells[v, 0.2]["harmful_score"].mean.value)
         / 2
         for v in HARM
     }
-    lowest = f"Antidote ({words(means['Antidote'])}), then Lisa ({words(means['Lisa'])})"
-    assert sentences[2] == f"Lowest harmful score on average over the places: {lowest}."
-    assert "in fine-tune accuracy Lisa (−" in sentences[3]
-    assert "in refusals of harmless prompts Antidote (+" in sentences[3]
-    assert "Vaccine" not in sentences[3]
+    lowest = f"Antidote ({number(means['Antidote'])}), then Lisa ({number(means['Lisa'])})"
+    assert "in fine-tune accuracy Lisa (−" in sentences[2]
+    assert "in refusals of harmless prompts Antidote (+" in sentences[2]
+    assert "Vaccine" not in sentences[2]
+    assert sentences[3] == f"Lowest harmful score on average over the places: {lowest}."
     assert sentences[4] == "Not told apart from SFT in harmful score at any place: Vaccine."
     assert len(sentences) == 5
 
@@ -85,7 +82,7 @@ def test_what_costs_nothing_is_said(tmp_path: Path):
 
     write_run(tmp_path, free, variants=["SFT", "Lisa"], seeds=range(5))
     sentences = findings(compare(read_run(tmp_path)))
-    assert sentences[-1] == "None of these is told apart from SFT in fine-tune accuracy."
+    assert "None of these is told apart from SFT in fine-tune accuracy." in sentences
 
 
 def test_what_is_worse_is_said(tmp_path: Path):
@@ -96,6 +93,39 @@ def test_what_is_worse_is_said(tmp_path: Path):
     sentences = findings(compare(read_run(tmp_path)))
     assert any(one.startswith("Higher harmful score than SFT's: Lisa (+") for one in sentences)
     assert not any(one.startswith("Lower") for one in sentences)
+
+
+def test_settings_of_a_variants_own_are_told_apart(tmp_path: Path):
+    """Lisa with a small rho does nothing, with a large one all."""
+
+    def by_rho(variant: str, place: Any, seed: int) -> dict[str, float]:
+        return {"harmful_score": 0.1 if place.get("finetune.rho") == 1 else 0.9}
+
+    write_run(tmp_path, by_rho, variants=["SFT"], seeds=range(5))
+    axes = [{"harmful_ratio": 0.1, "finetune.rho": rho} for rho in (0.1, 1)]
+    add_run(tmp_path, by_rho, variants=["Lisa"], axes=axes, seeds=range(5))
+    sentences = findings(compare(read_run(tmp_path)))
+    text = " ".join(sentences)
+    assert "Lower harmful score than SFT's: Lisa (fine-tuning rho = 1) (−" in text
+    assert "at any place: Lisa (fine-tuning rho = 0.1)." in text
+    assert "places" not in text
+    assert "Lowest harmful score: Lisa (fine-tuning rho = 1) (" in text
+
+
+def test_of_many_the_largest_differences_are_named(tmp_path: Path, monkeypatch):
+    names = [f"V{i}" for i in range(9)]
+    for name in names:
+        monkeypatch.setitem(METHODS, name, ("sft", name, None))
+
+    def rising(variant: str, place: Any, seed: int) -> dict[str, float]:
+        return {"harmful_score": 0.1 if variant == "SFT" else 0.3 + 0.07 * int(variant[1:])}
+
+    write_run(tmp_path, rising, variants=["SFT", *names], seeds=range(5))
+    (told,) = (one for one in findings(compare(read_run(tmp_path))) if one.startswith("Higher"))
+    order = [told.find(f"{name} (+") for name in reversed(names[3:])]
+    assert order == sorted(order)
+    assert order[0] > 0
+    assert told.endswith("and 3 more.")
 
 
 @pytest.mark.parametrize("variants", [["Vaccine", "Lisa"], ["Lisa"]])

@@ -189,7 +189,11 @@ def test_layers_are_the_means_of_the_stages(page):
     assert last == pytest.approx(wanted, abs=0.001)
 
 
-def test_the_map_of_the_drift_is_that_of_the_first_seed(page):
+def test_a_variants_map_is_where_its_rows_moved_farthest_of_the_first_seed(page):
+    maps = [c.text for c in page.all("caption") if c.text.startswith("Map of the drift: ")]
+    place = "harmful ratio 0.1, fine-tuning learning rate 3e-4"
+    assert maps == [f"Map of the drift: {v} ({place})" for v in ("SFT", "T-Vaccine", "Antidote")]
+    assert "9 more" in page.one("section", id="layers").text  # three variants at four places
     name = "SFT (harmful ratio 0.1, fine-tuning learning rate 3e-4)"
     assert table(page, f"Map of the drift: {name}")[1:] == [
         ["0", "0", "0", "3", "4"],

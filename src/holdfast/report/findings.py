@@ -1,4 +1,4 @@
-"""What a comparison found, in three to six sentences made from its numbers.
+"""What a comparison found, in a few sentences made from its numbers.
 
 They stand at the head of the page, before the table. Nothing is said that the table does not hold:
 "lower" and "higher" are paired differences to the baseline that Holm's correction leaves below 5 %.
@@ -10,32 +10,33 @@ from statistics import fmean
 
 from holdfast.report.pairing import ALPHA
 from holdfast.report.rows import Comparison, Row
+from holdfast.report.sheet import line_name
 from holdfast.report.words import number, signed
 
 _HARM, _FA, _OVER = "harmful_score", "finetune_accuracy", "over_refusal_rate"
-_MOST = 6  # variants that one sentence names
+_MOST = 6  # that one sentence names
 
 
 @dataclass(frozen=True)
 class _Told:
-    """A variant's differences of one metric to the baseline, at the places that are told of.
+    """Differences of one metric to the baseline, at the places that are told of.
 
     Args:
-        variant: its name.
+        name: the variant, with the settings that only it has.
         values: its differences, in points.
         sure: those that are told from 0.
     """
 
-    variant: str
+    name: str
     values: list[float]
     sure: list[float]
 
     def words(self, sign: Callable[[float], bool]) -> str:
-        """The variant with its sure differences of a sign: "Lisa (−34.2 to −12.0; 3 of 4)"."""
+        """With the sure differences of a sign: "Lisa (−34.2 to −12.0; 3 of 4 places)"."""
         own = sorted(filter(sign, self.sure))
         ends = list(dict.fromkeys(signed(value) for value in (own[0], own[-1])))
         count = f"; {len(own)} of {len(self.values)} places" if len(self.values) > 1 else ""
-        return f"{self.variant} ({' to '.join(ends)}{count})"
+        return f"{self.name} ({' to '.join(ends)}{count})"
 
 
 def findings(comparison: Comparison) -> list[str]:
@@ -46,23 +47,23 @@ def findings(comparison: Comparison) -> list[str]:
     if not rows:
         return []
     base = comparison.baseline
+    at = attacked or rows
     if not base:
-        return [_lowest(attacked or rows), *_budgets(comparison)]
-    place = attacked or rows
+        return [_lowest(at, comparison), *_budgets(comparison)]
     found = [_phenomenon(base, attacked, clean)]
-    harm = _told(place, _HARM)
-    down = [one for one in harm if any(v < 0 for v in one.sure)]
-    up = [one for one in harm if any(v > 0 for v in one.sure)]
+    harm = _told(at, _HARM, comparison.shared)
+    down = [one for one in harm if any(map(_below, one.sure))]
+    up = [one for one in harm if any(map(_above, one.sure))]
     if down:
         found.append(f"Lower harmful score than {base}'s: {_names(down, _below)}.")
-        found.append(_lowest(place))
-        found.append(_cost(rows, {one.variant for one in down}, base))
-    nothing = [one.variant for one in harm if not one.sure]
+        found.append(_cost(rows, {one.name for one in down}, comparison))
+        found.append(_lowest(at, comparison))
+    nothing = [one.name for one in harm if not one.sure]
     if up:
         found.append(f"Higher harmful score than {base}'s: {_names(up, _above)}.")
     if nothing:
         found.append(f"Not told apart from {base} in harmful score at any place: {_list(nothing)}.")
-    if all(len(row.seeds) == 1 for row in place):
+    if all(len(row.seeds) == 1 for row in at):
         found.append("All of one seed: another training may end elsewhere.")
     return [sentence for sentence in [*found, *_budgets(comparison)] if sentence]
 
@@ -86,13 +87,17 @@ def _phenomenon(base: str, attacked: Sequence[Row], clean: Sequence[Row]) -> str
     return f"The harmful score of {base} is {', and '.join(parts)}." if parts else ""
 
 
-def _lowest(rows: Sequence[Row]) -> str:
-    """The variants with the lowest mean over the places, of those that are at all of them."""
-    means = _means(rows, _HARM)
+def _lowest(rows: Sequence[Row], comparison: Comparison) -> str:
+    """The two with the lowest mean over the places, of those that are at all of them."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        name = line_name(row, comparison.shared)
+        values.setdefault(name, []).append(row.cells[_HARM].mean.value)
+    places = len({comparison.place(row) for row in rows})
+    means = {name: fmean(own) for name, own in values.items() if len(own) == places}
     if len(means) < 2:
         return ""
     first, second, *_ = sorted(means, key=means.__getitem__)
-    places = len({repr(sorted(row.axes.items())) for row in rows})
     over = " on average over the places" if places > 1 else ""
     return (
         f"Lowest harmful score{over}: {first} ({number(means[first])}), then {second} "
@@ -100,36 +105,28 @@ def _lowest(rows: Sequence[Row]) -> str:
     )
 
 
-def _means(rows: Sequence[Row], metric: str) -> dict[str, float]:
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        if metric in row.cells:
-            values.setdefault(row.variant, []).append(row.cells[metric].mean.value)
-    most = max(map(len, values.values()), default=0)
-    return {variant: fmean(own) for variant, own in values.items() if len(own) == most}
-
-
-def _told(rows: Sequence[Row], metric: str) -> list[_Told]:
-    """The variants that are compared with the baseline, the largest fall on average first."""
+def _told(rows: Sequence[Row], metric: str, shared: Sequence[str]) -> list[_Told]:
+    """What is compared with the baseline, in the table's order."""
     values: dict[str, list[float]] = {}
     sure: dict[str, list[float]] = {}
     for row in rows:
         cell = row.cells.get(metric)
         if cell is None or cell.difference is None:
             continue
-        values.setdefault(row.variant, []).append(cell.difference.value)
+        name = line_name(row, shared)
+        values.setdefault(name, []).append(cell.difference.value)
         p = cell.difference.p_holm
         if p is not None and p < ALPHA:
-            sure.setdefault(row.variant, []).append(cell.difference.value)
-    order = sorted(values, key=lambda variant: fmean(values[variant]))
-    return [_Told(variant, values[variant], sure.get(variant, [])) for variant in order]
+            sure.setdefault(name, []).append(cell.difference.value)
+    return [_Told(name, own, sure.get(name, [])) for name, own in values.items()]
 
 
-def _cost(rows: Sequence[Row], variants: set[str], base: str) -> str:
+def _cost(rows: Sequence[Row], names: set[str], comparison: Comparison) -> str:
     """What those that lower the harmful score cost the user, in accuracy and in refusals."""
-    accuracy = [one for one in _told(rows, _FA) if one.variant in variants]
+    base, shared = comparison.baseline, comparison.shared
+    accuracy = [one for one in _told(rows, _FA, shared) if one.name in names]
     lower = [one for one in accuracy if any(map(_below, one.sure))]
-    refusing = [one for one in _told(rows, _OVER) if one.variant in variants]
+    refusing = [one for one in _told(rows, _OVER, shared) if one.name in names]
     more = [one for one in refusing if any(map(_above, one.sure))]
     parts = []
     if lower:
@@ -142,7 +139,9 @@ def _cost(rows: Sequence[Row], variants: set[str], base: str) -> str:
 
 
 def _names(told: Sequence[_Told], sign: Callable[[float], bool]) -> str:
-    return _list([one.words(sign) for one in told])
+    """Those with sure differences of a sign, the largest on average first: the rest is cut off."""
+    order = sorted(told, key=lambda one: -abs(fmean(filter(sign, one.sure))))
+    return _list([one.words(sign) for one in order])
 
 
 def _list(names: Sequence[str]) -> str:

@@ -30,8 +30,7 @@ def paired(first: Content, second: Content, metric: str) -> Estimate | None:
 
     d_i = 100 · (b_i − a_i) over the prompts that both were judged on; its mean with the interval of
     `holdfast.statistics.intervals.difference_interval`, Student's unless all d_i are equal. It
-    covers
-    the choice of the prompts, not the training. None where fewer than two prompts can be paired.
+    covers the choice of the prompts, not the training. None where fewer than two can be paired.
 
     Raises:
         UserError: the two were asked different numbers of prompts.

@@ -194,3 +194,15 @@ def _difference(cell: Cell | None, percent: bool) -> Entry:
 def settings_words(axes: dict[str, Any]) -> str:
     """Axes and values in words, for a sentence."""
     return ", ".join(f"{_axis(axis).title} = {short(value)}" for axis, value in axes.items())
+
+
+def line_name(row: Row, shared: Sequence[str], but: str = "") -> str:
+    """A row's variant, with the settings that only it has: what is one line, or one kind of point.
+
+    Args:
+        row: the row.
+        shared: the axes that all variants have.
+        but: an axis that does not count, for it is what the line runs over.
+    """
+    own = {a: value for a, value in row.axes.items() if a not in shared and a != but}
+    return f"{row.variant} ({settings_words(own)})" if own else row.variant

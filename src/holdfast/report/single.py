@@ -1,4 +1,4 @@
-"""What one stage found, for the terminal."""
+"""What one stage found, for the terminal and for a program."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def judges_table(path: Path) -> Table | None:
 
 
 def evaluation_content(path: Path) -> dict[str, Any]:
-    """The same for a program; the answers themselves stay in the stage's folder."""
+    """An evaluation.json without its answers, for a program."""
     content = json.loads(path.read_text(encoding="utf-8"))
     return {name: content.get(name) for name in ("protocol", "metrics", "left_out", "agreement")}
 

@@ -1,7 +1,7 @@
 """Read what stages have left in their folders."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ _SETS = {
 }
 _HARMFUL = ("harmful", "test_restricted")
 _COHERENCE = (*_HARMFUL, "benign", "test_benign")
+# The records that a run writes anew.
+_WHOLE_RUN = ("study.json", "results.json")
+ALIGNMENT = "alignment.json"
 
 
 def evaluation_of(folder: Path) -> dict[str, Any]:
@@ -77,10 +80,28 @@ def read_json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, An
 
 def remedy(path: Path) -> str:
     """What to do about a broken file; of a run's own records no finished stage depends on one."""
-    if path.name in WHOLE_RUN:
+    if path.name in _WHOLE_RUN:
         return "run the study again, which writes it anew and runs no finished stage"
     return f"remove the folder {path.parent.name} and run again"
 
 
-# The records that a run writes anew.
-WHOLE_RUN = ("study.json", "results.json")
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, one after the other; none where there is no file.
+
+    Raises:
+        UserError: a line is broken.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    entry = json.loads(line)
+                except ValueError as error:
+                    raise UserError(f"{path}, line {number} is broken: {error}.") from None
+                if not isinstance(entry, dict):
+                    raise UserError(f"{path}, line {number} holds no JSON object.")
+                yield entry
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from None

@@ -41,6 +41,11 @@ def place_name(axes: Mapping[str, Any]) -> str:
     return ", ".join(f"{axis_name(axis)} {short(value)}" for axis, value in axes.items())
 
 
+def named(variant: str, axes: Mapping[str, Any]) -> str:
+    """A variant with its place on axes: "Lisa (fine-tuning rho 0.1)"."""
+    return f"{variant} ({place_name(axes)})" if axes else variant
+
+
 def number(value: float, percent: bool = True) -> str:
     """One decimal for a percentage, three digits that count for anything else."""
     text = f"{value:.1f}" if percent else f"{value:.3g}"

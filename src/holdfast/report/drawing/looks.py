@@ -7,13 +7,13 @@ in `holdfast.registry`: one that is added at the end of its stage changes no oth
 """
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfast.registry import METHODS
-from holdfast.report.rows import Comparison, Row
-from holdfast.report.sheet import settings_words
+from holdfast.report.rows import Comparison
+from holdfast.report.sheet import line_name
 
 # Every colour that is drawn, in the light and in the dark. The page has them as variables.
 PALETTE = {
@@ -157,18 +157,6 @@ def looks(comparison: Comparison) -> dict[str, Look]:
                 look, color=_shade(look.color, turn // len(FILLS)), fill=FILLS[turn % len(FILLS)]
             )
     return found
-
-
-def line_name(row: Row, shared: Sequence[str], but: str = "") -> str:
-    """A row's variant, with the settings that only it has: what is one line, or one kind of point.
-
-    Args:
-        row: the row.
-        shared: the axes that all variants have.
-        but: an axis that does not count, for it is what the line runs over.
-    """
-    own = {a: value for a, value in row.axes.items() if a not in shared and a != but}
-    return f"{row.variant} ({settings_words(own)})" if own else row.variant
 
 
 def by_family(chosen: Mapping[str, Look]) -> dict[str, list[str]]:

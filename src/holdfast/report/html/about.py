@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.data.disjoint import Overlap, told
 from holdfast.report.comparison import Run
-from holdfast.report.html.reading import read_object
+from holdfast.report.stage_files import read_json
 from holdfast.report.words import short
 from holdfast.stages.time_left import duration
 
@@ -45,11 +45,12 @@ class About:
 def about(run: Run) -> About:
     """Read the provenance of all stages."""
     stages = {folder: kind for r in run.results for kind, folder in r.stages.items()}
-    made = {f: read_object(run.root / f / "provenance.json") for f in stages}
+    made = {f: read_json(run.root / f / "provenance.json", missing={}) for f in stages}
     judges: dict[str, dict[str, str]] = {}
     for folder, kind in stages.items():
         if kind == "evaluate":
-            for judge in read_object(run.root / folder / "evaluation.json").get("judges", []):
+            evaluation = read_json(run.root / folder / "evaluation.json", missing={})
+            for judge in evaluation.get("judges", []):
                 judges[json.dumps(judge, sort_keys=True)] = {k: short(v) for k, v in judge.items()}
     versions = _distinct([entry.get("versions", {}) for entry in made.values()])
     return About(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from holdfast.report.comparison import Run
-from holdfast.report.html.reading import read_object
+from holdfast.report.stage_files import read_json
 from holdfast.report.words import whole
 
 _COUNTS = ("both", "only_first", "only_second", "neither", "left_out")
@@ -57,7 +57,7 @@ def agreements(run: Run) -> list[Agreed]:
     for result in run.results:
         if "evaluate" not in result.stages:
             continue
-        content = read_object(run.root / result.stages["evaluate"] / "evaluation.json")
+        content = read_json(run.root / result.stages["evaluate"] / "evaluation.json", missing={})
         for pair in content.get("agreement", {}).get("pairs", []):
             for variant in ("all", result.variant):
                 own = sums.setdefault((variant, pair["first"], pair["second"]), [0] * len(_COUNTS))

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from markupsafe import Markup
 
 from holdfast.report.comparison import Result, Run
 from holdfast.report.drawing.grids import map_picture, shades_picture
-from holdfast.report.html.reading import read_lines, read_object
-from holdfast.report.words import place_name
+from holdfast.report.stage_files import ALIGNMENT, read_json, read_lines
+from holdfast.report.words import named, place_name
 
+# A result, and what its evaluation kept of the alignment.
+_State = tuple[Result, dict[str, Any]]
 # Pictures of one kind; a study of many settings has more, and the page says how many.
 MOST = 12
 # Rows of one picture of probabilities: of more measurements some are left out, evenly.
@@ -45,38 +48,49 @@ def layer_pictures(run: Run, shared: Sequence[str]) -> list[Pictures]:
     """All that the stages' folders tell of layers; ``shared`` are the axes of all variants."""
     aligned = _groups(run, "align", ("align.", "model", "dtype"))
     repaired = _groups(run, "repair", ("repair.", "model", "dtype"))
+    aligned_states = [
+        (result, read_json(run.root / result.stages["evaluate"] / ALIGNMENT, missing={}))
+        for result in run.results
+        if "evaluate" in result.stages
+    ]
+    maps, others = _maps(aligned_states)
     kinds = [
         (
             "T-Vaccine's probabilities",
             "With which probability each attention block was drawn, at every measurement on the "
             "harmful probe rows: the stronger the shade, the larger.",
             [_probabilities(*group) for group in aligned],
+            0,
         ),
         (
             "What a repair zeroed",
             "The share of every matrix's weights that the repair set to zero and that were not "
             "zero before: the stronger the shade, the larger.",
             [_zeroed(*group) for group in repaired],
+            0,
         ),
         (
             "Drift by block",
             "How far the hidden states at the end of an alignment row's prompt moved from the "
             "aligned model's, behind every decoder block: the stronger the shade, the farther.",
-            _drift(run, shared),
+            _drift(aligned_states, shared),
+            0,
         ),
         (
             "Map of the drift",
             "The hidden states at the end of every alignment row's prompt, behind the last decoder "
             "block, on the two axes along which they vary most: circles are the aligned model's, "
-            "squares the fine-tuned one's. Of the first seed; every picture has axes of its own.",
-            _maps(run),
+            "squares the fine-tuned one's. Of each variant where its rows moved the farthest, of "
+            "the first seed; every picture has axes of its own.",
+            maps,
+            others,
         ),
     ]
     found = []
-    for title, words, drawn in kinds:
+    for title, words, drawn, not_drawn in kinds:
         pictures = [picture for picture in drawn if picture is not None]
         if pictures:
-            left_out = max(0, len(pictures) - MOST)
+            left_out = max(0, len(pictures) - MOST) + not_drawn
             found.append(Pictures(title, words, pictures[:MOST], left_out))
     return found
 
@@ -99,8 +113,9 @@ def _groups(run: Run, kind: str, axes: Sequence[str]) -> list[tuple[str, list[Pa
 
 
 def _name(result: Result, axes: Sequence[str]) -> str:
-    own = place_name({k: v for k, v in result.axes.items() if k.startswith(tuple(axes))})
-    return f"{result.variant} ({own})" if own else result.variant
+    return named(
+        result.variant, {k: v for k, v in result.axes.items() if k.startswith(tuple(axes))}
+    )
 
 
 def _probabilities(name: str, folders: Sequence[Path]) -> Picture | None:
@@ -144,7 +159,7 @@ def _zeroed(name: str, folders: Sequence[Path]) -> Picture | None:
     layers: set[int] = set()
     methods = set()
     for folder in folders:
-        report = read_object(folder / "repair_report.json")
+        report = read_json(folder / "repair_report.json", missing={})
         methods.add(report.get("method"))
         for matrix in report.get("matrices", []):
             layer, kind = _place(matrix["name"], matrix["layer"])
@@ -189,17 +204,14 @@ def _share(counts: list[int] | None) -> str:
     return text + (f" ({100 * counts[1] / counts[2]:.2f} % were)" if counts[1] else "")
 
 
-def _drift(run: Run, shared: Sequence[str]) -> list[Picture]:
+def _drift(states: Sequence[_State], shared: Sequence[str]) -> list[Picture]:
     """A picture for each place of the shared axes, a row for each variant; one scale for all."""
     places: dict[str, dict[str, list[list[float]]]] = {}
-    for result in run.results:
-        if "evaluate" in result.stages:
-            content = read_object(run.root / result.stages["evaluate"] / "alignment.json")
-            if found := content.get("drift_by_block"):
-                place = place_name({a: result.axes[a] for a in shared if a in result.axes})
-                own = {a: v for a, v in result.axes.items() if a not in shared}
-                name = f"{result.variant} ({place_name(own)})" if own else result.variant
-                places.setdefault(place, {}).setdefault(name, []).append(found)
+    for result, content in states:
+        if found := content.get("drift_by_block"):
+            place = place_name({a: result.axes[a] for a in shared if a in result.axes})
+            name = named(result.variant, {a: v for a, v in result.axes.items() if a not in shared})
+            places.setdefault(place, {}).setdefault(name, []).append(found)
     means = {
         place: {name: _mean(found) for name, found in variants.items()}
         for place, variants in places.items()
@@ -229,29 +241,33 @@ def _mean(lists: Sequence[Sequence[float]]) -> list[float]:
     return [fmean(values) for values in zip(*lists, strict=True)]
 
 
-def _maps(run: Run) -> list[Picture | None]:
-    """A picture for each variant at each place, of the first seed that has one."""
-    drawn: dict[str, Picture | None] = {}
-    for result in run.results:
-        place = place_name(result.axes)
-        name = f"{result.variant} ({place})" if place else result.variant
-        if "evaluate" in result.stages and not drawn.get(name):
-            content = read_object(run.root / result.stages["evaluate"] / "alignment.json")
-            drawn[name] = _map(name, content.get("drift_map"))
-    return [*drawn.values()]
+def _maps(states: Sequence[_State]) -> tuple[list[Picture], int]:
+    """A picture for each variant, and how many places beside have none."""
+    first: dict[str, tuple[str, dict[str, list]]] = {}
+    for result, content in states:
+        if found := content.get("drift_map"):
+            first.setdefault(named(result.variant, result.axes), (result.variant, found))
+    chosen: dict[str, tuple[str, dict[str, list]]] = {}
+    for name, (variant, found) in first.items():
+        if variant not in chosen or _moved(found) > _moved(chosen[variant][1]):
+            chosen[variant] = (name, found)
+    drawn = [_map(*one) for one in [*chosen.values()][:MOST]]
+    return drawn, len(first) - len(drawn)
 
 
-def _map(name: str, found: Mapping[str, list] | None) -> Picture | None:
-    if not found:
-        return None
+def _moved(found: Mapping[str, list]) -> float:
+    """How far a row moved on a map, on average."""
+    return fmean(math.dist(a, b) for a, b in zip(found["aligned"], found["tuned"], strict=True))
+
+
+def _map(name: str, found: Mapping[str, list]) -> Picture:
     axes = [
         f"axis {i} ({100 * share:.0f} % of the variance)"
         for i, share in enumerate(found["shares"], 1)
     ]
     models = {"aligned": found["aligned"], "fine-tuned": found["tuned"]}
     svg = map_picture(models, axes, f"Map of the drift: {name}").svg()
-    far = fmean(math.dist(a, b) for a, b in zip(found["aligned"], found["tuned"], strict=True))
-    note = f"On this map a row moved by {far:.3g} on average."
+    note = f"On this map a row moved by {_moved(found):.3g} on average."
     rows = [
         [str(row), *(f"{value:.4g}" for value in (*a, *b))]
         for row, (a, b) in enumerate(zip(found["aligned"], found["tuned"], strict=True))

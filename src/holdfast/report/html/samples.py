@@ -11,9 +11,9 @@ from typing import Any
 from markupsafe import Markup
 
 from holdfast.report.comparison import Result, Run
-from holdfast.report.html.reading import read_lines
 from holdfast.report.html.text import shown
-from holdfast.report.words import place_name
+from holdfast.report.stage_files import read_lines
+from holdfast.report.words import named, place_name
 
 # Prompts of each set that are shown, and what the sets are called.
 _SETS = {
@@ -91,8 +91,7 @@ def samples(run: Run, shared: list[str]) -> Samples:
 def _group(title: str, results: list[Result], run: Run, shared: list[str]) -> tuple[Group, int]:
     asked: dict[str, dict[str, dict[tuple[str, str], list[str]]]] = {name: {} for name in _SETS}
     for result in results:
-        own = place_name({k: v for k, v in result.axes.items() if k not in shared})
-        name = f"{result.variant} ({own})" if own else result.variant
+        name = named(result.variant, {k: v for k, v in result.axes.items() if k not in shared})
         for sample in _first(run, result):
             prompts = asked.setdefault(str(sample["set"]), {})
             answers = prompts.setdefault(str(sample["prompt"]), {})
