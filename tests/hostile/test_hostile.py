@@ -5,6 +5,7 @@ process, and some through the command itself.
 """
 
 import json
+import resource
 import signal
 import warnings
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from peft import LoraConfig, get_peft_model
 
 from command import holdfast
 from holdfast.errors import UserError
+from holdfast.models.foreign import check_template_ends
 from holdfast.models.loading import load_last_open, load_merged
 from holdfast.models.stack import resolve
 from holdfast.models.tokenizers import load_tokenizer
@@ -22,6 +24,7 @@ from holdfast.stages.making import make_stage
 from hub_folders import write_model
 
 LONGEST = 20  # seconds of computing for one input
+MOST = 2**20  # KiB that this process may grow by
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,7 @@ def check(seed, count, good, tmp_path, monkeypatch):
     ROWS = str(rows)
     monkeypatch.chdir(tmp_path)
     wrong, refused = [], 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + MOST
     for case in cases(seed, count, good, place):
         before = set(tmp_path.rglob("*"))
         try:
@@ -112,10 +116,23 @@ def check(seed, count, good, tmp_path, monkeypatch):
             refused += 1
             if told.strip().count("\n") or len(told) > 1200:
                 wrong.append(f"{case.name}: not one sentence: {told!r}")
+        if (now := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) > most:
+            wrong.append(f"{case.kind}, {case.name}: the process held {now / 2**20:.1f} GiB")
+            most = now
         if set(tmp_path.rglob("*")) != before:
             wrong.append(f"{case.name}: left {set(tmp_path.rglob('*')) - before}")
     assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong)
     return refused
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ 'a' * 10**10 }}", "{{ 'a' * 3 * 10**9 }}", "{{ 'ab' * (10**9 + 10**8) }}"]
+)
+def test_a_template_that_takes_all_memory_is_refused_and_takes_none_here(text):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"or 2 GiB, for one question: it is no chat template"):
+        check_template_ends(text, "own.jinja")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**18  # KiB
 
 
 def test_five_hundred_hostile_inputs(good, tmp_path, monkeypatch):

@@ -190,6 +190,14 @@ except (ImportError, ValueError, OSError):
     pass
 given = json.loads(sys.stdin.read())
 """
+# Not every system keeps to a limit of addresses (macOS does not).
+_MEASURE = """
+try:
+    unit = 1 if sys.platform == "darwin" else 1024
+    sys.exit(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > 2 << 30)
+except NameError:
+    pass
+"""
 _TRY_PATTERN = f"""{_LIMIT}
 import re
 for name in given[1]:
@@ -211,9 +219,11 @@ try:
     for messages in (turns[:1], turns):
         world.from_string(text).render(messages=messages, add_generation_prompt=True, tools=None,
                                        bos_token="", eos_token="")
+except MemoryError:
+    sys.exit(1)
 except Exception:
     pass
-"""
+{_MEASURE}"""
 
 
 def check_template_ends(text: str, where: str) -> None:
