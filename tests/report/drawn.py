@@ -18,6 +18,8 @@ PIPELINES = [
     *(("sft", name, None) for name in FINETUNE),
     *(("sft", "sft", name) for name in REPAIR),
 ]
+# Two of each: no defense and alignment, fine-tuning, repair.
+FEW = PIPELINES[:2] + PIPELINES[10:12] + PIPELINES[18:20]
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,11 @@ def results(
 
 def compared(*args, **kwargs) -> Comparison:
     return compare(run_of(results(*args, **kwargs)))
+
+
+def undefended(count: int, ratios: Iterable[float]) -> Comparison:
+    """So many variants that are all plain SFT."""
+    found = results(PIPELINES[:1] * count, ratios)
+    for number, record in enumerate(found["records"]):
+        record["variant"] = f"SFT {number // len([*ratios])}"
+    return compare(run_of(found))

@@ -1,13 +1,11 @@
 """Over an axis: three values are a curve, two are not, and nothing is drawn of nothing."""
 
 import pytest
-from drawn import PIPELINES, axis, compared, marks, reader, results, tree
+from drawn import FEW, axis, compared, marks, reader, results, tree, undefended
 
 from holdfast.report.comparison import compare, run_of
 from holdfast.report.drawing.curves import curves, curves_picture, metric_pictures
 from holdfast.report.figures import write_figures
-
-FEW = PIPELINES[:2] + PIPELINES[10:12] + PIPELINES[18:20]
 
 
 def value(row, metric):
@@ -90,6 +88,18 @@ def test_25_curves_have_a_panel_for_each_stage_and_names_that_do_not_cover_each_
             assert box.x1 <= picture.width
             # Lines of text stand as close as in a paragraph.
             assert all(abs(box.y0 - other.y0) > 12 for other in boxes[:i])
+
+
+def test_many_curves_without_a_defense_are_drawn():
+    comparison = undefended(14, (0.05, 0.1, 0.2))
+    (one,) = curves(comparison)
+    pictures = metric_pictures(comparison, one, 400)
+    assert len(pictures) == 2 * 2
+    drawn = [marks(tree(picture.svg())) for picture in pictures[:2]]
+    assert [len(found) for found in drawn] == [3 * 12, 3 * 2]
+    names = {mark.told.partition(" (harmful")[0] for found in drawn for mark in found}
+    assert names == {row.variant for row in comparison.rows}
+    assert len(curves_picture(comparison, one, "").figure.axes) == 4
 
 
 def test_what_was_not_measured_is_not_drawn(tmp_path):

@@ -4,7 +4,7 @@ import re
 from itertools import product
 
 import pytest
-from drawn import PIPELINES, Mark, axis, compared, marks, reader, results, tree
+from drawn import FEW, Mark, axis, compared, marks, reader, results, tree, undefended
 from run_folder import write_run
 
 from holdfast.errors import UserError
@@ -12,8 +12,6 @@ from holdfast.report.comparison import compare, read_run, run_of
 from holdfast.report.drawing.canvas import Picture
 from holdfast.report.drawing.tradeoff import group_picture, groups, rows_of, tradeoff_picture
 from holdfast.report.words import number
-
-FEW = PIPELINES[:2] + PIPELINES[10:12] + PIPELINES[18:20]
 
 
 def test_marks_and_bars_stand_at_the_numbers_of_the_axes():
@@ -75,6 +73,8 @@ def test_25_methods_are_named_and_no_label_covers_another(width):
         assert box.x1 <= picture.width
         for other, beside in named[:i]:
             assert not box.overlaps(beside), (name, other)
+    # Of the 28 points (the baseline stands in every panel) a narrow picture names most.
+    assert len(named) > 15
     if width > 600:
         assert {name for name, _ in named} == {row.variant for row in comparison.rows}
 
@@ -172,6 +172,46 @@ def test_many_methods_at_many_places_have_a_panel_for_each_place_and_stage():
         *("alignment", "fine-tuning", "repair")
     ]
     assert [len(points(axes)) for axes in figure.axes] == [10, 9, 9] * 2
+
+
+def test_of_many_methods_the_places_that_are_not_drawn_are_counted_not_their_panels():
+    comparison = compared(ratios=[i / 100 for i in range(30)])
+    figure = tradeoff_picture(comparison, "").figure
+    assert len(figure.axes) == 16 * 3
+    assert "14 more places are not drawn." in [text.get_text() for text in figure.texts]
+
+
+def test_many_variants_without_a_defense_are_drawn():
+    comparison = undefended(14, (0.1,))
+    (group,) = groups(comparison)
+    for picture in (
+        tradeoff_picture(comparison, ""),
+        group_picture(comparison, group, 920, must=True),
+    ):
+        assert [len(points(axes)) for axes in picture.figure.axes] == [12, 2]
+        assert len(marks(tree(picture.svg()))) == 14  # none twice
+    comparison = undefended(14, (0.0, 0.1, 0.2))
+    figure = tradeoff_picture(comparison, "").figure
+    assert [axes.get_title("left") for axes in figure.axes] == ["no defense"] * 3
+    for axes, place in zip(figure.axes, groups(comparison), strict=True):
+        assert points(axes) == {
+            (row.cells["harmful_score"].mean.value, row.cells["finetune_accuracy"].mean.value)
+            for row in place.rows
+        }
+        picture = group_picture(comparison, place, 920, must=False)
+        assert len(marks(tree(picture.svg()))) == 14
+
+
+def test_a_ratio_of_zero_does_not_change_how_a_variant_looks():
+    """How a mark is filled tells the variants of a method apart, and nothing else."""
+    comparison = compared(FEW, ratios=(0.0, 0.1))
+    (group,) = groups(comparison)
+    drawn = marks(tree(group_picture(comparison, group, 920, must=True).svg()))
+    fills = {}
+    for mark in drawn:
+        fills.setdefault(mark.told.partition(" (")[0], set()).add(mark.fill)
+    assert len(drawn) == 2 * len(fills) == 12
+    assert all(len(found) == 1 for found in fills.values())
 
 
 def test_a_model_that_no_user_has_tuned_does_not_stretch_the_scale():

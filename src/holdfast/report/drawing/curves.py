@@ -135,14 +135,12 @@ def _panels(comparison: Comparison, one: Curves, metric: str) -> list[Panel]:
     names = [*one.lines, *one.levels]
     if len(names) <= _MOST_LINES:
         return [_lines(one, metric, chosen, names, "", label)]
-    none = [name for name in names if chosen[name].family == "none"]
-    parts = [
-        (family, own[i : i + _MOST_LINES])
-        for family, own in by_family({name: chosen[name] for name in names}).items()
-        for i in range(0, len(own), _MOST_LINES)
-    ]
+    families = by_family({name: chosen[name] for name in names}) or {"none": names}
+    none = [name for name in names if chosen[name].family == "none" and "none" not in families]
     return [
-        _lines(one, metric, chosen, [*none, *own], FAMILIES[family], label) for family, own in parts
+        _lines(one, metric, chosen, [*none, *own[i : i + _MOST_LINES]], FAMILIES[family], label)
+        for family, own in families.items()
+        for i in range(0, len(own), _MOST_LINES)
     ]
 
 

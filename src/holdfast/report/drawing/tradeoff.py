@@ -12,16 +12,9 @@ from matplotlib.axes import Axes
 
 from holdfast.errors import UserError
 from holdfast.report.drawing.canvas import Picture, settings
-from holdfast.report.drawing.looks import (
-    FAMILIES,
-    Look,
-    by_family,
-    family_looks,
-    line_name,
-    looks,
-)
+from holdfast.report.drawing.looks import FAMILIES, Look, by_family, family_looks, line_name, looks
 from holdfast.report.drawing.marks import Point, draw_context, draw_points, name_points, told
-from holdfast.report.drawing.panels import Panel, Setting, compose, percents, span
+from holdfast.report.drawing.panels import Panel, Scale, Setting, compose, percents, span
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.sheet import settings_words
 from holdfast.report.words import place_name
@@ -29,7 +22,7 @@ from holdfast.report.words import place_name
 X, Y = "harmful_score", "finetune_accuracy"
 TITLE = "Harmful fine-tuning: what stays safe and still learns the task"
 # More points with their names are a thicket.
-MOST = 12
+MOST_NAMES = 12
 _MOST_COLUMNS, _MOST_PANELS = 6, 48
 
 
@@ -58,15 +51,19 @@ def groups(comparison: Comparison) -> list[Group]:
         place = place_name(dict(comparison.place(row)))
         found.setdefault(place, Group(place, [])).rows.append(row)
     largest = max((len(group.rows) for group in found.values()), default=0)
-    if len(rows) <= MOST or len(rows) - largest <= 2:
+    if len(rows) <= MOST_NAMES or len(rows) - largest <= 2:
         return [Group("", rows)] if rows else []
     return [*found.values()]
 
 
+def drawn_looks(comparison: Comparison) -> dict[str, Look]:
+    """The look of every kind of point that is drawn; of all kinds where nothing is."""
+    drawn = {line_name(row, comparison.shared) for row in rows_of(comparison)}
+    return {n: look for n, look in looks(comparison).items() if n in drawn or not drawn}
+
+
 @settings()
-def group_picture(
-    comparison: Comparison, group: Group, width: float, must: bool, height: float = 0
-) -> Picture:
+def group_picture(comparison: Comparison, group: Group, width: float, must: bool) -> Picture:
     """The picture of one of `groups`.
 
     Args:
@@ -74,14 +71,13 @@ def group_picture(
         group: its rows.
         width: of the picture.
         must: write every name; otherwise those that fit.
-        height: of the axes; 0 for what suits the width.
     """
     label = "Harmful score against fine-tune accuracy"
     label += f", {group.title}: " if group.title else ": "
     label += "the numbers are in the table of results."
     panels = _panels(comparison, group.rows, must)
     columns = 2 if len(panels) > 1 and width > 600 else 1
-    height = height or (270 if len(panels) > 1 else max(260, 0.36 * width))
+    height = 270 if len(panels) > 1 else max(260, 0.36 * width)
     return compose(panels, Setting(columns, width, height), label)
 
 
@@ -107,29 +103,38 @@ def tradeoff_picture(comparison: Comparison, subheading: str) -> Picture:
     panels = _panels(comparison, found[0].rows, must=True)
     columns, height = (2, 250) if len(panels) > 1 else (1, 340)
     width = 900 if len(panels) > 1 else 648
-    key = family_looks(looks(comparison).values()) if len(panels) == 1 else {}
+    key = family_looks(drawn_looks(comparison).values()) if len(panels) == 1 else {}
     setting = Setting(columns, width, height, TITLE, subheading, "  ".join(notes), key)
     return compose(panels, setting, TITLE)
 
 
 def _panels(comparison: Comparison, rows: Sequence[Row], must: bool) -> list[Panel]:
-    """One panel, or one for each family of many variants."""
+    """One panel, or one for each family of many variants, the undefended in every one."""
     chosen = looks(comparison)
     x, y = _scales(rows_of(comparison))
-    if len(rows) <= MOST:
+    if len(rows) <= MOST_NAMES:
         return [_panel("", comparison, rows, rows, chosen, x, y, must)]
+    names = {line_name(row, comparison.shared) for row in rows}
+    here = {name: look for name, look in chosen.items() if name in names}
+    families = by_family(here) or {"none": [*here]}
     panels = []
-    for family, names in by_family(chosen).items():
-        own = [row for row in rows if line_name(row, comparison.shared) in names]
-        parts = [own[i : i + MOST] for i in range(0, len(own), MOST)]
+    for family in families:
+        own = _of_family(comparison, rows, family, here)
+        base = [] if family == "none" else _of_family(comparison, rows, "none", here)
+        parts = [own[i : i + MOST_NAMES] for i in range(0, len(own), MOST_NAMES)]
         for number, part in enumerate(parts, start=1):
             title = FAMILIES[family] + (f" ({number} of {len(parts)})" if len(parts) > 1 else "")
-            base = [row for row in rows if row.is_plain_sft]
             panels.append(_panel(title, comparison, [*base, *part], rows, chosen, x, y, must))
     return panels
 
 
-def _scales(rows: Sequence[Row]) -> tuple[Any, Any]:
+def _of_family(
+    comparison: Comparison, rows: Sequence[Row], family: str, chosen: Mapping[str, Look]
+) -> list[Row]:
+    return [row for row in rows if chosen[line_name(row, comparison.shared)].family == family]
+
+
+def _scales(rows: Sequence[Row]) -> tuple[Scale, Scale]:
     means = [row.cells[Y].mean for row in rows]
     low, high = span([v for mean in means for v in (mean.low, mean.high)], 20, (0.0, 100.0))
     # The second is turned with its axis: it points upwards.
@@ -144,17 +149,13 @@ def _panel(
     rows: Sequence[Row],
     everything: Sequence[Row],
     chosen: Mapping[str, Look],
-    x: Any,
-    y: Any,
+    x: Scale,
+    y: Scale,
     must: bool,
     named: bool = True,
 ) -> Panel:
-    ratios = {row.axes.get("harmful_ratio") for row in everything} - {None}
-
     def point(row: Row) -> Point:
         look = chosen[line_name(row, comparison.shared)]
-        if row.axes.get("harmful_ratio") == 0 and len(ratios) > 1:
-            look = replace(look, fill="hollow")  # the goal, not a defense
         name = _label(row, everything) if named else ""
         return Point(row.cells[X].mean, row.cells[Y].mean, look, told(row, (X, Y)), name)
 
@@ -184,38 +185,37 @@ def _label(row: Row, rows: Sequence[Row]) -> str:
 
 def _grid(comparison: Comparison, subheading: str) -> Picture:
     """A panel for each place: across an axis, or the families of many variants; down the rest."""
-    chosen = looks(comparison)
-    rows = rows_of(comparison)
+    chosen, rows = drawn_looks(comparison), rows_of(comparison)
     x, y = _scales(rows)
     x, y = replace(x, title="← safer · HS (%)"), replace(y, title="FA (%) · better →")
-    families = by_family(chosen)
-    many = len(chosen) > MOST
-    across, columns, places = _layout(rows, [] if many else comparison.shared)
+    many = len(chosen) > MOST_NAMES
     if many:
-        places = [*{str(p): p for p in (dict(comparison.place(r)) for r in rows)}.values()]
-        places = [{a: row_place.get(a) for a in comparison.shared} for row_place in places]
-        columns = [*families]
+        across, columns = "", [*(by_family(chosen) or {"none": [*chosen]})]
+        places = _places(rows, comparison.shared)
+    else:
+        across, columns, places = _layout(rows, comparison.shared)
     shown = places[: max(1, _MOST_PANELS // len(columns))]
     panels: list[Panel | None] = []
+    drawn: list[Row] = []
     for place in shown:
         here = [row for row in rows if all(row.axes.get(a) == v for a, v in place.items())]
+        drawn += here
         for column in columns:
             if many:
-                names = {line_name(row, comparison.shared): row for row in here}
-                own = [names[n] for n in names if n in families[column] or names[n].is_plain_sft]
+                own = _of_family(comparison, here, column, chosen)
+                if column != "none":
+                    own = [*_of_family(comparison, here, "none", chosen), *own]
                 title, others = FAMILIES[column], here
             else:
                 own = [row for row in here if not across or row.axes.get(across) == column]
                 title, others = place_name({across: column}) if across else "", own
             panel = _panel(title, comparison, own, others, chosen, x, y, False, named=False)
             panels.append(panel if own else None)
-    left_out = (len(places) - len(shown)) * len(columns)
+    left_out = len({*map(comparison.place, rows)} - {*map(comparison.place, drawn)})
     note = f"{left_out} more places are not drawn." if left_out else ""
-    drawn = {line_name(row, comparison.shared) for row in rows}
-    key = {name: look for name, look in chosen.items() if name in drawn}
     lines = [place_name(place) for place in shown]
     width = max(648, 230 * len(columns))
-    setting = Setting(len(columns), width, 150, TITLE, subheading, note, key, lines)
+    setting = Setting(len(columns), width, 150, TITLE, subheading, note, chosen, lines)
     return compose(panels, setting, TITLE)
 
 
@@ -226,6 +226,10 @@ def _layout(
     values = {a: list(dict.fromkeys(row.axes.get(a) for row in rows)) for a in shared}
     fitting = [a for a in shared if 1 < len(values[a]) <= _MOST_COLUMNS]
     across = max(fitting, key=lambda a: len(values[a]), default="")
-    rest = [a for a in shared if a != across]
-    places = {str(p): p for p in ({a: row.axes.get(a) for a in rest} for row in rows)}
-    return across, values.get(across, [None]), list(places.values())
+    return across, values.get(across, [None]), _places(rows, [a for a in shared if a != across])
+
+
+def _places(rows: Sequence[Row], axes: Sequence[str]) -> list[dict[str, Any]]:
+    """The places of the rows on some axes, in the rows' order."""
+    found = ({a: row.axes.get(a) for a in axes} for row in rows)
+    return [*{str(place): place for place in found}.values()]

@@ -7,9 +7,7 @@ from markupsafe import Markup
 
 from holdfast.report.drawing.curves import METRICS, Curves, curves, metric_pictures
 from holdfast.report.drawing.grids import key_picture
-from holdfast.report.drawing.looks import line_name, looks
-from holdfast.report.drawing.tradeoff import MOST as MOST_NAMES
-from holdfast.report.drawing.tradeoff import Group, group_picture, groups, rows_of
+from holdfast.report.drawing.tradeoff import MOST_NAMES, Group, drawn_looks, group_picture, groups
 from holdfast.report.metrics import known_metric
 from holdfast.report.rows import Cell, Comparison
 from holdfast.report.words import axis_name, interval, number, place_name, short
@@ -61,12 +59,8 @@ class Legend:
 
 def legend(comparison: Comparison) -> list[Legend]:
     """One entry for each kind of point that is drawn."""
-    drawn = {line_name(row, comparison.shared) for row in rows_of(comparison)}
-    return [
-        Legend(key_picture(look).svg("key"), name)
-        for name, look in looks(comparison).items()
-        if name in drawn or not drawn
-    ]
+    found = drawn_looks(comparison)
+    return [Legend(key_picture(look).svg("key"), name) for name, look in found.items()]
 
 
 def tradeoff(comparison: Comparison) -> Figure | None:
