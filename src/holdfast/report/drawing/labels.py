@@ -38,7 +38,8 @@ def place(
         sizes: width and height of the labels [pixels].
         obstacles: what should stay visible: marks, interval bars.
         frame: where labels may be.
-        must: place every label; otherwise those without room are None, the last ones first.
+        must: place every label; otherwise those without room are None, and those of two of which
+            one's line to its point strikes through the other; the last ones first.
     """
     if not points:
         return []
@@ -59,11 +60,14 @@ def place(
     found: list[Box | None] = [_box(one) for one in boxes]
     if not must:
         whole = np.array(frame)
+        ends = np.clip(at, boxes[:, :2], boxes[:, 2:])
         kept: list[int] = []
         for i, box in enumerate(boxes):
             inside = np.all(box[:2] >= whole[:2]) and np.all(box[2:] <= whole[2:])
             free = not _overlap(box[None], np.vstack([boxes[kept], fixed])).any()
-            if inside and free:
+            struck = _hits(at[[i]], ends[[i]], boxes[kept]).any()
+            struck |= _hits(at[kept], ends[kept], box[None]).any()
+            if inside and free and not struck:
                 kept.append(i)
             else:
                 found[i] = None
