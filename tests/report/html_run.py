@@ -132,7 +132,7 @@ def _evaluated(folder: Path, harmful: int, answer) -> None:
     _provenance(folder, {"answers": 6}, {"harmful": 20, "task": 20})
     (folder / "config.yaml").write_text(yaml.safe_dump({"task": "sums"}))
     _json(folder / "evaluation.json", content)
-    moved = {"aligned": [[0.0, 0.0], [1.0, 2.0]], "tuned": [[3.0, 4.0], [1.0, harmful]]}
+    moved = {"aligned": [[-3.0, -6.0], [1.0, 2.0]], "tuned": [[0.0, -2.0], [1.0, harmful]]}
     drift = {"drift_by_block": [harmful, 2 * harmful], "drift_map": {**moved, "shares": [0.6, 0.3]}}
     _json(folder / "alignment.json", drift)
     say = answer or (lambda name, number: f"answer {number} to a {name} prompt")

@@ -196,15 +196,18 @@ def test_a_variants_map_is_where_its_rows_moved_farthest_of_the_first_seed(page)
     assert "9 more" in page.one("section", id="layers").text  # three variants at four places
     name = "SFT (harmful ratio 0.1, fine-tuning learning rate 3e-4)"
     assert table(page, f"Map of the drift: {name}")[1:] == [
-        ["0", "0", "0", "3", "4"],
+        ["0", "-3", "-6", "0", "-2"],
         ["1", "1", "2", "1", "11"],
     ]
     (picture,) = [f for f in page.all("figure") if [c.text for c in f.all("figcaption")] == [name]]
     assert "axis 1 (60 % of the variance)" in picture.text
     found = {mark.told: mark for mark in marks(picture.one("svg"))}
-    to_x, to_y = (reader(axis(picture.one("svg"), along)) for along in "xy")
-    wanted = {"aligned, row 0": (0, 0), "aligned, row 1": (1, 2)}
-    wanted |= {"fine-tuned, row 0": (3, 4), "fine-tuned, row 1": (1, 11)}
+    across, up = (axis(picture.one("svg"), along) for along in "xy")
+    assert min(across) < 0 < max(across)
+    assert min(up) < 0 < max(up)
+    to_x, to_y = reader(across), reader(up)
+    wanted = {"aligned, row 0": (-3, -6), "aligned, row 1": (1, 2)}
+    wanted |= {"fine-tuned, row 0": (0, -2), "fine-tuned, row 1": (1, 11)}
     for words, (x, y) in wanted.items():
         assert to_x(found[words].x) == pytest.approx(x, abs=0.05)
         assert to_y(found[words].y + 4) == pytest.approx(y, abs=0.1)

@@ -36,9 +36,11 @@ class Scale:
         """The ticks with their texts, of round ones about so many at most."""
         if self.ticks is not None:
             return dict(self.ticks)
-        bounds = max(self.low, 0), self.high
-        found = MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(*bounds)
-        return {t: f"{t:g}".replace("-", "−") for t in map(float, found) if self.holds(t)}
+        found = MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        # Sums of steps may miss zero by a rounding error.
+        near_zero = 1e-9 * (self.high - self.low)
+        rounded = (0.0 if abs(t) < near_zero else float(t) for t in found)
+        return {t: f"{t:g}".replace("-", "−") for t in rounded if self.holds(t)}
 
     def holds(self, value: float) -> bool:
         """Whether the value is on it."""
