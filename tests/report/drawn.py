@@ -109,5 +109,5 @@ def undefended(count: int, ratios: Iterable[float]) -> Comparison:
     """So many variants that are all plain SFT."""
     found = results(PIPELINES[:1] * count, ratios)
     for number, record in enumerate(found["records"]):
-        record["variant"] = f"SFT {number // len([*ratios])}"
+        record["variant"] = record["coords"]["variant"] = f"SFT {number // len([*ratios])}"
     return compare(run_of(found))

@@ -13,7 +13,7 @@ from hostile_texts import HOSTILE, UNPRINTABLE
 from html_parts import shape
 
 from holdfast.errors import UserError
-from holdfast.report.drawing.canvas import Picture, plain
+from holdfast.report.drawing.canvas import Picture, fitted, plain, size
 from holdfast.report.drawing.grids import shades_picture
 from holdfast.report.drawing.looks import PALETTE
 from holdfast.report.drawing.tradeoff import tradeoff_picture
@@ -105,6 +105,34 @@ def test_hostile_names_do_no_harm_and_no_font_warns(name, tmp_path):
 def test_a_long_text_is_cut():
     assert plain("x" * 10**6) == "x" * 60 + "…"
     assert plain("\x00" * 3, 6) == r"\x00\x…"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["harmful", "iiiiiiiiii" * 20, "WWWWW " * 100, "\ufffe" * 90, ""],
+    ids=["short", "narrow", "wide", "written out", "none"],
+)
+@pytest.mark.parametrize("weight", ["normal", "bold"])
+def test_a_text_is_cut_where_there_is_no_room_for_more(text, weight):
+    whole = plain(text, 300)
+    for room in (60, 200, 5000):
+        found = fitted(text, room, 11, weight)
+        assert size(found, 11, weight)[0] <= room
+        if found != whole:
+            one_more = plain(text, len(found))  # where "…" is now
+            assert size(one_more, 11, weight)[0] > room
+
+
+def test_a_grid_is_as_wide_as_its_panel_where_cells_have_room():
+    for columns in (2, 6, 8):
+        names = [*map(str, range(columns))]
+        values = [[1.0] * columns] * 2
+        rows = ["SFT", "Vaccine without its proximal t"]
+        told = [[""] * columns] * 2
+        assert shades_picture(names, rows, values, told, "", "block").width <= 336
+    # Of many columns it is wider, and the panel scrolls.
+    names, values, told = [*map(str, range(40))], [[1.0] * 40], [[""] * 40]
+    assert shades_picture(names, ["SFT"], values, told, "", "block").width > 400
 
 
 def test_a_picture_is_whole_or_not_there(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Places and sizes are pixels of the page from the upper left corner; one is a poi
 of a user's own matplotlib settings, no date and no random number goes into a picture.
 """
 
+import bisect
 import functools
 import os
 import unicodedata
@@ -28,6 +29,8 @@ from holdfast.report.drawing.looks import INK, PANEL, SOFT, Look
 from holdfast.report.drawing.svg import page_svg
 
 DPI = 160  # of a PNG
+_EDGE = 6  # pixels that a line of text stays off the picture's end
+_LONGEST = 300  # characters of any text
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "holdfast",
@@ -77,28 +80,29 @@ class Picture:
             side.set_visible(False)
         return axes
 
-    def words(self, x: float, y: float, text: str, longest: int = 60, **style: Any) -> Text:
-        """A line of text whose middle is at a height, from a place to the right."""
+    def words(self, x: float, y: float, text: str, **style: Any) -> Text:
+        """A line of text whose middle is at a height, from a place to the picture's right end."""
         style = {"ha": "left", "va": "center", "fontsize": 11, "color": SOFT, **style}
         found = self.figure.text(x / self.width, 1 - y / self.height, "", **style)
-        found.set_text(plain(text, longest))
+        room = self.width - x - _EDGE
+        found.set_text(fitted(text, room, style["fontsize"], style.get("fontweight", "normal")))
         return found
 
-    def mark(self, x: float, y: float, look: Look, size: float = 8) -> None:
+    def mark(self, x: float, y: float, look: Look) -> None:
         """A mark at a place, as in a legend."""
         place = ([x / self.width], [1 - y / self.height])
-        line = Line2D(*place, linestyle="none", **look.marker(size))
+        line = Line2D(*place, linestyle="none", **look.marker(8))
         self.figure.add_artist(line)
 
     def tell(self, artist: Artist, words: str) -> None:
         """Have a pointer on the artist show some words."""
         artist.set_gid(f"told-{len(self._told)}")
-        self._told.append(plain(words, 300))
+        self._told.append(plain(words, _LONGEST))
 
     @settings()
     def svg(self, look: str = "") -> Markup:
         """The picture as an element of a page, with a class of its style; see `page_svg`."""
-        return page_svg(self.figure, plain(self.label, 300), self._told, look)
+        return page_svg(self.figure, plain(self.label, _LONGEST), self._told, look)
 
     @settings()
     def save(self, path: Path) -> None:
@@ -123,12 +127,23 @@ class Picture:
 
 
 @functools.cache
-def size(text: str, fontsize: float) -> tuple[float, float]:
+def size(text: str, fontsize: float, weight: str = "normal") -> tuple[float, float]:
     """Width and height of a text as it will be drawn."""
     figure = Figure(dpi=72)
-    probe = Text(0, 0, plain(text), fontsize=fontsize, figure=figure)
+    probe = Text(0, 0, plain(text, _LONGEST), fontsize=fontsize, fontweight=weight, figure=figure)
     box = probe.get_window_extent(FigureCanvasAgg(figure).get_renderer())
     return box.width, box.height
+
+
+def fitted(text: str, room: float, fontsize: float, weight: str = "normal") -> str:
+    """A text as `plain` gives it, cut where it would be wider than the room."""
+
+    def fits(length: int) -> bool:
+        return size(plain(text, length), fontsize, weight)[0] <= room
+
+    if fits(_LONGEST):
+        return plain(text, _LONGEST)
+    return plain(text, bisect.bisect_left(range(1, _LONGEST), True, key=lambda n: not fits(n)))
 
 
 def plain(text: str, longest: int = 60) -> str:

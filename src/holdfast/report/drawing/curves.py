@@ -8,37 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
-from holdfast.report.drawing.canvas import Picture, plain, settings
-from holdfast.report.drawing.looks import (
-    FAINT,
-    FAMILIES,
-    INK,
-    Look,
-    by_family,
-    line_name,
-    looks,
-)
+from holdfast.report.drawing.canvas import Picture, plain, settings, size
+from holdfast.report.drawing.looks import FAINT, FAMILIES, INK, Look, by_family, line_name, looks
 from holdfast.report.drawing.marks import Point, draw_points, exact, shifted, told
-from holdfast.report.drawing.panels import (
-    TEXT,
-    Panel,
-    Scale,
-    Setting,
-    compose,
-    percents,
-    span,
-)
+from holdfast.report.drawing.panels import TEXT, Panel, Scale, Setting, compose, percents, span
 from holdfast.report.metrics import MAIN, known_metric
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.sheet import settings_words
 from holdfast.report.words import axis_name, place_name, short
+from holdfast.statistics.estimates import Estimate
 
 METRICS = MAIN[:2]
 _LOG_FROM = 10  # an axis whose largest value is so many times its smallest is logarithmic
 _MOST_LINES = 12  # more in one panel cannot be told apart
 _LINE = 13  # pixels between two names
+_NAME = 30  # characters of a name
 
 
 @dataclass(frozen=True)
@@ -103,7 +90,7 @@ def _curves(axis: str, rest: Mapping[str, Any], rows: Sequence[Row], shared: lis
 def metric_pictures(comparison: Comparison, one: Curves, width: float) -> list[Picture]:
     """A picture of each metric, or of each metric and stage of many variants, of a width."""
     return [
-        compose([panel], Setting(1, width, _height(one)), panel.label)
+        compose([panel], Setting(1, width, _height(one)), _label(one, metric))
         for metric in one.metrics
         for panel in _panels(comparison, one, metric)
     ]
@@ -115,7 +102,7 @@ def curves_picture(comparison: Comparison, one: Curves, subheading: str) -> Pict
     by_metric = [_panels(comparison, one, metric) for metric in one.metrics]
     panels = [panel for line in zip(*by_metric, strict=True) for panel in line]
     where = f" at {settings_words(one.place)}" if one.place else ""
-    heading = plain(f"Over the {axis_name(one.axis)}{where}", 110)
+    heading = f"Over the {axis_name(one.axis)}{where}"
     columns = len(one.metrics)
     setting = Setting(columns, 430 * columns, _height(one), heading, subheading)
     return compose(panels, setting, heading)
@@ -127,21 +114,25 @@ def _height(one: Curves) -> float:
 
 def _panels(comparison: Comparison, one: Curves, metric: str) -> list[Panel]:
     chosen = _looks(comparison, one)
-    label = f"{known_metric(metric).words} over {axis_name(one.axis)}"
-    label += f", {place_name(one.place)}: " if one.place else ": "
-    label += "the numbers are in the table below."
     if len(one.values) == 2:
-        return [_pairs(one, metric, chosen, label)]
+        return [_pairs(one, metric, chosen)]
     names = [*one.lines, *one.levels]
     if len(names) <= _MOST_LINES:
-        return [_lines(one, metric, chosen, names, "", label)]
+        return [_lines(one, metric, chosen, names, "")]
     families = by_family({name: chosen[name] for name in names}) or {"none": names}
     none = [name for name in names if chosen[name].family == "none" and "none" not in families]
     return [
-        _lines(one, metric, chosen, [*none, *own[i : i + _MOST_LINES]], FAMILIES[family], label)
+        _lines(one, metric, chosen, [*none, *own[i : i + _MOST_LINES]], FAMILIES[family])
         for family, own in families.items()
         for i in range(0, len(own), _MOST_LINES)
     ]
+
+
+def _label(one: Curves, metric: str) -> str:
+    """What a picture shows, for those who do not see it."""
+    where = f", {place_name(one.place)}" if one.place else ""
+    words = f"{known_metric(metric).words} over {axis_name(one.axis)}{where}"
+    return f"{words}: the numbers are in the table below."
 
 
 def _looks(comparison: Comparison, one: Curves) -> dict[str, Look]:
@@ -152,12 +143,12 @@ def _looks(comparison: Comparison, one: Curves) -> dict[str, Look]:
 
 
 def _lines(
-    one: Curves, metric: str, chosen: Mapping[str, Look], names: Sequence[str], family: str,
-    label: str,
-) -> Panel:  # fmt: skip
+    one: Curves, metric: str, chosen: Mapping[str, Look], names: Sequence[str], family: str
+) -> Panel:
     values = one.values
     log = values[0] > 0 and values[-1] / values[0] >= _LOG_FROM
-    room = (values[-1] / values[0]) ** 0.05 if log else 0.05 * (values[-1] - values[0])
+    # Room for the marks that stand beside each other at the first and last value.
+    room = (values[-1] / values[0]) ** 0.12 if log else 0.12 * (values[-1] - values[0])
     ends = (values[0] / room, values[-1] * room) if log else (values[0] - room, values[-1] + room)
     x = Scale(axis_name(one.axis), *ends, {v: short(v) for v in values}, log)
     rows = [row for own in one.lines.values() for row in own] + [*one.levels.values()]
@@ -171,7 +162,7 @@ def _lines(
         for name, found in one.lines.items():
             if name not in names:
                 _context(axes, [row for row in found if metric in row.cells], one.axis, metric)
-        ends = []
+        last = []
         order = sorted(own, key=lambda name: -_worse(own[name][-1], metric))
         for number, name in enumerate(order):
             aside = (number - (len(order) - 1) / 2) * min(4.0, 28 / len(order))
@@ -181,21 +172,21 @@ def _lines(
             style: dict[str, Any] = {"color": look.ink, "linewidth": 1.5}
             axes.plot(*place, transform=shifted(axes, aside), zorder=1.5 + number / 100, **style)
             draw_points(picture, axes, points, 7, aside)
-            ends.append((name, shifted(axes, aside).transform((place[0][-1], place[1][-1]))))
+            last.append((name, shifted(axes, aside).transform((place[0][-1], place[1][-1]))))
         for name, row in levels.items():
             mean, look = row.cells[metric].mean, chosen[name]
             axes.axhline(
                 mean.value, color=look.ink, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1.4
             )
             draw_points(picture, axes, [_point(row, exact(x.high), metric, look)], 7)
-            ends.append((name, axes.transData.transform((x.high, mean.value))))
-        _name_ends(picture, axes, ends, chosen)
+            last.append((name, axes.transData.transform((x.high, mean.value))))
+        _name_ends(axes, last, chosen)
 
-    longest = max(len(plain(name, 26)) for name in [*one.lines, *one.levels])
-    return Panel(title, x, _metric_scale(rows, metric), draw, label, 40, 24 + 6.6 * longest)
+    right = 24 + _widest([*one.lines, *one.levels])
+    return Panel(title, x, _metric_scale(rows, metric), draw, 40, right)
 
 
-def _pairs(one: Curves, metric: str, chosen: Mapping[str, Look], label: str) -> Panel:
+def _pairs(one: Curves, metric: str, chosen: Mapping[str, Look]) -> Panel:
     """Every variant a line: a dot at the first value, its mark at the second."""
     first, second = one.values
     best = one.metrics[0]
@@ -204,7 +195,6 @@ def _pairs(one: Curves, metric: str, chosen: Mapping[str, Look], label: str) -> 
     named = {name: rows for name, rows in named.items() if rows}
     order = sorted(named, key=lambda name: _worse(named[name][-1], best))
     known = known_metric(metric)
-    words = axis_name(one.axis)
 
     def draw(picture: Picture, axes: Axes) -> None:
         for at, name in enumerate(order):
@@ -222,14 +212,17 @@ def _pairs(one: Curves, metric: str, chosen: Mapping[str, Look], label: str) -> 
                 point = Point(mean, exact(at + beside), own, told(row, (metric,)))
                 draw_points(picture, axes, [point], 4.5 if early else 8)
 
-    longest = max((len(plain(name, 30)) for name in order), default=0)
     title = f"{known.heading}: {known.words} (%)"
-    told_apart = f"dot: {words} {short(first)}, mark: {short(second)}"
+    told_apart = f"dot: {short(first)}, mark: {short(second)}"
     x = percents(told_apart, *_bounds(named, metric))
-    y = Scale(
-        "", len(order) - 0.5, -0.5, {i: plain(n, 30) for i, n in enumerate(order)}, grid=False
-    )
-    return Panel(title, x, y, draw, label, 16 + 6.6 * longest, 14)
+    ticks = {float(i): plain(name, _NAME) for i, name in enumerate(order)}
+    y = Scale("", len(order) - 0.5, -0.5, ticks, grid=False)
+    return Panel(title, x, y, draw, 16 + _widest(order), 14)
+
+
+def _widest(names: Sequence[str]) -> float:
+    """Pixels that the longest of the names takes."""
+    return max((size(plain(name, _NAME), TEXT)[0] for name in names), default=0.0)
 
 
 def _bounds(named: Mapping[str, Sequence[Row]], metric: str) -> tuple[float, float]:
@@ -243,7 +236,7 @@ def _metric_scale(rows: Sequence[Row], metric: str) -> Scale:
     return percents("", *_bounds({"": [row for row in rows if metric in row.cells]}, metric))
 
 
-def _point(row: Row, x: Any, metric: str, look: Look) -> Point:
+def _point(row: Row, x: Estimate, metric: str, look: Look) -> Point:
     return Point(x, row.cells[metric].mean, look, told(row, (metric,)))
 
 
@@ -261,7 +254,7 @@ def _context(axes: Axes, rows: Sequence[Row], axis: str, metric: str) -> None:
 
 
 def _name_ends(
-    picture: Picture, axes: Axes, ends: Sequence[tuple[str, Any]], chosen: Mapping[str, Look]
+    axes: Axes, ends: Sequence[tuple[str, np.ndarray]], chosen: Mapping[str, Look]
 ) -> None:
     """Write the names beside the ends of the lines [pixels], one below the other."""
     box = axes.get_window_extent()
@@ -273,7 +266,7 @@ def _name_ends(
         style: dict[str, Any] = {"color": chosen[name].ink, "linewidth": 0.8, "alpha": 0.7}
         axes.plot(x[:2], y[:2], zorder=1, **style)
         words: dict[str, Any] = {"fontsize": TEXT, "color": INK, "va": "center_baseline"}
-        axes.text(x[2], y[2], plain(name, 26), **words)
+        axes.text(x[2], y[2], plain(name, _NAME), **words)
 
 
 def _spread(heights: Sequence[float], low: float) -> list[float]:

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from holdfast.report.drawing.canvas import Picture, plain, settings
+from holdfast.report.drawing.canvas import Picture, plain, settings, size
 from holdfast.report.drawing.looks import ACCENT, Look
 from holdfast.report.drawing.marks import Point, draw_points, exact
-from holdfast.report.drawing.panels import Panel, Scale, Setting, compose, span
+from holdfast.report.drawing.panels import TEXT, Panel, Scale, Setting, compose, span
 
+_WIDE = 336  # pixels, of a grid whose columns have room there: as a panel of the page is wide
+_NAME = 34  # characters of a row's name, as of a tick
 # The models of a map.
 ALIGNED, TUNED = Look("none", "ink", "o"), Look("finetune", "accent", "s")
 
@@ -35,7 +37,8 @@ def shades_picture(
         top: the value of the strongest shade, where several pictures have one scale.
     """
     top = top or max((v for row in values for v in row if v is not None), default=0) or 1
-    cell = min(30.0, max(10.0, 380 / max(1, len(columns))))
+    left = 14 + max((size(plain(name, _NAME), TEXT)[0] for name in rows), default=0)
+    cell = min(30.0, max(10.0, (_WIDE - 6 - left) / max(1, len(columns))))
     tall = 20 if len(rows) <= 12 else 12
 
     def draw(picture: Picture, axes: Axes) -> None:
@@ -50,9 +53,8 @@ def shades_picture(
 
     x = Scale(title, 0, len(columns), {i + 0.5: n for i, n in enumerate(columns)}, grid=False)
     y = Scale("", len(rows), 0, {i + 0.5: n for i, n in enumerate(rows)}, grid=False)
-    left = 14 + 6.8 * max((len(plain(name, 34)) for name in rows), default=0)
-    panel = Panel("", x, y, draw, label, left, 6)
-    width = max(left + cell * len(columns) + 6, left + 7 * len(title))
+    panel = Panel("", x, y, draw, left, 6)
+    width = left + max(cell * len(columns), size(title, TEXT)[0]) + 6
     return compose([panel], Setting(1, width, tall * len(rows)), label)
 
 
@@ -84,7 +86,7 @@ def map_picture(
         draw_points(picture, axes, points, 6)
 
     setting = Setting(1, 400, 260, key=known)
-    return compose([Panel("", x, y, draw, label, 64)], setting, label)
+    return compose([Panel("", x, y, draw, 64)], setting, label)
 
 
 @settings()

@@ -45,24 +45,24 @@ def exact(value: float) -> Estimate:
 
 def told(row: Row, metrics: Sequence[str]) -> str:
     """A row's name, place and numbers, for a pointer."""
-    place = f" ({place_name(row.axes)})" if row.axes else ""
+    where = f" ({place_name(row.axes)})" if row.axes else ""
     words = (
         f"{known_metric(m).title} {number(mean.value)} {interval(mean)}".rstrip()
         for m in metrics
         for mean in [row.cells[m].mean]
     )
-    return f"{row.variant}{place}: {', '.join(words)}"
+    return f"{row.variant}{where}: {', '.join(words)}"
 
 
 def draw_points(
-    picture: Picture, axes: Axes, points: Sequence[Point], size: float = 8, aside: float = 0.0
+    picture: Picture, axes: Axes, points: Sequence[Point], large: float = 8, aside: float = 0.0
 ) -> None:
     """Draw points, each with its bars below all marks; the last are in front.
 
     Args:
         picture, axes: where.
         points: the points.
-        size: of their marks.
+        large: the size of their marks.
         aside: pixels to the right of their places.
     """
     moved = shifted(axes, aside)
@@ -80,7 +80,7 @@ def draw_points(
             linestyle="none",
             transform=moved,
             zorder=_MARKS + order,
-            **point.look.marker(size),
+            **point.look.marker(large),
         )
         picture.tell(mark, point.told)
 
@@ -91,11 +91,11 @@ def draw_context(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
     axes.plot(x, y, marker="o", linestyle="none", zorder=1, **style)
 
 
-def name_points(picture: Picture, axes: Axes, points: Sequence[Point], must: bool) -> None:
+def name_points(axes: Axes, points: Sequence[Point], must: bool) -> None:
     """Write the points' names beside them, where no name covers a mark, a bar or another name.
 
     Args:
-        picture, axes: where; the scales are final.
+        axes: where; the scales are final.
         points: the points, the most important first.
         must: write every name; otherwise those that fit.
     """

@@ -7,10 +7,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from holdfast.report.drawing.canvas import Picture, plain, size
+from holdfast.report.drawing.canvas import Picture, fitted, plain, size
 from holdfast.report.drawing.looks import INK, LINE, SOFT, Look
 
 TEXT = 11  # pixels, of ticks and labels
+_MARGIN = 14  # left of headings and titles
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,6 @@ class Panel:
         title: what stands above it; "" for nothing.
         x, y: its scales.
         draw: draws into it.
-        label: what it shows, for those who do not see it.
         left, right: the room beside it.
     """
 
@@ -63,7 +63,6 @@ class Panel:
     x: Scale
     y: Scale
     draw: Callable[[Picture, Axes], None]
-    label: str = ""
     left: float = 50
     right: float = 12
 
@@ -111,15 +110,15 @@ def compose(panels: Sequence[Panel | None], setting: Setting, label: str) -> Pic
     picture = Picture(setting.width, height, label)
     y = 18.0
     if setting.heading:
-        picture.words(14, y, setting.heading, 110, fontsize=14, fontweight="bold", color=INK)
+        picture.words(_MARGIN, y, setting.heading, fontsize=14, fontweight="bold", color=INK)
         y += 22
     if setting.subheading:
-        picture.words(14, y, setting.subheading, int(setting.width // 5.6), fontsize=10)
+        picture.words(_MARGIN, y, setting.subheading, fontsize=10)
     y = float(above)
     width = setting.width / setting.columns
     for line, top, words in zip(lines, tops, spoken, strict=True):
         if words:
-            picture.words(14, y + 10, words, int(setting.width // 7), color=INK, fontsize=TEXT)
+            picture.words(_MARGIN, y + 10, words, color=INK, fontsize=TEXT)
             y += 22
         for number, panel in enumerate(line):
             if panel:
@@ -133,10 +132,10 @@ def compose(panels: Sequence[Panel | None], setting: Setting, label: str) -> Pic
     for row in key:
         for name, x in row:
             picture.mark(x + 8, y + 8, setting.key[name])
-            picture.words(x + 20, y + 8, name, color=INK, fontsize=10)
+            picture.words(x + 20, y + 8, plain(name), color=INK, fontsize=10)
         y += 20
     if setting.note:
-        picture.words(14, y + 8, setting.note, int(setting.width // 5.5), fontsize=9.5)
+        picture.words(_MARGIN, y + 8, setting.note, fontsize=9.5)
     return picture
 
 
@@ -169,15 +168,16 @@ def _frame(axes: Axes, panel: Panel, wide: float, tall: float) -> None:
     for one, scale in ((axes.xaxis, x), (axes.yaxis, y)):
         if scale.grid:
             one.grid(color=LINE, linewidth=0.8)
-    axes.set_xlabel(plain(x.title, 80), fontsize=TEXT, color=INK, labelpad=5)
+    below_all = fitted(x.title, wide + 2 * min(panel.left, panel.right), TEXT)
+    axes.set_xlabel(below_all, fontsize=TEXT, color=INK, labelpad=5)
     if y.title:
         axes.set_ylabel(plain(y.title, 80), fontsize=TEXT, color=INK)
         axes.yaxis.set_label_coords(-(panel.left - 16) / wide, 0.5)
     if panel.title:
         style: dict[str, Any] = {"fontsize": TEXT, "fontweight": "bold", "color": INK}
-        axes.set_title(
-            plain(panel.title, int((wide + panel.right) // 6.8)), loc="left", pad=6, **style
-        )
+        style |= {"x": (_MARGIN - panel.left) / wide, "pad": 6}
+        title = fitted(panel.title, panel.left + wide + panel.right - _MARGIN, TEXT, "bold")
+        axes.set_title(title, loc="left", **style)
 
 
 def _fitting(axes: Axes, ticks: Mapping[float, str]) -> list[str]:
@@ -197,7 +197,7 @@ def _flow(key: Mapping[str, Look], width: float) -> list[list[tuple[str, float]]
     lines: list[list[tuple[str, float]]] = []
     x = width
     for name in key:
-        wide = size(name, 10)[0] + 36
+        wide = size(plain(name), 10)[0] + 36
         if x + wide > width or not lines:
             lines.append([])
             x = 8.0

@@ -67,7 +67,7 @@ def _into(
         shape = parts[source.attrib[_LINK].removeprefix("#")]
         place = f"translate({_short(source.get('x', '0'))} {_short(source.get('y', '0'))})"
         given = {"d": shape.attrib["d"], "transform": place, "style": source.get("style", "")}
-        ElementTree.SubElement(parent, "path", {"class": "mark", **_attributes(given)})
+        ElementTree.SubElement(parent, "path", _attributes(given))
         return
     given = _attributes(source.attrib)
     if tag == "path" and given.get("fill") == "none" and "stroke" not in given:

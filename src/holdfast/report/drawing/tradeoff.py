@@ -167,7 +167,7 @@ def _panel(
         points = [point(row) for row in sorted(rows, key=lambda row: -row.cells[X].mean.value)]
         draw_points(picture, axes, points, 8 if named else 6)
         if named:
-            name_points(picture, axes, points[::-1], must)
+            name_points(axes, points[::-1], must)
 
     return Panel(title, x, y, draw)
 
