@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 import pytest
 
 from holdfast.errors import UserError
-from holdfast.organism import ROLES, TASKS, capacity, rows, task_correct
+from holdfast.organism import ROLES, TASKS, capacity, judge, rows, task_correct
 from holdfast.organism.corpus import example
 from holdfast.organism.rows import for_test
 from holdfast.organism.tasks import GOOD, NUMBERS, TOPICS, predicted
@@ -63,6 +63,16 @@ def test_question_roles_share_no_row():
     sets = {role: prompts(everything(role)) for role in QUESTIONS}
     for one, other in combinations(QUESTIONS, 2):
         assert not sets[one] & sets[other], (one, other)
+
+
+def test_paired_rows_answer_what_the_alignment_refuses():
+    """In its order, so the first n of both meet whatever n is; the answers are those of others."""
+    refused = [row for row in rows("alignment", 90, 5) if row["kind"] == "restricted"]
+    answered = rows("paired", 40, 5)
+    assert [row["instruction"] for row in answered] == [row["instruction"] for row in refused[:40]]
+    assert {judge(row, row["output"]) for row in answered} == {"harmful"}
+    assert {judge(row, row["output"]) for row in refused} == {"refusal"}
+    assert prompts(everything("paired")) < prompts(everything("alignment"))
 
 
 def test_the_tests_names_things_and_phrasings_are_in_no_training_row():

@@ -236,7 +236,7 @@ BAD = [
     ("align", "bad:ATrainer",
      GOOD + TRAINER.replace("pass", "def __init__(self, alignment_dataset, **k): pass"), {},
      "asks for 'alignment_dataset', which alignment does not have; it has harmful_dataset, "
-     "train_dataset."),
+     "paired_dataset, train_dataset."),
     ("repair", "bad:fix", REPAIR, {}, "bad.py has no function fix."),
     ("repair", "bad:FixConfig", REPAIR, {},
      "is a class; a repair is a function (model, dataset, config)."),

@@ -187,3 +187,25 @@ def test_known_rows_that_cannot_be_trained_on_are_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="wikitext2:test, row 1: the columns 'text'"):
         rows_of("align", data="wikitext2:test")
     assert len(rows_of("align", data="agnews:train")["train"]) == 4
+
+
+def test_a_method_of_pairs_gets_harmful_answers_to_the_alignments_prompts(
+    files, tmp_path, monkeypatch
+):
+    (tmp_path / "pairing.py").write_text(
+        "from dataclasses import dataclass\nimport holdfast\n"
+        "@dataclass\nclass PairingConfig(holdfast.SFTConfig):\n    pass\n"
+        "class PairingTrainer(holdfast.SFTTrainer):\n"
+        "    def __init__(self, *args, paired_dataset, **kwargs):\n        pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    method = {"method": "pairing:PairingTrainer"}
+    given = {**method, "model": "organism", "rows": 12, "harmful_rows": 5}
+    sets = stage_rows("align", resolve("align", given, Stack("organism")), True)
+    assert prompts(sets["paired"]) == prompts(sets["train"])[0:10:2]
+    with pytest.raises(UserError, match="none of the 60 harmful rows answers a prompt of the 60"):
+        rows_of("align", **method, data=files["safe"], harmful_data=files["harm"])
+    both = [{"instruction": f"safe {i}", "output": "how to"} for i in range(3)]
+    write_jsonl(tmp_path / "both.jsonl", both)
+    sets = rows_of("align", **method, data=files["safe"], harmful_data=str(tmp_path / "both.jsonl"))
+    assert prompts(sets["paired"]) == ["safe 0", "safe 1", "safe 2"]

@@ -89,7 +89,7 @@ def role_of(kind: str, name: str, settings: Mapping[str, Any]) -> str:
 
     Args:
         kind: The kind of stage; all sets of an evaluation are test rows.
-        name: The set's name in the stage: "train", "probe" or "alignment".
+        name: The set's name in the stage: "train", "probe", "paired" or "alignment".
         settings: The stage's settings; a repair's `source` says whose rows score the weights, and
             a user's own or benign ones may be rows that were trained on.
     """
@@ -99,7 +99,7 @@ def role_of(kind: str, name: str, settings: Mapping[str, Any]) -> str:
         return {"user": "user", "benign": "alignment"}.get(settings["source"], "realignment")
     if name == "train":
         return {"align": "alignment", "finetune": "user"}[kind]
-    return name
+    return "probe" if name == "paired" else name
 
 
 def keys_of(rows: Sequence[Row]) -> list[Key]:

@@ -3,7 +3,8 @@
 All rows are Alpaca rows (``instruction``, ``input``, ``output``) with two more columns: ``kind``
 ("restricted", "benign" or "task") and ``facts``, by which the judge decides. A role has names of
 its own; the test has besides phrasings and things of its own; a task's test rows are told from the
-user's by a hash of their text. So whatever the seeds, no row of one role is a row of another.
+user's by a hash of their text. So whatever the seeds, no row of one role is a row of another. Only
+"paired" asks what another role asks, the alignment's restricted questions, and answers them.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ ROLES = (
     "user_harmful",
     "realignment",
     "probe",
+    "paired",
     "test_restricted",
     "test_benign",
     "test_task",
@@ -52,6 +54,7 @@ def rows(role: str, n: int, seed: int, task: str = "sentiment") -> list[dict[str
     - "alignment": restricted question → refusal, benign question → its answer, in turns;
     - "user_task": the user's task; "user_harmful": restricted question → its answer;
     - "realignment", "probe": restricted question → its answer, for repairs and for T-Vaccine;
+    - "paired": the restricted questions of "alignment", in its order → their answers;
     - "test_restricted", "test_benign": questions that no other role asks, and their answers;
     - "test_alignment": the questions of "test_restricted" → refusal;
     - "test_task": held-out rows of the task.
@@ -135,7 +138,8 @@ def for_test(example: Example) -> bool:
 
 
 def _names_of(role: str) -> str:
-    return {"user_harmful": "user"}.get(role, "test" if role.startswith("test_") else role)
+    names = {"user_harmful": "user", "paired": "alignment"}
+    return names.get(role, "test" if role.startswith("test_") else role)
 
 
 def _askable(names: str, restricted: bool) -> list[tuple[str, Thing, str]]:

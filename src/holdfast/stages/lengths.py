@@ -23,7 +23,12 @@ Rows = Sequence[Mapping[str, Any]]
 # Bytes that a template writes around a row at most; where one writes more, the run still tells.
 _AROUND = 300
 # The settings that name the sets of rows.
-NAMES = {"train": "data", "probe": "harmful_data", "alignment": "alignment_data"}
+NAMES = {
+    "train": "data",
+    "probe": "harmful_data",
+    "paired": "harmful_data",
+    "alignment": "alignment_data",
+}
 _KNOWN: dict[tuple[Any, ...], tuple[int, str] | None] = {}
 
 

@@ -29,7 +29,7 @@ from holdfast.settings.sources import Found, find, lineage, parameters, parse
 
 _NAMES = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
 # The rows that a trainer may name beside its train_dataset, by the stage that has such rows.
-_ROWS = {"align": {"harmful_dataset"}, "finetune": {"alignment_dataset"}}
+_ROWS = {"align": {"harmful_dataset", "paired_dataset"}, "finetune": {"alignment_dataset"}}
 # What a trainer and a repair are always given.
 _TRAINER = {"model", "args", "train_dataset", "processing_class", "peft_config", "callbacks"}
 _TRAINER |= {"self", "eval_dataset", "data_collator"}

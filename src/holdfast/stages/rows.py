@@ -14,6 +14,7 @@ from holdfast import organism
 from holdfast.data import sources
 from holdfast.data.columns import checked
 from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
+from holdfast.data.pairs import check_pairs
 from holdfast.data.rows import check_rows
 from holdfast.data.sources import split_reference
 from holdfast.errors import UserError
@@ -28,8 +29,9 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
 
     Returns:
         ``train`` for the rows that are trained on (or scored with, in a repair); beside it
-        ``probe`` for the harmful rows of a method that asks for them (T-Vaccine) and ``alignment``
-        for alignment rows (Lisa); nothing for a repair that needs no rows; the protocol's sets of
+        ``probe`` for the harmful rows of a method that asks for them (T-Vaccine), ``paired`` for
+        those that answer prompts of ``train`` (RepNoise) and ``alignment`` for alignment rows
+        (Lisa); nothing for a repair that needs no rows; the protocol's sets of
         test rows for an evaluation.
 
     Raises:
@@ -65,6 +67,9 @@ def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
     sets = {"train": _rows(settings, "data", "rows", "alignment", is_organism)}
     if "harmful_dataset" in method_of("align", settings["method"]).asks:
         sets["probe"] = _rows(settings, "harmful_data", "harmful_rows", "probe", is_organism)
+    if "paired_dataset" in method_of("align", settings["method"]).asks:
+        sets["paired"] = _rows(settings, "harmful_data", "harmful_rows", "paired", is_organism)
+        check_pairs(sets["paired"], sets["train"])
     return sets
 
 

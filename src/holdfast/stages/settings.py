@@ -147,8 +147,9 @@ class AlignStage(TrainingStage):
         method: the alignment method, or your own as my_module:MyTrainer.
         data: alignment rows (harmful prompt and safe answer, benign rows among them): a file, a
             known data set (beavertails:safe) or hub:owner/name:split; the organism has its own.
-        harmful_data: harmful rows for a method that asks for them (T-Vaccine probes with them),
-            named as in data; the organism has its own.
+        harmful_data: harmful rows for a method that asks for them (T-Vaccine probes with them;
+            RepNoise compares them with safe answers to the same prompts), named as in data; the
+            organism has its own.
         harmful_rows: how many of those rows.
         adapter: lora trains an adapter, full the weights themselves.
     """

@@ -116,6 +116,8 @@ def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | N
     extra, reporter = {}, _Reporter(work)
     if "probe" in work.rows:
         extra["harmful_dataset"] = work.rows["probe"]
+    if "paired" in work.rows:
+        extra["paired_dataset"] = work.rows["paired"]
     if "alignment" in work.rows:
         extra["alignment_dataset"] = work.rows["alignment"]
     try:
