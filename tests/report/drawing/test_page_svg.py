@@ -124,14 +124,20 @@ def test_a_text_is_cut_where_there_is_no_room_for_more(text, weight):
 
 
 def test_a_grid_is_as_wide_as_its_panel_where_cells_have_room():
-    for columns in (2, 6, 8):
+    for columns, name in (
+        *((n, "Vaccine without its proximal t") for n in (2, 6, 16)),
+        (32, "mlp.down_proj.lora_B"),
+    ):
         names = [*map(str, range(columns))]
         values = [[1.0] * columns] * 2
-        rows = ["SFT", "Vaccine without its proximal t"]
+        rows = ["SFT", name]
         told = [[""] * columns] * 2
-        assert shades_picture(names, rows, values, told, "", "block").width <= 336
+        picture = shades_picture(names, rows, values, told, "", "block")
+        assert picture.width <= 336
+    marked = [int(t.text) for t in tree(picture.svg()).all("text") if t.text.isdecimal()]
+    assert marked == [*range(0, 32, marked[1])]  # as far apart everywhere
     # Of many columns it is wider, and the panel scrolls.
-    names, values, told = [*map(str, range(40))], [[1.0] * 40], [[""] * 40]
+    names, values, told = [*map(str, range(80))], [[1.0] * 80], [[""] * 80]
     assert shades_picture(names, ["SFT"], values, told, "", "block").width > 400
 
 

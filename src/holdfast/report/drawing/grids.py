@@ -1,5 +1,6 @@
 """Shades of a grid of values, and a map of points that belong in pairs."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ def shades_picture(
     """
     top = top or max((v for row in values for v in row if v is not None), default=0) or 1
     left = 14 + max((size(plain(name, _NAME), TEXT)[0] for name in rows), default=0)
-    cell = min(30.0, max(10.0, (_WIDE - 6 - left) / max(1, len(columns))))
+    cell = min(30.0, max(6.0, (_WIDE - 6 - left) / max(1, len(columns))))
     tall = 20 if len(rows) <= 12 else 12
 
     def draw(picture: Picture, axes: Axes) -> None:
@@ -51,7 +52,11 @@ def shades_picture(
                     axes.add_patch(one)
                     picture.tell(one, told[i][j])
 
-    x = Scale(title, 0, len(columns), {i + 0.5: n for i, n in enumerate(columns)}, grid=False)
+    # Where not all columns can have their names, every second has, or every third.
+    widest = max((size(name, TEXT)[0] for name in columns), default=0)
+    every = math.ceil((widest + 4) / cell)
+    named = {i + 0.5: columns[i] for i in range(0, len(columns), every)}
+    x = Scale(title, 0, len(columns), named, grid=False)
     y = Scale("", len(rows), 0, {i + 0.5: n for i, n in enumerate(rows)}, grid=False)
     panel = Panel("", x, y, draw, left, 6)
     width = left + max(cell * len(columns), size(title, TEXT)[0]) + 6
