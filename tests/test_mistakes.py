@@ -335,7 +335,11 @@ def test_a_word_mends_what_a_file_says(here):
 @pytest.mark.parametrize(
     "target",
     [
-        *(config for kind in METHODS for _, config in METHODS[kind].values()),
+        *(
+            config
+            for kind in METHODS
+            for config in (entry.config for entry in METHODS[kind].values())
+        ),
         *dict.fromkeys(config for _, config in JUDGES.values()),
         "holdfast.engine.slurm:SlurmSettings",
         "holdfast.stages.settings:AlignStage",

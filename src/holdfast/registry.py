@@ -1,38 +1,147 @@
-"""Every method by its stage and name: where its code and settings are. A new one has a row here.
+"""Every method by its stage and name: where its code is, and what is to be told of it.
 
-Nothing is imported: a command that only names methods starts at once.
+A new method has a row here and a file of its own. Nothing is imported: a command that only names
+methods starts at once.
 """
 
-# By stage and name: "module:Trainer", or of a repair "module:function", and "module:Config".
-METHODS: dict[str, dict[str, tuple[str, str]]] = {
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from holdfast.plans import Plan
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method.
+
+    Args:
+        code: "module:Trainer", or of a repair "module:function".
+        config: "module:Config", the dataclass of its settings.
+        title: what papers call it.
+        paper: the paper's title.
+        arxiv: its number.
+        control: what a reader compares it with beside plain fine-tuning: another method's name, or
+            a setting of its own; "" for none.
+        control_of: the method whose control it is; "" for a method.
+        version: raised when its computation changes, so that stages of the old one are not taken
+            for the new one's.
+        plan: what can be told before it runs; "module:Class" where that takes code of its own.
+        organism: its settings on the organism, as `benchmarks/search_organism.py` chose them.
+        adapters: the values of the setting ``adapter`` that it can do; empty for all.
+        refuses: what it cannot do, as "setting" or "setting=value" ("parallel=fsdp2" and
+            "processes" count with several processes alone), each with the reason in half a
+            sentence.
+        unverified: what of its published settings could not be read at its source.
+    """
+
+    code: str
+    config: str
+    title: str
+    paper: str = ""
+    arxiv: str = ""
+    control: str = ""
+    control_of: str = ""
+    version: int = 1
+    plan: Plan | str = field(default_factory=Plan)
+    organism: Mapping[str, Any] = field(default_factory=dict)
+    adapters: tuple[str, ...] = ()
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    unverified: str = ""
+
+
+_SFT = Entry("holdfast.training:SFTTrainer", "holdfast.training:SFTConfig", "SFT")
+
+METHODS: dict[str, dict[str, Entry]] = {
     "align": {
-        "sft": ("holdfast.training:SFTTrainer", "holdfast.training:SFTConfig"),
-        "vaccine": (
+        "sft": _SFT,
+        "vaccine": Entry(
             "holdfast.align.vaccine:VaccineTrainer",
             "holdfast.align.vaccine:VaccineConfig",
+            "Vaccine",
+            "Vaccine: Perturbation-aware Alignment for Large Language Models against Harmful "
+            "Fine-tuning Attack",
+            "2402.01109",
+            control="random_perturbation",
+            plan="holdfast.align.plans:VaccinePlan",
+            organism={"rho": 22.0},
         ),
-        "t_vaccine": (
+        "t_vaccine": Entry(
             "holdfast.align.t_vaccine:TVaccineTrainer",
             "holdfast.align.t_vaccine:TVaccineConfig",
+            "T-Vaccine",
+            "Targeted Vaccine: Safety Alignment for Large Language Models against Harmful "
+            "Fine-Tuning via Layer-wise Perturbation",
+            "2410.09760",
+            plan="holdfast.align.plans:TVaccinePlan",
+            organism={"rho": 15.0, "layers": 5, "probe_every": 60, "draw_every": 10},
         ),
-        "random_perturbation": (
+        "random_perturbation": Entry(
             "holdfast.align.random_perturbation:RandomPerturbationTrainer",
             "holdfast.align.random_perturbation:RandomPerturbationConfig",
+            "random perturbation",
+            control_of="vaccine",
+            version=2,  # padding gets no noise; a row's noise is its own
+            organism={"rho": 22.0},
         ),
     },
     "finetune": {
-        "sft": ("holdfast.training:SFTTrainer", "holdfast.training:SFTConfig"),
-        "lisa": ("holdfast.finetune.lisa:LisaTrainer", "holdfast.finetune.lisa:LisaConfig"),
+        "sft": _SFT,
+        "lisa": Entry(
+            "holdfast.finetune.lisa:LisaTrainer",
+            "holdfast.finetune.lisa:LisaConfig",
+            "Lisa",
+            "Lisa: Lazy Safety Alignment for Large Language Models against Harmful Fine-tuning "
+            "Attack",
+            "2405.18641",
+            control="lisa with rho=0 (BSO)",
+            plan="holdfast.finetune.schedule:LisaPlan",
+            organism={"rho": 0.03, "alignment_steps": 10, "user_steps": 20},
+        ),
     },
     "repair": {
-        "antidote": (
+        "antidote": Entry(
             "holdfast.repair.antidote:antidote",
             "holdfast.repair.antidote:AntidoteConfig",
+            "Antidote",
+            "Antidote: Post-fine-tuning Safety Alignment for Large Language Models against "
+            "Harmful Fine-tuning",
+            "2408.09600",
+            control="random_mask",
+            version=2,  # the ceiling of a row's share is zeroed, as the authors do; once the floor
+            plan="holdfast.repair.plans:AntidotePlan",
+            organism={"dense_ratio": 0.03},
         ),
-        "random_mask": (
+        "random_mask": Entry(
             "holdfast.repair.random_mask:random_mask",
             "holdfast.repair.random_mask:RandomMaskConfig",
+            "random mask",
+            control_of="antidote",
+            version=2,  # likewise
+            plan=Plan(needs_rows=False),
+            organism={"dense_ratio": 0.03},
         ),
     },
     "evaluate": {},
 }
+
+
+def entry_of(kind: str, method: str) -> Entry | None:
+    """A method's row; None for one from outside this package."""
+    return METHODS[kind].get(method)
+
+
+def named(method: str) -> Entry | None:
+    """The row of a method whose stage is not said; None for one from outside this package."""
+    return next((rows[method] for rows in METHODS.values() if method in rows), None)
+
+
+def plan_of(kind: str, method: str) -> Plan:
+    """What can be told of a method before it runs; of one from outside, as if it were plain."""
+    entry = entry_of(kind, method)
+    plan = Plan() if entry is None else entry.plan
+    if isinstance(plan, str):
+        module, name = plan.split(":")
+        plan = getattr(import_module(module), name)()
+    return plan

@@ -120,7 +120,7 @@ def test_steps_are_the_trainers(tmp_path, method, n, batch, split, epochs, max_s
     )
     trainer.train()
     own = settings("finetune", method=method, **given, **states)
-    assert training_steps(own, n) == trainer.state.global_step
+    assert training_steps("finetune", own, n) == trainer.state.global_step
 
 
 def test_steps_and_tokens_of_the_papers():
@@ -180,7 +180,7 @@ def test_methods_cost_what_their_passes_cost():
 
 def test_memory_follows_what_is_kept():
     def gib(**given):
-        return training_bytes(settings(**given), LLAMA) / 2**30
+        return training_bytes("align", settings(**given), LLAMA) / 2**30
 
     sft = gib()
     weights = LLAMA.parameters * 2 / 2**30
@@ -201,9 +201,9 @@ def test_memory_follows_what_is_kept():
 def test_t_vaccine_fits_small_cards_with_checkpointing_or_in_4_bits():
     """At the paper's 10 rows of 200 tokens, on a card of 24 GB with room to spare."""
     paper = {"method": "t_vaccine", "layers": 8, "per_device_train_batch_size": 10}
-    assert training_bytes(settings(activation_checkpointing=True, **paper), LLAMA) < 18e9
+    assert training_bytes("align", settings(activation_checkpointing=True, **paper), LLAMA) < 18e9
     both = settings(activation_checkpointing=True, quantization="4bit", **paper)
-    assert training_bytes(both, LLAMA) < 8e9
+    assert training_bytes("align", both, LLAMA) < 8e9
 
 
 def test_the_type_that_auto_became_here_is_not_a_gpus(monkeypatch):
@@ -271,8 +271,8 @@ def test_repairs_and_evaluations():
 
 def test_checkpointing_is_known_by_both_of_its_names():
     old, new = (settings(**{name: True}) for name in CHECKPOINTING)
-    assert training_bytes(old, LLAMA) == training_bytes(new, LLAMA)
-    assert training_bytes(old, LLAMA) < 0.6 * training_bytes(settings(), LLAMA)
+    assert training_bytes("align", old, LLAMA) == training_bytes("align", new, LLAMA)
+    assert training_bytes("align", old, LLAMA) < 0.6 * training_bytes("align", settings(), LLAMA)
     seconds = [of(**{name: True}).gpu_seconds for name in CHECKPOINTING]
     assert seconds[0] == seconds[1] > 1.2 * of().gpu_seconds
 

@@ -1,8 +1,8 @@
 """Identities stay what they are: a finished stage is found again by every later version.
 
 A change that moves one of these throws away the results of all users' studies. Where a method's
-computation has changed, `holdfast.stages.identity.MECHANISMS` says so, and its line here changes
-with it; for nothing else.
+computation has changed, the version in its row of `holdfast.registry` says so, and its line here
+changes with it; for nothing else.
 """
 
 import pytest

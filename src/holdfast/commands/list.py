@@ -26,12 +26,6 @@ _STAGES = {
     "repair": "3, repair: change the fine-tuned model before it is served",
     "evaluate": "4, evaluation: harmful score, accuracy and what stands beside them",
 }
-_PAPERS = (
-    ("Vaccine", "2402.01109", "align", "vaccine", "random_perturbation"),
-    ("T-Vaccine", "2410.09760", "align", "t_vaccine", ""),
-    ("Lisa", "2405.18641", "finetune", "lisa", "lisa with rho=0 (BSO)"),
-    ("Antidote", "2408.09600", "repair", "antidote", "random_mask"),
-)
 # What each judge is shown, and what it says; by the class of its settings.
 _JUDGES = {
     "OrganismConfig": "an answer to the organism's own question: it knows the right one",
@@ -120,9 +114,9 @@ def _stages() -> _List:
 
 def _methods() -> _List:
     entries = [
-        {"stage": stage, "method": method, "meaning": _summary(target.split(":")[0])}
+        {"stage": stage, "method": method, "meaning": _summary(entry.code.split(":")[0])}
         for stage, methods in METHODS.items()
-        for method, (target, _) in methods.items()
+        for method, entry in methods.items()
     ]
     columns = {"stage": "stage", "method": "method", "meaning": "what it does"}
     note = "Your own: method=my_module:MyTrainer, see docs/add-your-own-method.md."
@@ -132,7 +126,13 @@ def _methods() -> _List:
 def _papers() -> _List:
     columns = {"paper": "paper", "arxiv": "arXiv", "stage": "stage", "method": "method"}
     columns["control"] = "its control"
-    entries = [{k: v or None for k, v in zip(columns, row, strict=True)} for row in _PAPERS]
+    rows = [
+        (entry.title, entry.arxiv, stage, method, entry.control)
+        for stage, methods in METHODS.items()
+        for method, entry in methods.items()
+        if entry.arxiv
+    ]
+    entries = [{k: v or None for k, v in zip(columns, row, strict=True)} for row in rows]
     return _List("papers", columns, entries)
 
 

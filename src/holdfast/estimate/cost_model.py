@@ -52,11 +52,12 @@ evaluation holds the weights with the answers' keys, values and logits or, after
 alignment rows' logits and one layer's activations; and then a judge in their place.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from holdfast.estimate.model_size import ModelSize
+from holdfast.plans import Pass, Plan
+from holdfast.registry import plan_of
 from holdfast.stages.settings import is_checkpointed
 
 PEAK_OPERATIONS = 312e12
@@ -113,34 +114,17 @@ def batch_rows(settings: Mapping[str, Any]) -> int:
     return settings["per_device_train_batch_size"] * settings.get("processes", 1)
 
 
-def training_operations(settings: Mapping[str, Any], model: ModelSize, steps: int) -> float:
+def training_operations(
+    kind: str, settings: Mapping[str, Any], model: ModelSize, steps: int
+) -> float:
     """Operations for each token of the rows, over all passes of a training stage."""
     n, adapter = model.parameters, adapter_weights(settings, model)
     weights = 2 * n if settings["adapter"] == "full" else 2 * adapter
     forward = 2 * n + 2 * adapter
-    backward = forward  # to the activations
     again = forward if is_checkpointed(settings) else 0
-    once = forward + again + backward
-    method = settings["method"]
-    if method == "vaccine":
-        return once + weights + once * math.ceil(steps / settings["every"]) / max(1, steps)
-    if method == "t_vaccine":
-        share = settings["layers"] / model.layers
-        above = 1 - _share_below(settings, model)
-        size = batch_rows(settings) * settings["gradient_accumulation_steps"]
-        probes = math.ceil(steps / settings["probe_every"]) / max(1, steps)
-        probed = probes * (settings.get("probe_batch_size") or size) / size
-        drawn = forward + above * (forward + 2 * (again + backward)) + share * weights
-        return drawn + once * probed
-    return once + weights
-
-
-def _share_below(settings: Mapping[str, Any], model: ModelSize) -> float:
-    """The expected share of the layers below the lowest drawn one, all drawn alike."""
-    if settings["adapter"] == "full" or settings["freeze"] == "attention":
-        return 0.0
-    drawn = min(settings["layers"], model.layers)
-    return (model.layers - drawn) / ((drawn + 1) * model.layers)
+    one = Pass(forward, again, forward, weights)  # backward to the activations costs a forward
+    plan = plan_of(kind, settings["method"])
+    return plan.operations(one, settings, model.layers, steps)
 
 
 def adapter_weights(settings: Mapping[str, Any], model: ModelSize) -> int:
@@ -167,22 +151,23 @@ def _shape(name: str, model: ModelSize) -> tuple[int, int]:
     return model.hidden, model.kv_width if name in ("k_proj", "v_proj") else model.hidden
 
 
-def training_bytes(settings: Mapping[str, Any], model: ModelSize, organism: bool = False) -> int:
+def training_bytes(
+    kind: str, settings: Mapping[str, Any], model: ModelSize, organism: bool = False
+) -> int:
     """The most bytes that a training stage holds at once, on one device."""
     n, adapter = model.parameters, adapter_weights(settings, model)
+    plan = plan_of(kind, settings["method"])
     total = weight_bytes(settings, n)
     if settings["adapter"] == "full":
         total += 3 * n * _BYTES["float32"]
     total += 16 * adapter
-    if settings["method"] == "lisa":
-        total += 4 * (adapter or n)  # the anchor
+    total += 4 * plan.copies * (adapter or n)
     if settings.get("parallel") == "fsdp2":
         total /= settings["processes"]
     longest = min(settings.get("max_length") or LONGEST, ORGANISM_TOKENS if organism else LONGEST)
     tokens = settings["per_device_train_batch_size"] * longest
-    activations = 14 * model.vocabulary + _layers_bytes(settings, model)
-    if settings["method"] in ("vaccine", "t_vaccine"):
-        total += 2 * tokens * settings.get("layers", model.layers) * model.hidden
+    activations = 14 * model.vocabulary + _layers_bytes(plan, settings, model)
+    total += 2 * tokens * plan.perturbed_layers(settings, model.layers) * model.hidden
     return round(total + RESERVE * tokens * activations)
 
 
@@ -200,7 +185,7 @@ def weight_bytes(settings: Mapping[str, Any], n: int) -> float:
     return n * (_BYTES[own] + (2 if copied else 0))
 
 
-def _layers_bytes(settings: Mapping[str, Any], model: ModelSize) -> float:
+def _layers_bytes(plan: Plan, settings: Mapping[str, Any], model: ModelSize) -> float:
     """Bytes of activations that all layers keep for a token."""
     lora = settings["lora"]
     inputs = 0
@@ -212,12 +197,8 @@ def _layers_bytes(settings: Mapping[str, Any], model: ModelSize) -> float:
         trained = plain + 2 * (6 * model.hidden + model.intermediate)
     if is_checkpointed(settings):
         return 2 * model.layers * model.hidden + trained
-    if settings["method"] != "t_vaccine" or settings["adapter"] == "full":
-        return model.layers * trained
-    drawn = min(settings["layers"], model.layers)
-    above = model.layers * (1 - _share_below(settings, model))
-    frozen = plain + (inputs if lora["dropout"] else 0)
-    return drawn * trained + (above - drawn) * frozen
+    kept, passed = plan.trained_layers(settings, model.layers)
+    return kept * trained + passed * (plain + (inputs if lora["dropout"] else 0))
 
 
 def operations_a_second(settings: Mapping[str, Any]) -> float:

@@ -30,8 +30,10 @@ from holdfast.estimate.cost_model import (
     weight_bytes,
 )
 from holdfast.estimate.model_size import ModelSize, model_size
-from holdfast.finetune.schedule import SWAPPED, all_steps_of
+from holdfast.finetune.schedule import SWAPPED
 from holdfast.models.accelerator import has_accelerator
+from holdfast.plans import Plan
+from holdfast.registry import plan_of
 from holdfast.stages.evaluation.settings import prompts_asked, stage_protocol
 from holdfast.stages.methods import is_own
 from holdfast.stages.pipeline import Stage
@@ -96,12 +98,12 @@ def estimate_stage(
         return _repair(settings, model, count or 0, organism)
     if count is None and settings["max_steps"] <= 0:
         return Estimate(None, None, None, None, NO_ROWS, None)
-    steps = training_steps(settings, count or 1)
-    tokens = _seen_tokens(settings, count or 1, steps, organism)
+    steps = training_steps(kind, settings, count or 1)
+    tokens = _seen_tokens(kind, settings, count or 1, steps, organism)
     if model is None:
         return Estimate(steps, tokens, None, None, NO_SIZE, None)
-    operations = tokens * training_operations(settings, model, steps)
-    peak = training_bytes(settings, model, organism)
+    operations = tokens * training_operations(kind, settings, model, steps)
+    peak = training_bytes(kind, settings, model, organism)
     if organism:
         core = CORE_START + operations / CORE_OPERATIONS
         return Estimate(steps, tokens, 0.0, peak, core_seconds=core)
@@ -117,27 +119,21 @@ def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:
     return not organism and settings["dtype"] == "float32" and not has_accelerator()
 
 
-def training_steps(settings: Mapping[str, Any], rows: int) -> int:
-    """The optimizer steps of a training stage; exact.
-
-    Lisa: K1 alignment steps before every K2 user steps, until the user's epochs are over, or, where
-    the user's rows are swapped out, within these epochs; see `holdfast.finetune.schedule`.
-    """
+def training_steps(kind: str, settings: Mapping[str, Any], rows: int) -> int:
+    """The optimizer steps of a training stage; exact."""
     if settings["max_steps"] > 0:
         return settings["max_steps"]
-    if settings["method"] == "lisa":
-        return _lisa_steps(settings, rows)[0]
-    batches = math.ceil(rows / batch_rows(settings))
-    split = settings["gradient_accumulation_steps"]
-    return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split))
+    return _steps(kind, settings, rows)[0]
 
 
-def _lisa_steps(settings: Mapping[str, Any], rows: int) -> tuple[int, int]:
-    """All steps of Lisa's, without ``max_steps``, and those on alignment rows among them."""
-    batches = math.ceil(settings["num_train_epochs"] * math.ceil(rows / batch_rows(settings)))
-    user = math.ceil(batches / settings["gradient_accumulation_steps"])
-    turns = settings["alignment_steps"], settings["user_steps"]
-    return all_steps_of(*turns, settings.get("user_rows", "seen"), user)
+def _steps(kind: str, settings: Mapping[str, Any], rows: int) -> tuple[int, int]:
+    """All steps without ``max_steps``, and those on alignment rows alone among them."""
+    plan = plan_of(kind, settings["method"])
+    batches, split = math.ceil(rows / batch_rows(settings)), settings["gradient_accumulation_steps"]
+    if type(plan).steps is Plan.steps:  # the last step of every epoch may be a smaller one
+        return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split)), 0
+    passed = math.ceil(settings["num_train_epochs"] * batches)  # all epochs are one pass
+    return plan.steps(settings, math.ceil(passed / split))
 
 
 def row_tokens(settings: Mapping[str, Any], organism: bool = False) -> int:
@@ -156,16 +152,18 @@ def _known(reference: str | None) -> int:
     return TOKENS.get(str(reference).split(":")[0], OTHER_TOKENS)
 
 
-def _seen_tokens(settings: Mapping[str, Any], rows: int, steps: int, organism: bool) -> int:
-    """The tokens of all rows that a training stage sees, Lisa's alignment rows with their own."""
+def _seen_tokens(
+    kind: str, settings: Mapping[str, Any], rows: int, steps: int, organism: bool
+) -> int:
+    """The tokens of all rows that a training stage sees, alignment steps' with their own."""
     size = batch_rows(settings) * settings["gradient_accumulation_steps"]
     own = row_tokens(settings, organism)
     if settings["max_steps"] > 0:
         return steps * size * own
     seen = math.ceil(settings["num_train_epochs"] * rows)
-    if settings["method"] != "lisa":
+    aligning = _steps(kind, settings, rows)[1]
+    if not aligning:
         return seen * own
-    aligning = _lisa_steps(settings, rows)[1]
     if settings.get("user_rows") == SWAPPED:
         seen -= min(seen, aligning * size)
     other = {"data": settings.get("alignment_data"), "max_length": settings.get("max_length")}
@@ -175,7 +173,8 @@ def _seen_tokens(settings: Mapping[str, Any], rows: int, steps: int, organism: b
 def _repair(
     settings: Mapping[str, Any], model: ModelSize | None, rows: int, organism: bool
 ) -> Estimate:
-    scores = settings["method"] == "antidote" and settings.get("score") != "magnitude"
+    plan = plan_of("repair", settings["method"])
+    scores = plan.reads_rows(settings)
     if scores and not rows:
         return Estimate(0, None, None, None, NO_ROWS, None)
     tokens = rows * row_tokens({**settings, "harmful_ratio": 0.0}, organism) if scores else 0

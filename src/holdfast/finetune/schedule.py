@@ -19,9 +19,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from holdfast.errors import UserError
+from holdfast.plans import Plan, Settings
 
 State = Literal["alignment", "user"]
 AUTO = "auto"
@@ -175,3 +176,33 @@ def doubtful(
         f"Lisa with alignment_steps={alignment_steps} and user_steps={user_steps} "
         f"{' and '.join(what)} here; auto would be {auto.alignment_steps} and {auto.user_steps}."
     )
+
+
+class LisaPlan(Plan):
+    """Alignment steps beside the user's, and the anchor."""
+
+    def __init__(self):
+        super().__init__(copies=1.0)
+
+    def check(self, settings: Settings) -> tuple[str, str] | None:
+        """See `check_turns`."""
+        try:
+            check_turns(*(settings[k] for k in ("alignment_steps", "user_steps", "user_rows")))
+        except UserError as error:
+            return "user_steps", str(error)
+        return None
+
+    def doubt(self, settings: Settings, user: int, steps: int | None) -> str | None:
+        """See `doubtful`."""
+        turns = settings["alignment_steps"], settings["user_steps"]
+        return doubtful(*turns, user, steps, settings["user_rows"])
+
+    def decisive(self, settings: Settings) -> dict[str, Any]:
+        """All but ``user_rows`` where it is what it always was before it could be chosen."""
+        seen = settings.get("user_rows") == "seen"
+        return {k: v for k, v in settings.items() if not (seen and k == "user_rows")}
+
+    def steps(self, settings: Settings, plain: int) -> tuple[int, int]:
+        """See `all_steps_of`."""
+        turns = settings["alignment_steps"], settings["user_steps"]
+        return all_steps_of(*turns, settings.get("user_rows", "seen"), plain)

@@ -15,20 +15,10 @@ from holdfast.escape import markdown_text, visible
 from holdfast.publish.lineage import Lineage, StageRecord
 from holdfast.publish.measurements import Measurement
 from holdfast.publish.paths import without_path, without_paths
+from holdfast.registry import named
 from holdfast.report.results import display_name
 from holdfast.stages.methods import is_own
 
-_PAPERS = {
-    "vaccine": ("Vaccine: Perturbation-aware Alignment for Large Language Models against Harmful "
-                "Fine-tuning Attack", "2402.01109"),
-    "t_vaccine": ("Targeted Vaccine: Safety Alignment for Large Language Models against Harmful "
-                  "Fine-Tuning via Layer-wise Perturbation", "2410.09760"),
-    "lisa": ("Lisa: Lazy Safety Alignment for Large Language Models against Harmful Fine-tuning "
-             "Attack", "2405.18641"),
-    "antidote": ("Antidote: Post-fine-tuning Safety Alignment for Large Language Models against "
-                 "Harmful Fine-tuning", "2408.09600"),
-}  # fmt: skip
-_CONTROLS = {"random_perturbation": "vaccine", "random_mask": "antidote"}
 _SURVEY = ("Harmful Fine-tuning Attacks and Defenses for Large Language Models: A Survey",
            "2409.18169")  # fmt: skip
 # What a reader should ask for beside a model, and the metric that answers it.
@@ -157,7 +147,7 @@ def _fingerprints(stage: StageRecord) -> list[tuple[str, str]]:
 
 def _data(settings: Mapping[str, Any]) -> str:
     """The data references of a stage; a file's name without its folders."""
-    keys = ("task", "data", "harmful_data", "alignment_data")
+    keys = ("task", "data", "harmful_data", "alignment_data", "probe_data")
     named = [f"{key} {without_path(str(settings[key]))}" for key in keys if settings.get(key)]
     if settings.get("harmful_ratio"):
         named.append(f"harmful ratio {settings['harmful_ratio']:g}")
@@ -198,8 +188,9 @@ def _missing(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _papers(methods: Sequence[str]) -> list[str]:
-    named = dict.fromkeys(_CONTROLS.get(method, method) for method in methods)
-    papers = [_PAPERS[name] for name in named if name in _PAPERS]
+    found = [entry for method in methods if (entry := named(method))]
+    found = [named(entry.control_of) or entry for entry in found]
+    papers = dict.fromkeys((entry.paper, entry.arxiv) for entry in found if entry.arxiv)
     return [
         f"{title}. [arXiv {id}](https://arxiv.org/abs/{id})" for title, id in [*papers, _SURVEY]
     ]

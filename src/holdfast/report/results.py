@@ -4,18 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.errors import UserError
+from holdfast.registry import named
 from holdfast.statistics.estimates import Estimate
 
 SCHEMA_VERSION = 1
-NAMES = {
-    "sft": "SFT",
-    "vaccine": "Vaccine",
-    "t_vaccine": "T-Vaccine",
-    "random_perturbation": "random perturbation",
-    "lisa": "Lisa",
-    "antidote": "Antidote",
-    "random_mask": "random mask",
-}
 
 
 def display_name(method: str | None) -> str:
@@ -27,7 +19,8 @@ def display_name(method: str | None) -> str:
         return "none"
     own = method.rpartition(":")[2]
     plain = own.removesuffix("Trainer") or own if own != method else method
-    return NAMES.get(method, plain.replace("_", " "))
+    entry = named(method)
+    return entry.title if entry else plain.replace("_", " ")
 
 
 def check_results(results: object, where: str = "results") -> None:

@@ -1,10 +1,13 @@
 """The settings that a stage has where the user gives none.
 
-The organism's were chosen by `benchmarks/search_organism.py`, on seeds that no reported table uses
-and with an equal number of tries for each method; its output is in `benchmarks/search_organism.md`.
+The organism's, and those in a method's row of `holdfast.registry`, were chosen by
+`benchmarks/search_organism.py`, on seeds that no reported table uses and with an equal number of
+tries for each method; its output is in `benchmarks/search_organism.md`.
 """
 
 from typing import Any
+
+from holdfast.registry import entry_of
 
 # Transformers' settings that decide a result: they stand in every resolved configuration.
 TRAINING = (
@@ -38,9 +41,6 @@ ORGANISM: dict[str, dict[str, Any]] = {
         "per_device_train_batch_size": 10,
         "max_length": 64,
     },
-    "align.vaccine": {"rho": 22.0},
-    "align.t_vaccine": {"rho": 15.0, "layers": 5, "probe_every": 60, "draw_every": 10},
-    "align.random_perturbation": {"rho": 22.0},
     "finetune": {
         "task": "sums",
         "rows": 1000,
@@ -53,10 +53,7 @@ ORGANISM: dict[str, dict[str, Any]] = {
         "per_device_train_batch_size": 10,
         "max_length": 64,
     },
-    "finetune.lisa": {"rho": 0.03, "alignment_steps": 10, "user_steps": 20},
     "repair": {"task": "sums", "rows": 500, "max_length": 64, "batch_size": 50},
-    "repair.antidote": {"dense_ratio": 0.03},
-    "repair.random_mask": {"dense_ratio": 0.03},
     "evaluate": {"task": "sums"},
 }
 
@@ -76,5 +73,6 @@ GENERAL: dict[str, dict[str, Any]] = {
 
 def defaults(kind: str, method: str, is_organism: bool) -> dict[str, Any]:
     """The settings of a stage of this kind and method that differ from the fields' own defaults."""
-    recipe = ORGANISM if is_organism else GENERAL
-    return {**recipe.get(kind, {}), **recipe.get(f"{kind}.{method}", {})}
+    entry = entry_of(kind, method)
+    own = entry.organism if is_organism and entry else {}
+    return {**(ORGANISM if is_organism else GENERAL).get(kind, {}), **own}

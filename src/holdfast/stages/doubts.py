@@ -4,20 +4,23 @@ import math
 from collections.abc import Iterable
 
 from holdfast.errors import UserError
-from holdfast.finetune.schedule import doubtful
+from holdfast.plans import Plan
+from holdfast.registry import plan_of
 from holdfast.stages.pipeline import Stage
 from holdfast.stages.rows import stage_rows
 
 
 def doubts(stages: Iterable[Stage]) -> list[str]:
     """One sentence for each doubtful setting of the stages, each once."""
-    found = {_of(stage) for stage in stages if stage.settings.get("method") == "lisa"}
+    found = {_of(stage) for stage in stages if stage.kind in ("align", "finetune")}
     return sorted(line for line in found if line)
 
 
 def _of(stage: Stage) -> str | None:
-    """See `holdfast.finetune.schedule.doubtful`."""
-    settings = stage.settings
+    """See `holdfast.plans.Plan.doubt`."""
+    settings, plan = stage.settings, plan_of(stage.kind, stage.settings["method"])
+    if type(plan).doubt is Plan.doubt:  # nothing to ask, so no rows need be read
+        return None
     rows = settings["rows"]
     if rows is None:
         try:
@@ -28,5 +31,4 @@ def _of(stage: Stage) -> str | None:
     batch = settings["per_device_train_batch_size"] * settings["processes"]
     batches = math.ceil(settings["num_train_epochs"] * math.ceil(rows / batch))
     user = math.ceil(batches / settings["gradient_accumulation_steps"])
-    turns = settings["alignment_steps"], settings["user_steps"]
-    return doubtful(*turns, user, steps, settings["user_rows"])
+    return plan.doubt(settings, user, steps)

@@ -8,23 +8,21 @@ from typing import Any
 from holdfast.models.fingerprint import folder_fingerprint
 from holdfast.models.stack import Stack
 from holdfast.models.templates import template_identity
+from holdfast.registry import entry_of, plan_of
 from holdfast.stages.methods import is_own, method_of
 from holdfast.stages.settings import NEUTRAL, mechanism_settings
 
-# To be raised above 1 for a method, or for "evaluate", when its computation changes, so that
-# results of the old one are not taken for the new one's. The package's version does not count: a
-# change of the report keeps every result. That of a method from outside is its source's hash.
-MECHANISMS: dict[str, int] = {
-    "antidote": 2,  # the ceiling of a row's share is zeroed, as the authors do; once the floor was
-    "random_mask": 2,  # likewise
-    "random_perturbation": 2,  # padding gets no noise; a row's noise is its own
-}
+# To be raised when the computation of an evaluation changes, so that results of the old one are not
+# taken for the new one's; a method's stands in `holdfast.registry`. The package's version does not
+# count: a change of the report keeps every result. That of a method from outside is its source's
+# hash.
+EVALUATION = 1
 
 # Where things lie and what they are called decides no result: their content is hashed instead.
 _NAMES = {"model", "reference"}
 # Of conversations it is in what their rows' fingerprints say; of other rows it changes nothing.
 _NAMES |= {"train_on"}
-_NAMES |= {"data", "harmful_data", "alignment_data", "columns", "sampling"}
+_NAMES |= {"data", "harmful_data", "alignment_data", "probe_data", "columns", "sampling"}
 # An evaluation's protocol and judges are hashed with all that is in them.
 _NAMES |= {"benign_data", "task_data", "protocol", "judges", "limit", "max_new_tokens"}
 
@@ -44,7 +42,8 @@ def stage_identity(
         data: the fingerprints of its sets of rows, by role.
     """
     method = settings.get("method", kind)
-    mechanism: int | str = MECHANISMS.get(method, 1)
+    entry = entry_of(kind, method)
+    mechanism: int | str = entry.version if entry else EVALUATION
     left_out = NEUTRAL | _NAMES
     if is_own(method):
         mechanism = method_of(kind, method).version
@@ -52,10 +51,13 @@ def stage_identity(
     decisive = {k: v for k, v in settings.items() if k not in left_out}
     if decisive.get("processes") == 1:  # the only one there was, before there could be several
         decisive = {k: v for k, v in decisive.items() if k not in ("processes", "parallel")}
+    newer = {"finetune": "probe_rows", "repair": "alignment_rows"}.get(kind, "")
+    if newer in decisive and decisive[newer] is None:  # likewise
+        del decisive[newer]
     if decisive.get("tensor_parallel_size") == 1:  # likewise
         del decisive["tensor_parallel_size"]
-    if method == "lisa" and decisive.get("user_rows") == "seen":  # likewise
-        del decisive["user_rows"]
+    if kind != "evaluate":
+        decisive = plan_of(kind, method).decisive(decisive)
     if decisive.get("adapter") == "full" and decisive["dtype"] != "float32":
         decisive["trained_in"] = "float32"  # once the weights themselves were in 16 bits
     if "template" in decisive:

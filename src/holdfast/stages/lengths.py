@@ -23,13 +23,18 @@ Rows = Sequence[Mapping[str, Any]]
 # Bytes that a template writes around a row at most; where one writes more, the run still tells.
 _AROUND = 300
 # The settings that name the sets of rows.
-NAMES = {
+_NAMES = {
     "train": "data",
     "probe": "harmful_data",
     "paired": "harmful_data",
     "alignment": "alignment_data",
 }
 _KNOWN: dict[tuple[Any, ...], tuple[int, str] | None] = {}
+
+
+def setting_of(role: str, settings: Mapping[str, Any]) -> str:
+    """The setting that names the rows of a role; the user's harmful rows are no probes."""
+    return "probe_data" if role == "probe" and "probe_data" in settings else _NAMES[role]
 
 
 def check_lengths(
@@ -68,7 +73,8 @@ def check_lengths(
             row, why = found
             mixed = "adapter" in settings and settings.get("harmful_ratio")  # no repair's
             drawn = mixed or settings.get("sampling") == "random"
-            which = f"{NAMES[role]}, row {row}{' of those that are drawn' if drawn else ''}"
+            name = setting_of(role, settings)
+            which = f"{name}, row {row}{' of those that are drawn' if drawn else ''}"
             raise UserError(f"{at(where, 'max_length')}: {which}: {why}")
 
 

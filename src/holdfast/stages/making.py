@@ -18,7 +18,7 @@ from holdfast.settings import at, check, inside, nearest
 from holdfast.stages.evaluation.settings import check_judged_rows, measured_by
 from holdfast.stages.folders import recorded_identity
 from holdfast.stages.identity import model_identity, stage_identity
-from holdfast.stages.lengths import NAMES, check_lengths
+from holdfast.stages.lengths import check_lengths, setting_of
 from holdfast.stages.methods import method_of
 from holdfast.stages.optimizing import check_optimizer
 from holdfast.stages.pipeline import Pipeline, Stage
@@ -44,7 +44,7 @@ SHARED = (
     "parallel",
     "template",
 )
-_FILES = ("data", "harmful_data", "alignment_data", "benign_data", "task_data")
+_FILES = ("data", "harmful_data", "alignment_data", "probe_data", "benign_data", "task_data")
 _DECIDE_ROWS = [
     "protocol",
     "benign_data",
@@ -65,6 +65,8 @@ _DECIDE_ROWS = [
     "data",
     "harmful_data",
     "alignment_data",
+    "probe_data",
+    "probe_rows",
 ]
 
 
@@ -271,7 +273,7 @@ def _check_drawn(
 ) -> None:
     """Check that the rows that are drawn can be rendered, and that no answer is cut away whole."""
     sets = stage_rows(kind, _deciding_rows(settings), stack.is_organism)
-    named = {NAMES[role]: rows for role, rows in sets.items()}
+    named = {setting_of(role, settings): rows for role, rows in sets.items()}
     check_rendering(kind, settings, named, stack, template, where)
     check_lengths(settings, sets, stack, template, where)
 

@@ -28,8 +28,12 @@ from holdfast.settings.own_code import Source, code_version, own_code
 from holdfast.settings.sources import Found, find, lineage, parameters, parse
 
 _NAMES = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
-# The rows that a trainer may name beside its train_dataset, by the stage that has such rows.
-_ROWS = {"align": {"harmful_dataset", "paired_dataset"}, "finetune": {"alignment_dataset"}}
+# The rows that a method may name beside those that it trains on or scores with.
+_ROWS = {
+    "align": {"harmful_dataset", "paired_dataset"},
+    "finetune": {"alignment_dataset", "harmful_dataset"},
+    "repair": {"alignment_dataset"},
+}
 # What a trainer and a repair are always given.
 _TRAINER = {"model", "args", "train_dataset", "processing_class", "peft_config", "callbacks"}
 _TRAINER |= {"self", "eval_dataset", "data_collator"}
@@ -109,10 +113,10 @@ def _built_in(kind: str, method: str) -> Method:
             f"there is no {_NAMES[kind]} method '{method}'; {hint}known are {', '.join(known)}, "
             f"and your own as my_module:{code}."
         )
-    target, config = known[method]
-    found = find(*target.split(":"))
+    entry = known[method]
+    found = find(*entry.code.split(":"))
     assert found is not None
-    return Method(target, config, frozenset(parameters(found)))
+    return Method(entry.code, entry.config, frozenset(parameters(found)))
 
 
 @lru_cache(maxsize=64)
@@ -185,10 +189,10 @@ def _check_config(kind: str, module: str, name: str, where: str, path: Path) -> 
 
 def _check_parameters(kind: str, asks: Mapping[str, bool], where: str) -> None:
     """Refuse a parameter that needs a value and gets none."""
-    given = _REPAIR if kind == "repair" else _TRAINER | _ROWS[kind]
+    given = (_REPAIR if kind == "repair" else _TRAINER) | _ROWS[kind]
     for name, needed in asks.items():
         if needed and name not in given:
-            known = sorted(_REPAIR if kind == "repair" else _ROWS[kind] | {"train_dataset"})
+            known = sorted(_ROWS[kind] | (_REPAIR if kind == "repair" else {"train_dataset"}))
             raise UserError(
                 f"{where} asks for '{name}', which {_NAMES[kind]} does not have; it has "
                 f"{', '.join(known)}."

@@ -68,6 +68,7 @@ def check_rendering(
 def used(kind: str, settings: Mapping[str, Any], files: Mapping[str, Rows]) -> dict[str, Rows]:
     """Of the rows in a stage's files those that it may come to, as far as a plan knows."""
     counts = {"harmful_data": "harmful_rows", "alignment_data": "alignment_rows"}
+    counts["probe_data"] = "probe_rows"
     if kind == "evaluate":
         counts = dict.fromkeys(files, "limit")
     unmixed = kind == "finetune" and not settings["harmful_ratio"]

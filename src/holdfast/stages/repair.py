@@ -32,10 +32,11 @@ def run_repair(work: Work) -> dict[str, Any]:
     own = config_settings("repair", settings)
     if "seed" in fields_of(method.config):
         own["seed"] = settings["seed"]
-    rows = work.rows.get("train")
+    rows, aligned = work.rows.get("train"), work.rows.get("alignment")
     total = len(rows) if rows else 1
     given = {
         "dataset": rows,
+        "alignment_dataset": aligned,
         "config": config_class(**own),
         "processing_class": tokenizer,
         "progress": lambda done: work.progress(done / total, "scoring"),
@@ -44,7 +45,7 @@ def run_repair(work: Work) -> dict[str, Any]:
     repair = function(
         model, **{name: value for name, value in given.items() if name in method.asks}
     )
-    budget: dict[str, Any] = {"rows": len(rows or [])}
+    budget: dict[str, Any] = {"rows": len(rows or []) + len(aligned or [])}
     if isinstance(repair, Repair):
         save_masks(repair.masks, work.folder / "mask.safetensors")
         write_json(work.folder / "repair_report.json", repair.report.to_dict())

@@ -5,12 +5,11 @@ from functools import cache
 from typing import Any
 
 from holdfast.errors import UserError
-from holdfast.finetune.schedule import check_turns
 from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.gguf import base_file
 from holdfast.models.stack import Stack
 from holdfast.models.templates import check_template
-from holdfast.registry import METHODS
+from holdfast.registry import METHODS, entry_of, plan_of
 from holdfast.settings import REQUIRED, Expression, Field, at, check, fields_of, nearest
 from holdfast.stages.defaults import TRAINING, defaults
 from holdfast.stages.evaluation.settings import resolve_evaluation
@@ -84,11 +83,8 @@ def resolve(
         )
     _check_gguf(resolved, stack, where)
     _check_processes(resolved, where)
-    if method == "lisa":
-        try:
-            check_turns(*(resolved[k] for k in ("alignment_steps", "user_steps", "user_rows")))
-        except UserError as error:
-            raise UserError(f"{at(where, 'user_steps')}: {error}") from None
+    if kind != "evaluate":
+        _check_method(kind, str(method), resolved, where)
     check_template(resolved["template"], where)
     for name, one in extra.items():
         if one.default is REQUIRED and name not in resolved:
@@ -148,6 +144,27 @@ def _check_processes(settings: Mapping[str, Any], where: str) -> None:
             f"quantization is {settings['quantization']}, and parallel is fsdp2, which "
             "cannot divide quantized weights: use parallel=ddp, or leave quantization out."
         )
+
+
+def _check_method(kind: str, method: str, settings: Mapping[str, Any], where: str) -> None:
+    """What a method of this package cannot do, and settings of it that do not go together."""
+    entry = entry_of(kind, method)
+    adapter = settings.get("adapter")
+    if entry and entry.adapters and adapter not in entry.adapters:
+        raise UserError(
+            f"{at(where, 'adapter')}: adapter is {adapter}, and method={method} needs "
+            f"adapter={' or '.join(entry.adapters)}."
+        )
+    for what, reason in (entry.refuses if entry else {}).items():
+        key, _, value = what.partition("=")
+        given = settings.get(key)
+        alone = settings.get("processes", 1) == 1 and key in ("parallel", "processes")
+        if not alone and (str(given) == value if value else given):
+            raise UserError(
+                f"{at(where, key)}: {key} is {given}, and method={method} cannot do that: {reason}."
+            )
+    if wrong := plan_of(kind, method).check(settings):
+        raise UserError(f"{at(where, wrong[0])}: {wrong[1]}")
 
 
 def _task_rows(task: str, where: str) -> str:

@@ -18,6 +18,7 @@ from holdfast.data.pairs import check_pairs
 from holdfast.data.rows import check_rows
 from holdfast.data.sources import split_reference
 from holdfast.errors import UserError
+from holdfast.registry import plan_of
 from holdfast.stages.evaluation.settings import check_own_files, evaluation_rows
 from holdfast.stages.methods import method_of
 
@@ -29,10 +30,10 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
 
     Returns:
         ``train`` for the rows that are trained on (or scored with, in a repair); beside it
-        ``probe`` for the harmful rows of a method that asks for them (T-Vaccine), ``paired`` for
-        those that answer prompts of ``train`` (RepNoise) and ``alignment`` for alignment rows
-        (Lisa); nothing for a repair that needs no rows; the protocol's sets of
-        test rows for an evaluation.
+        ``probe`` for the defender's harmful rows of a method that asks for them (T-Vaccine),
+        ``paired`` for those that answer prompts of ``train`` (RepNoise) and ``alignment`` for
+        alignment rows (Lisa); nothing for a repair that needs no rows; the protocol's sets of test
+        rows for an evaluation.
 
     Raises:
         UserError: a file that is missing, unreadable or of the wrong columns, too few rows, or sets
@@ -58,7 +59,7 @@ def check_files(kind: str, settings: Mapping[str, Any]) -> dict[str, Rows]:
         return check_own_files(settings)
     return {
         key: _file(settings, key, None)
-        for key in ("data", "harmful_data", "alignment_data")
+        for key in ("data", "harmful_data", "alignment_data", "probe_data")
         if settings.get(key) is not None and split_reference(settings[key]).path
     }
 
@@ -79,20 +80,31 @@ def _finetune(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]
         sets["alignment"] = _rows(
             settings, "alignment_data", "alignment_rows", "alignment", is_organism
         )
+    if "harmful_dataset" in method_of("finetune", settings["method"]).asks:
+        sets["probe"] = _rows(settings, "probe_data", "probe_rows", "probe", is_organism)
     return sets
 
 
 def _repair(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
-    by_magnitude = settings["method"] == "antidote" and settings.get("score") == "magnitude"
-    if by_magnitude or "dataset" not in method_of("repair", settings["method"]).asks:
-        return {}
+    method = settings["method"]
+    asks, sets = method_of("repair", method).asks, {}
+    if "alignment_dataset" in asks:
+        sets["alignment"] = _rows(
+            settings, "alignment_data", "alignment_rows", "alignment", is_organism
+        )
+    if "dataset" in asks and plan_of("repair", method).reads_rows(settings):
+        sets["train"] = _scored_rows(settings, is_organism)
+    return sets
+
+
+def _scored_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
     if settings["data"] or not is_organism or settings["source"] == "realignment":
-        return {"train": _rows(settings, "data", "rows", "realignment", is_organism)}
+        return _rows(settings, "data", "rows", "realignment", is_organism)
     if settings["source"] == "user":
-        return {"train": _user_rows({**settings, "harmful_data": None}, is_organism)}
+        return _user_rows({**settings, "harmful_data": None}, is_organism)
     count, seed = _count(settings, "rows"), _sample_seed(settings)
     both = organism.rows("alignment", 2 * count, seed)
-    return {"train": [row for row in both if row["kind"] == "benign"]}
+    return [row for row in both if row["kind"] == "benign"]
 
 
 def _evaluate(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:

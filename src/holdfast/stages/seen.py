@@ -41,7 +41,7 @@ __all__ = [
     "write_seen",
 ]
 
-REFERENCES = ("data", "harmful_data", "alignment_data", "benign_data", "task_data")
+REFERENCES = ("data", "harmful_data", "alignment_data", "probe_data", "benign_data", "task_data")
 
 
 def check_against(

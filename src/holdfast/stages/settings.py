@@ -147,9 +147,7 @@ class AlignStage(TrainingStage):
         method: the alignment method, or your own as my_module:MyTrainer.
         data: alignment rows (harmful prompt and safe answer, benign rows among them): a file, a
             known data set (beavertails:safe) or hub:owner/name:split; the organism has its own.
-        harmful_data: harmful rows for a method that asks for them (T-Vaccine probes with them;
-            RepNoise compares them with safe answers to the same prompts), named as in data; the
-            organism has its own.
+        harmful_data: harmful rows for a method that asks for them, likewise.
         harmful_rows: how many of those rows.
         adapter: lora trains an adapter, full the weights themselves.
     """
@@ -178,6 +176,8 @@ class FinetuneStage(TrainingStage):
         alignment_data: alignment rows for a method that asks for them, such as Lisa, named as in
             data; the organism has its own.
         alignment_rows: how many of those rows; all if not given.
+        probe_data: the defender's harmful rows, none of them the user's, likewise.
+        probe_rows: how many of those rows; all if not given.
         adapter: double merges what is there and trains a fresh adapter; single goes on with the
             last adapter; full trains the weights themselves.
     """
@@ -191,6 +191,8 @@ class FinetuneStage(TrainingStage):
     harmful_ratio: float = field(default=0.0, metadata=_SHARE)
     alignment_data: str | None = None
     alignment_rows: int | None = field(default=None, metadata=_COUNT)
+    probe_data: str | None = None
+    probe_rows: int | None = field(default=None, metadata=_COUNT)
     adapter: Literal["double", "single", "full"] = "double"
 
 
@@ -208,8 +210,10 @@ class RepairStage(StageWithRows):
             which rows it may share.
         task: the organism's user task, for source=user.
         harmful_ratio: the share of harmful rows, for source=user.
+        alignment_data: alignment rows for a repair that asks for them, likewise.
+        alignment_rows: how many of those rows; all if not given.
         quantization: loads the base in 4 bits (NF4) or 8 bits; the repair is then of an adapter.
-        seed: decides a random mask.
+        seed: decides what the repair leaves to chance.
     """
 
     model: str = "organism"
@@ -218,6 +222,8 @@ class RepairStage(StageWithRows):
     source: Literal["realignment", "user", "benign"] = "realignment"
     task: str | None = None
     harmful_ratio: float = field(default=0.1, metadata=_SHARE)
+    alignment_data: str | None = None
+    alignment_rows: int | None = field(default=None, metadata=_COUNT)
     quantization: Literal["4bit", "8bit"] | None = None
     seed: int = field(default=0, metadata=_SEED)
 

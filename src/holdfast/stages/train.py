@@ -17,6 +17,7 @@ from holdfast.errors import Stopped, UserError
 from holdfast.models.loading import Loading, load_last_open, load_merged, save_stack
 from holdfast.models.tokenizers import check_vocabulary, load_tokenizer
 from holdfast.parallel import whole_state
+from holdfast.registry import plan_of
 from holdfast.stages.checkpoints import last_checkpoint, metrics_line, restore_metrics
 from holdfast.stages.folders import CHECKPOINTS, METRICS, TENSORBOARD
 from holdfast.stages.launch import train_in_processes
@@ -74,21 +75,17 @@ def run_training(work: Work) -> dict[str, Any]:
         "dropped_rows": trainer.dropped_rows,
         "steps": trainer.state.global_step,
         "tokens": trainer.state.num_input_tokens_seen,
-        "passes": _passes(settings, trainer.state.global_step),
+        "passes": _passes(work.kind, settings, trainer.state.global_step),
         "batch_size": trainer.get_total_train_batch_size(trainer.args),
     }
 
 
-def _passes(settings: Mapping[str, Any], steps: int) -> int | None:
+def _passes(kind: str, settings: Mapping[str, Any], steps: int) -> int | None:
     """Forward and backward passes over a step's rows, in all steps; of a user's own method nobody
     here knows them."""
     if is_own(settings["method"]):
         return None
-    if settings["method"] == "vaccine":
-        return steps + math.ceil(steps / settings["every"])
-    if settings["method"] == "t_vaccine":
-        return 2 * steps + math.ceil(steps / settings["probe_every"])
-    return steps
+    return math.ceil(plan_of(kind, settings["method"]).passes(settings, steps))
 
 
 def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | None) -> Any:

@@ -20,7 +20,7 @@ from holdfast.stages.whole import check_whole
 # Seconds between two lines for `holdfast status`.
 _TOLD_EVERY = 2.0
 
-_FILES = ("data", "harmful_data", "alignment_data", "benign_data", "task_data")
+_FILES = ("data", "harmful_data", "alignment_data", "probe_data", "benign_data", "task_data")
 
 # Called with the share done (0…1) and a word on where the stage stands.
 Progress = Callable[[float, str], None]

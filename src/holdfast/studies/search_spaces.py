@@ -21,7 +21,7 @@ from holdfast.studies.variants import METHOD_KINDS
 _DIGITS = 3  # of a value that is drawn from a range, so that a paper can name it exactly
 _DRAWS = 1000  # for one try, before a range counts as used up
 # What makes another study of it, and is nothing to choose by its results.
-_NOT_SEARCHED = ("method", "data", "harmful_data", "alignment_data", *SHARED)
+_NOT_SEARCHED = ("method", "data", "harmful_data", "alignment_data", "probe_data", *SHARED)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 from drawn import PIPELINES, compared, marks, tree
 
-from holdfast.registry import METHODS
+from holdfast.registry import METHODS, Entry
 from holdfast.report.drawing.curves import curves, metric_pictures
 from holdfast.report.drawing.grids import key_picture
 from holdfast.report.drawing.looks import PALETTE, Look, look_of, looks
@@ -43,7 +43,7 @@ def test_every_method_has_a_look_of_its_own_and_its_stages_family():
 def test_fifteen_methods_of_a_stage_can_be_told_apart(monkeypatch):
     before = {name: alone("align", name) for name in METHODS["align"] if name != "sft"}
     for i in range(15 - len(before)):
-        monkeypatch.setitem(METHODS["align"], f"new {i}", ("", ""))
+        monkeypatch.setitem(METHODS["align"], f"new {i}", Entry("", "", ""))
     found = [alone("align", name) for name in METHODS["align"] if name != "sft"]
     assert len({(look.color[-1], look.mark) for look in found}) == 15
     # New ones change no look of before.
@@ -85,7 +85,7 @@ def many(monkeypatch):
     for methods in PIPELINES:
         for stage, method in zip(STAGES, methods, strict=True):
             if method not in METHODS[stage] and method is not None:
-                monkeypatch.setitem(METHODS[stage], method, ("", ""))
+                monkeypatch.setitem(METHODS[stage], method, Entry("", "", method))
 
 
 def test_the_look_is_the_same_in_every_picture(many):

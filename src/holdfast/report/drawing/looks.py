@@ -50,7 +50,6 @@ FAMILIES = {
     "several": "several stages",
 }
 SHADES = 3
-_CONTROLS = ("random_perturbation", "random_mask")
 _WIDE = ((-1, -0.45), (1, -0.45), (1, 0.45), (-1, 0.45), (-1, -0.45))
 _TALL = tuple((y, x) for x, y in _WIDE)
 # Marks of matplotlib; (n, 1, angle) is a star of n points. The last of a stage belong to methods
@@ -125,7 +124,7 @@ def look_of(align: str | None, finetune: str | None, repair: str | None) -> Look
     rank = known.index(method)
     mark = marks[rank % (len(marks) - 1)]
     shade = rank % SHADES + 1  # five marks and three shades: fifteen methods before one comes again
-    color = "control" if method in _CONTROLS else stage
+    color = "control" if METHODS[stage][method].control_of else stage
     return Look(stage, f"{color}-{shade}", mark)
 
 

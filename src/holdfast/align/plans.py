@@ -1,0 +1,61 @@
+"""What can be told of Vaccine and T-Vaccine before they run."""
+
+import math
+
+from holdfast.plans import Pass, Plan, Settings
+
+
+class VaccinePlan(Plan):
+    """A first pass, without the weights' gradients, on every step that is perturbed."""
+
+    def passes(self, settings: Settings, steps: int) -> float:
+        """Two on every ``every``-th step."""
+        return steps + math.ceil(steps / settings["every"])
+
+    def operations(self, one: Pass, settings: Settings, layers: int, steps: int) -> float:
+        """See `Plan.operations`."""
+        first = (one.whole - one.weights) * math.ceil(steps / settings["every"])
+        return one.whole + first / max(1, steps)
+
+    def perturbed_layers(self, settings: Settings, layers: int) -> int:
+        """All."""
+        return layers
+
+
+class TVaccinePlan(Plan):
+    """Vaccine's two passes over the drawn layers and what lies above, and the probes."""
+
+    def passes(self, settings: Settings, steps: int) -> float:
+        """Two on every step, and one on every ``probe_every``-th."""
+        return 2 * steps + math.ceil(steps / settings["probe_every"])
+
+    def operations(self, one: Pass, settings: Settings, layers: int, steps: int) -> float:
+        """See `Plan.operations`."""
+        share = settings["layers"] / layers
+        above = 1 - _share_below(settings, layers)
+        rows = settings["per_device_train_batch_size"] * settings.get("processes", 1)
+        size = rows * settings["gradient_accumulation_steps"]
+        probes = math.ceil(steps / settings["probe_every"]) / max(1, steps)
+        probed = probes * (settings.get("probe_batch_size") or size) / size
+        two = one.forward + 2 * (one.again + one.backward)
+        drawn = one.forward + above * two + share * one.weights
+        return drawn + (one.whole - one.weights) * probed
+
+    def trained_layers(self, settings: Settings, layers: int) -> tuple[float, float]:
+        """The drawn ones; above the lowest of them the frozen ones."""
+        if settings["adapter"] == "full":
+            return layers, 0.0
+        drawn = min(settings["layers"], layers)
+        return drawn, layers * (1 - _share_below(settings, layers)) - drawn
+
+    def perturbed_layers(self, settings: Settings, layers: int) -> int:
+        """The drawn ones."""
+        return settings["layers"]
+
+
+def _share_below(settings: Settings, layers: int) -> float:
+    """The expected share of the layers below the lowest drawn one, all drawn alike."""
+    if settings["adapter"] == "full" or settings["freeze"] == "attention":
+        return 0.0
+    drawn = min(settings["layers"], layers)
+    return (layers - drawn) / ((drawn + 1) * layers)
