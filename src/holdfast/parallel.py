@@ -17,14 +17,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from holdfast.trainer.order import part
 from holdfast.trainer.streams import ProcessBatches
-
-
-def part(items: Sequence[Any], processes: int, index: int) -> Sequence[Any]:
-    """The part of process ``index``: consecutive items, as many as the others have or one more."""
-    size, larger = divmod(len(items), processes)
-    start = index * size + min(index, larger)
-    return items[start : start + size + (index < larger)]
 
 
 class ShardedBatches(Sampler[list[int]]):

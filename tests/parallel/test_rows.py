@@ -4,10 +4,10 @@ import pytest
 import yaml
 from torch.utils.data import BatchSampler, ConcatDataset, SequentialSampler
 
-from holdfast.parallel import ShardedBatches, WithBlanks, part
+from holdfast.parallel import ShardedBatches, WithBlanks
 from holdfast.studies.grid import expand
 from holdfast.studies.study import make_study
-from holdfast.trainer.order import EpochSampler
+from holdfast.trainer.order import EpochSampler, part
 from pages import blocks
 
 

@@ -30,8 +30,8 @@ from holdfast.align.perturbation import StepPlan, TwoPassMixin, output_gradients
 from holdfast.errors import UserError
 from holdfast.models.blocks import attention_block, decoder_layers, layers_with_attention
 from holdfast.models.random_state import RandomState
-from holdfast.parallel import part
 from holdfast.trainer.arguments import as_config
+from holdfast.trainer.order import part
 from holdfast.trainer.streams import is_stream
 from holdfast.training import SFTConfig, SFTTrainer
 

@@ -1,6 +1,7 @@
-"""The order of the rows in every epoch, the same in any number of processes."""
+"""The order of the rows in every epoch, the same in any number of processes, and their parts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -30,3 +31,10 @@ def epoch_order(size: int, seed: int, epoch: int) -> list[int]:
     # Consecutive seeds must not share orders (seed 1's epoch 0 with seed 0's epoch 1).
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(size, generator=generator).tolist()
+
+
+def part(items: Sequence[Any], processes: int, index: int) -> Sequence[Any]:
+    """The part of process ``index``: consecutive items, as many as the others have or one more."""
+    size, larger = divmod(len(items), processes)
+    start = index * size + min(index, larger)
+    return items[start : start + size + (index < larger)]

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from holdfast.errors import DivergedError, UserError
 from holdfast.models.random_state import RandomState
-from holdfast.parallel import part
-from holdfast.trainer.order import epoch_order
+from holdfast.trainer.order import epoch_order, part
 from holdfast.trainer.streams import is_stream
 
 Gradient = dict[str, Tensor]  # by the name of the weight, of its shape
