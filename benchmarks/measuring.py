@@ -11,43 +11,44 @@ import torch
 import transformers
 from torch.profiler import ProfilerActivity, profile
 
-from holdfast import (
-    LisaConfig,
-    LisaTrainer,
-    RandomPerturbationConfig,
-    RandomPerturbationTrainer,
-    SFTConfig,
-    SFTTrainer,
-    TVaccineConfig,
-    TVaccineTrainer,
-    VaccineConfig,
-    VaccineTrainer,
-)
+from holdfast.plans import Pass
+from holdfast.registry import METHODS, plan_of
+from holdfast.stages.methods import load_method
 from holdfast.trainer.collator import Collator
+
+# Lisa's schedule is short, so that few steps hold both of its states.
+_SETTINGS = {"lisa": {"alignment_steps": 2, "user_steps": 8, "proximal_warmup": 0.0}}
+_ROWS = ("harmful_dataset", "alignment_dataset", "paired_dataset")
+_DEFAULTS = {"every": 1, "draw_every": 20, "probe_every": 200, "freeze": "layer"}
 
 
 class Method(NamedTuple):
-    """A training method with its settings, and the name under which it takes a second set of rows.
+    """A training method of the registry, with its settings."""
 
-    Lisa's schedule is short, so that few steps hold both of its states.
-    """
-
-    trainer: Any
-    config: Any
+    kind: str
+    name: str
     settings: dict[str, Any]
-    rows_key: str = ""
+
+    def theory(self, blocks: int, steps: int) -> float:
+        """What it should cost beside SFT: forward and backward passes through frozen weights.
+
+        A forward pass and a backward pass to the activations take the same operations; the
+        gradients of an adapter's few weights are left out.
+        """
+        given = {"adapter": "lora", "per_device_train_batch_size": 1}
+        given |= {"gradient_accumulation_steps": 1, **_DEFAULTS, **self.settings}
+        one = Pass(forward=1.0, again=0.0, backward=1.0, weights=0.0)
+        plan = plan_of(self.kind, self.name)
+        return plan.operations(one, given, blocks, steps) / one.whole
 
 
 def methods(layers: int) -> dict[str, Method]:
-    """The methods by name; T-Vaccine draws `layers` layers."""
-    draws = {"layers": layers, "draw_every": 20, "probe_every": 200}  # the defaults
-    states = {"alignment_steps": 2, "user_steps": 8, "proximal_warmup": 0.0}
+    """All training methods by their titles; T-Vaccine draws `layers` layers."""
+    own = {**_SETTINGS, "t_vaccine": {"layers": layers, "draw_every": 20, "probe_every": 200}}
     return {
-        "SFT": Method(SFTTrainer, SFTConfig, {}),
-        "random perturbation": Method(RandomPerturbationTrainer, RandomPerturbationConfig, {}),
-        "Vaccine": Method(VaccineTrainer, VaccineConfig, {}),
-        "T-Vaccine": Method(TVaccineTrainer, TVaccineConfig, draws, "harmful_dataset"),
-        "Lisa": Method(LisaTrainer, LisaConfig, states, "alignment_dataset"),
+        entry.title: Method(kind, name, own.get(name, {}))
+        for kind in ("align", "finetune")
+        for name, entry in METHODS[kind].items()
     }
 
 
@@ -69,7 +70,8 @@ def make_trainer(
     """A trainer that writes and prints nothing."""
     transformers.utils.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    args = method.config(
+    trainer_class, config_class, found = load_method(method.kind, method.name)
+    args = config_class(
         output_dir=folder,
         save_strategy="no",
         logging_strategy="no",
@@ -77,8 +79,8 @@ def make_trainer(
         dataloader_pin_memory=False,
         **{**method.settings, **settings},
     )
-    extra = {method.rows_key: rows} if method.rows_key else {}
-    trainer = method.trainer(model, args, train_dataset=rows, data_collator=collator(), **extra)
+    extra = {name: rows for name in found.asks if name in _ROWS}
+    trainer = trainer_class(model, args, train_dataset=rows, data_collator=collator(), **extra)
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 

@@ -6,7 +6,8 @@ A random Llama with a LoRA adapter trains on random rows. Time: the methods take
 round, each round training a few steps; a method's ratio is the median over the rounds of its time
 by SFT's in the same round, so that a machine that slows down slows all. Memory: the most that
 torch holds above the model; on a CPU by its profiler, on a GPU by its allocator. Lisa's step
-is the mean over its schedule; T-Vaccine's holds its share of probes and draws.
+is the mean over its schedule; T-Vaccine's holds its share of probes and draws. Beside the time
+stands what theory says: passes through the model by SFT's.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main() -> None:
             if round_number:
                 times[name].append(seconds)
     memory = {name: _peak_memory(method, options) for name, method in known.items()}
-    table = Table("method", "ms a step", "time / SFT", "peak MiB", "memory / SFT")
+    table = Table("method", "passes / SFT", "ms a step", "time / SFT", "peak MiB", "memory / SFT")
     table.title = (
         f"{options.blocks} blocks × {options.hidden}, {BATCH} rows × {options.tokens} tokens"
     )
@@ -44,6 +45,7 @@ def main() -> None:
         ratios = [t / s for t, s in zip(times[name], times["SFT"], strict=True)]
         table.add_row(
             name,
+            f"{known[name].theory(options.blocks, options.steps):.2f}",
             f"{1e3 * statistics.median(times[name]):.0f}",
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f}…{max(ratios):.2f})",
             f"{memory[name] / 2**20:.0f}",
