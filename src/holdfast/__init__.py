@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     )
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
+    from holdfast.finetune.ewc import EWCConfig, EWCTrainer
+    from holdfast.finetune.l2_sp import L2SPConfig, L2SPTrainer
     from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
@@ -39,6 +41,8 @@ _HOMES = {
         "RandomPerturbationConfig",
         "RandomPerturbationTrainer",
     ),
+    "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
+    "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
@@ -46,6 +50,10 @@ _HOMES = {
 
 __all__ = [
     "AntidoteConfig",
+    "EWCConfig",
+    "EWCTrainer",
+    "L2SPConfig",
+    "L2SPTrainer",
     "LisaConfig",
     "LisaMixin",
     "LisaSettings",

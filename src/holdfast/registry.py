@@ -99,6 +99,27 @@ METHODS: dict[str, dict[str, Entry]] = {
             plan="holdfast.finetune.schedule:LisaPlan",
             organism={"rho": 0.03, "alignment_steps": 10, "user_steps": 20},
         ),
+        "ewc": Entry(
+            "holdfast.finetune.ewc:EWCTrainer",
+            "holdfast.finetune.ewc:EWCConfig",
+            "EWC",
+            "Overcoming catastrophic forgetting in neural networks",
+            "1612.00796",
+            control="l2_sp",
+            plan="holdfast.finetune.plans:EWCPlan",
+            organism={"strength": 1.0},
+            refuses={"parallel=fsdp2": "its Fisher information needs whole weights"},
+        ),
+        "l2_sp": Entry(
+            "holdfast.finetune.l2_sp:L2SPTrainer",
+            "holdfast.finetune.l2_sp:L2SPConfig",
+            "L2-SP",
+            "Explicit Inductive Bias for Transfer Learning with Convolutional Networks",
+            "1802.01483",
+            control_of="ewc",
+            plan=Plan(copies=1.0),
+            organism={"strength": 0.01},
+        ),
     },
     "repair": {
         "antidote": Entry(

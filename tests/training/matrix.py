@@ -35,6 +35,8 @@ OWN: dict[str, dict[str, Any]] = {
     "t_vaccine": {"rho": 1.0, "layers": 1, "draw_every": 1, "probe_every": 2}
     | {"probe_batch_size": 3},
     "lisa": {"rho": 0.5, "alignment_steps": 1, "user_steps": 1},
+    "ewc": {"strength": 0.02},
+    "l2_sp": {"strength": 0.5},
 }
 # The largest relative difference of what the weights moved by.
 BOUNDS = {check: 0.3 if check == "bf16" else 1e-5 for check in CHECKS}
