@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from holdfast.finetune.ewc import EWCConfig, EWCTrainer
     from holdfast.finetune.l2_sp import L2SPConfig, L2SPTrainer
     from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
+    from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
     from holdfast.training import SFTConfig, SFTTrainer
@@ -44,6 +45,7 @@ _HOMES = {
     "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
+    "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
 }
@@ -63,6 +65,8 @@ __all__ = [
     "RandomPerturbationTrainer",
     "SFTConfig",
     "SFTTrainer",
+    "SafeMixConfig",
+    "SafeMixTrainer",
     "TVaccineConfig",
     "TVaccineTrainer",
     "UserError",

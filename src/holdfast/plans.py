@@ -80,6 +80,10 @@ class Plan:
         """Whether a repair with these settings reads rows."""
         return self.needs_rows
 
+    def rows(self, settings: Settings, rows: int) -> int:
+        """How many rows a pass trains on, where so many are the user's or the alignment's."""
+        return rows
+
     def steps(self, settings: Settings, plain: int) -> tuple[int, int]:
         """All optimizer steps, and how many of them are on alignment rows alone.
 

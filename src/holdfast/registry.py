@@ -120,6 +120,17 @@ METHODS: dict[str, dict[str, Entry]] = {
             plan=Plan(copies=1.0),
             organism={"strength": 0.01},
         ),
+        "safe_mix": Entry(
+            "holdfast.finetune.safe_mix:SafeMixTrainer",
+            "holdfast.finetune.safe_mix:SafeMixConfig",
+            "SafeInstr",
+            "Safety-Tuned LLaMAs: Lessons From Improving the Safety of Large Language Models that "
+            "Follow Instructions",
+            "2309.07875",
+            control="safe_mix with share=0 (SFT)",
+            plan="holdfast.finetune.plans:SafeMixPlan",
+            organism={"share": 0.5},
+        ),
     },
     "repair": {
         "antidote": Entry(

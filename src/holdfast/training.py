@@ -109,6 +109,8 @@ class SFTTrainer(LoggedMixin, Trainer):
     # Wider than transformers' own, which name every wrapper that a model may get.
     model: Any
     train_dataset: Any
+    # Rows of another set that a method has put among those of train_dataset.
+    added_rows: int = 0
     _operations_a_token: float | None = None
     _routing: Routing | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from itertools import combinations
 from typing import TypeVar
 
@@ -95,3 +95,16 @@ def check_disjoint(sets: Mapping[str, Sequence[Row]], key: Callable[[Row], str] 
                 f"{sum(k in common for k in ours)} of {len(ours)} {first} rows are among the "
                 f"{len(theirs)} {second} rows; they must be disjoint"
             )
+
+
+def share_count(n: int, share: float) -> int:
+    """Return the share of n rows, rounded up; of the decimal number as written, as above."""
+    return int((Decimal(str(share)) * n).to_integral_value(ROUND_CEILING))
+
+
+def interspersed(rows: Sequence[R], others: Sequence[R], seed: int) -> list[R]:
+    """Return the rows in their order, and the others among them where the seed places them."""
+    total = len(rows) + len(others)
+    places = set(random.Random(f"places {seed}").sample(range(total), len(others)))
+    ours, theirs = iter(rows), iter(others)
+    return [next(theirs if place in places else ours) for place in range(total)]

@@ -98,8 +98,9 @@ def estimate_stage(
         return _repair(settings, model, count or 0, organism)
     if count is None and settings["max_steps"] <= 0:
         return Estimate(None, None, None, None, NO_ROWS, None)
-    steps = training_steps(kind, settings, count or 1)
-    tokens = _seen_tokens(kind, settings, count or 1, steps, organism)
+    count = plan_of(kind, settings["method"]).rows(settings, count or 1)
+    steps = training_steps(kind, settings, count)
+    tokens = _seen_tokens(kind, settings, count, steps, organism)
     if model is None:
         return Estimate(steps, tokens, None, None, NO_SIZE, None)
     operations = tokens * training_operations(kind, settings, model, steps)

@@ -1,5 +1,8 @@
 """What can be told of fine-tuning methods before they run."""
 
+from typing import Any
+
+from holdfast.data.mixing import share_count
 from holdfast.plans import Plan, Settings
 
 
@@ -14,3 +17,27 @@ class EWCPlan(Plan):
         rows = settings["per_device_train_batch_size"] * settings.get("processes", 1)
         size = rows * settings["gradient_accumulation_steps"]
         return steps + (settings.get("alignment_rows") or 0) / size
+
+
+class SafeMixPlan(Plan):
+    """Alignment rows among the user's."""
+
+    def rows(self, settings: Settings, rows: int) -> int:
+        """The user's and the share of them on top."""
+        return rows + share_count(rows, settings["share"])
+
+    def check(self, settings: Settings) -> tuple[str, str] | None:
+        """Too few alignment rows, where both numbers are known."""
+        if not settings["rows"]:
+            return None
+        return _too_few(settings, "share", share_count(settings["rows"], settings["share"]))
+
+
+def _too_few(settings: Settings, name: str, wanted: int) -> tuple[str, str] | None:
+    there: Any = settings["alignment_rows"]
+    if there is None or wanted <= there:
+        return None
+    return name, (
+        f"{name} is {settings[name]}, which asks for {wanted} alignment rows, and alignment_rows "
+        f"is {there}: raise it, or set a smaller {name}."
+    )

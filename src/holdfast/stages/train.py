@@ -71,7 +71,7 @@ def run_training(work: Work) -> dict[str, Any]:
     if work.is_main:
         save_model(work, trainer.model, tokenizer, single, state)
     return {
-        "rows": len(work.rows["train"]),
+        "rows": len(work.rows["train"]) + trainer.added_rows,
         "dropped_rows": trainer.dropped_rows,
         "steps": trainer.state.global_step,
         "tokens": trainer.state.num_input_tokens_seen,

@@ -1,6 +1,6 @@
 """The rows of a training as token rows, whatever they are given as."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -43,6 +43,31 @@ def prepare_rows(
         return rows
     rows = [unfilled(row) for row in rows] if of_arrow else rows
     return tokenize_rows(rows, _needed(tokenizer), max_length, drop_cut=drop_cut, train_on=train_on)
+
+
+def changed(rows: Any, change: Callable[[Any], Any]) -> Any:
+    """Rows that are not tokenized yet, each changed; those of a stream as they are read.
+
+    Raises:
+        UserError: what ``change`` raises, with the row's number from 1.
+    """
+
+    def each(some: Iterable[Any]) -> Iterator[Any]:
+        for number, row in enumerate(some, start=1):
+            try:
+                yield change(unfilled(row) if of_arrow else row)
+            except UserError as error:
+                raise UserError(f"row {number}: {error}") from None
+
+    of_arrow = "arguments" in str(getattr(rows, "features", None))
+    if rows is None:
+        return None
+    return PreparedStream(rows, each) if is_stream(rows) else list(each(rows))
+
+
+def some_of(rows: Any, numbers: Sequence[int]) -> Any:
+    """Some rows by their numbers; of a `datasets.Dataset` one that knows its columns."""
+    return rows.select(numbers) if hasattr(rows, "select") else [rows[n] for n in numbers]
 
 
 def _as_read(
