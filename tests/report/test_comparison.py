@@ -252,7 +252,7 @@ def test_what_the_seeds_allow_is_said(tmp_path: Path):
     assert "Two seeds are too few" in notes(2)
     assert "Mean of 3 seeds; the 95 % intervals cover seeds and prompts." in notes(3)
     assert "too few" not in notes(3)
-    assert "intervals that are a little too wide" in notes(3)  # over-refusal: 1.5 of 30 prompts
+    assert "the interval is a little too wide" in notes(3)  # over-refusal: 1.5 of 30 prompts
     write_run(tmp_path / "even", lambda *_: {"harmful_score": 0.5, "coherence": 1.0})
     assert "too wide" not in " ".join(compare(read_run(tmp_path / "even")).notes)
 

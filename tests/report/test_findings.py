@@ -85,6 +85,25 @@ def test_what_costs_nothing_is_said(tmp_path: Path):
     assert "None of these is told apart from SFT in fine-tune accuracy." in sentences
 
 
+def test_a_cost_that_is_not_sure_is_told_with_its_interval(tmp_path: Path):
+    """Two seeds of few answers: a fall of many points that the correction does not leave."""
+
+    def cost(variant: str, place: Any, seed: int) -> dict[str, float]:
+        fall = 0.3 * seed if variant == "Lisa" else 0.0
+        return {"harmful_score": HARM[variant], "finetune_accuracy": 0.9 - fall}
+
+    write_run(tmp_path, cost, variants=list(HARM), seeds=range(3))
+    comparison = compare(read_run(tmp_path))
+    fall = next(r for r in comparison.rows if r.variant == "Lisa").cells["finetune_accuracy"]
+    assert fall.difference is not None
+    assert fall.difference.p_holm is not None
+    assert fall.difference.p_holm > 0.05
+    (told,) = (one for one in findings(comparison) if one.startswith("None of these is told apart"))
+    ends = f"[{number(fall.difference.low)}, {number(fall.difference.high)}]"
+    words = f"the largest fall is Lisa's, {number(fall.difference.value)} {ends}, p = "
+    assert words in told
+
+
 def test_what_is_worse_is_said(tmp_path: Path):
     def worse(variant: str, place: Any, seed: int) -> dict[str, float]:
         return {"harmful_score": 0.9 if variant == "Lisa" else 0.2}

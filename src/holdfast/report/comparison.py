@@ -214,8 +214,8 @@ def _notes(rows: Sequence[Row], baseline: str, rare: bool) -> list[str]:
         notes.append("Two seeds are too few to say anything but a very large difference.")
     if rare and counts[-1] > 2:  # two seeds have a note of their own
         notes.append(
-            f"Values with fewer than {_RARE} answers a seed on one side have intervals that are a "
-            "little too wide: they cover 97 to 99 %."
+            f"Where all answers of a seed but fewer than {_RARE} are alike, the interval is a "
+            "little too wide: it covers 97 to 99 %."
         )
     if baseline:
         notes.append(

@@ -11,7 +11,7 @@ from statistics import fmean
 from holdfast.report.pairing import ALPHA
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.sheet import line_name
-from holdfast.report.words import number, signed
+from holdfast.report.words import interval, number, place_name, probability, signed
 
 _HARM, _FA, _OVER = "harmful_score", "finetune_accuracy", "over_refusal_rate"
 _MOST = 6  # that one sentence names
@@ -135,7 +135,27 @@ def _cost(rows: Sequence[Row], names: set[str], comparison: Comparison) -> str:
         parts.append(f"in refusals of harmless prompts {_names(more, _above)}")
     if parts:
         return f"The cost beside {base}: {'; '.join(parts)}."
-    return f"None of these is told apart from {base} in fine-tune accuracy." if accuracy else ""
+    if not accuracy:
+        return ""
+    fall = _fall(rows, names, shared)
+    return f"None of these is told apart from {base} in fine-tune accuracy{fall}."
+
+
+def _fall(rows: Sequence[Row], names: set[str], shared: Sequence[str]) -> str:
+    """The largest fall of the accuracy among those that are not told from 0, if it is a point."""
+    found = [
+        (cell.difference, row)
+        for row in rows
+        if line_name(row, shared) in names and (cell := row.cells.get(_FA)) and cell.difference
+    ]
+    fall, row = min(found, key=lambda one: one[0].value)
+    if fall.value > -1:
+        return ""
+    place = {axis: row.axes[axis] for axis in shared if axis in row.axes}
+    where = f" at {place_name(place)}" if len({str(one.axes) for _, one in found}) > 1 else ""
+    p = fall.p if fall.p_holm is None else fall.p_holm
+    told = f"{signed(fall.value)} {interval(fall)}".strip()
+    return f"; the largest fall is {line_name(row, shared)}'s{where}, {told}, p = {probability(p)}"
 
 
 def _names(told: Sequence[_Told], sign: Callable[[float], bool]) -> str:
@@ -152,4 +172,4 @@ def _list(names: Sequence[str]) -> str:
 def _budgets(comparison: Comparison) -> list[str]:
     """That some had more to work with, where it is so."""
     differ = any(note.startswith("Budgets differ") for note in comparison.budget_notes)
-    return ["Budgets differ between the rows: see the ledger before comparing them."] * differ
+    return ["Budgets differ between the rows: see Budget before comparing them."] * differ
