@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
+    from holdfast.align.deep_alignment import DeepAlignmentConfig, DeepAlignmentTrainer
     from holdfast.align.random_perturbation import (
         RandomPerturbationConfig,
         RandomPerturbationTrainer,
@@ -44,6 +45,7 @@ _HOMES = {
     ),
     "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
+    "holdfast.align.deep_alignment": ("DeepAlignmentConfig", "DeepAlignmentTrainer"),
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
     "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
@@ -52,6 +54,8 @@ _HOMES = {
 
 __all__ = [
     "AntidoteConfig",
+    "DeepAlignmentConfig",
+    "DeepAlignmentTrainer",
     "EWCConfig",
     "EWCTrainer",
     "L2SPConfig",

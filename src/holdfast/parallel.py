@@ -75,6 +75,11 @@ class WithBlanks(Dataset):
             return self.rows[index]
         return blank(self.rows[index - size])
 
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose rows come next, where they differ."""
+        if hasattr(self.rows, "set_epoch"):
+            self.rows.set_epoch(epoch)
+
 
 def blank(row: Any) -> Any:
     """The row with no token that carries a loss."""

@@ -85,6 +85,15 @@ METHODS: dict[str, dict[str, Entry]] = {
             version=2,  # padding gets no noise; a row's noise is its own
             organism={"rho": 22.0},
         ),
+        "deep_alignment": Entry(
+            "holdfast.align.deep_alignment:DeepAlignmentTrainer",
+            "holdfast.align.deep_alignment:DeepAlignmentConfig",
+            "deep alignment",
+            "Safety Alignment Should Be Made More Than Just a Few Tokens Deep",
+            "2406.05946",
+            control="deep_alignment with augmented=0 (SFT)",
+            organism={"harmful_rows": 500},
+        ),
     },
     "finetune": {
         "sft": _SFT,

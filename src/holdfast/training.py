@@ -233,7 +233,7 @@ class SFTTrainer(LoggedMixin, Trainer):
         rows = self.train_dataset if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "random" or not has_length(rows):
             return super()._get_train_sampler(train_dataset)
-        return EpochSampler(len(rows), self.data_seed)
+        return EpochSampler(len(rows), self.data_seed, rows)
 
     @property
     def data_seed(self) -> int:

@@ -8,16 +8,26 @@ from torch.utils.data import Sampler
 
 
 class EpochSampler(Sampler[int]):
-    """The rows' indices in a random order that only the seed and the epoch decide."""
+    """The rows' indices in a random order that only the seed and the epoch decide.
 
-    def __init__(self, size: int, seed: int):
+    Args:
+        size: how many rows there are.
+        seed: of the order.
+        rows: the rows, which are told the epoch too, where they differ from one to the next.
+    """
+
+    def __init__(self, size: int, seed: int, rows: Any = None):
         self.size = size
         self.seed = seed
+        self.rows = rows
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next."""
         self.epoch = epoch
+        # accelerate tells either the sampler or the data set, and after a resume the sampler.
+        if hasattr(self.rows, "set_epoch"):
+            self.rows.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[int]:
         return iter(epoch_order(self.size, self.seed, self.epoch))
