@@ -51,6 +51,8 @@ class Entry:
     unverified: str = ""
 
 
+_WHOLE_GRADIENTS = {"parallel=fsdp2": "it takes gradients of whole weights, so use ddp"}
+
 _SFT = Entry("holdfast.training:SFTTrainer", "holdfast.training:SFTConfig", "SFT")
 
 METHODS: dict[str, dict[str, Entry]] = {
@@ -139,6 +141,15 @@ METHODS: dict[str, dict[str, Entry]] = {
             control="safe_mix with share=0 (SFT)",
             plan="holdfast.finetune.plans:SafeMixPlan",
             organism={"share": 0.5},
+        ),
+        "vlguard": Entry(
+            "holdfast.finetune.vlguard:VLGuardTrainer",
+            "holdfast.finetune.vlguard:VLGuardConfig",
+            "VLGuard",
+            "Safety Fine-Tuning at (Almost) No Cost: A Baseline for Vision Large Language Models",
+            "2402.02207",
+            plan=Plan(passes_a_step=2, copies=1),
+            refuses=_WHOLE_GRADIENTS,
         ),
     },
     "repair": {

@@ -37,6 +37,7 @@ OWN: dict[str, dict[str, Any]] = {
     "lisa": {"rho": 0.5, "alignment_steps": 1, "user_steps": 1},
     "ewc": {"strength": 0.02},
     "l2_sp": {"strength": 0.5},
+    "vlguard": {"lam": 0.7},
 }
 # The largest relative difference of what the weights moved by.
 BOUNDS = {check: 0.3 if check == "bf16" else 1e-5 for check in CHECKS}

@@ -4,14 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from side_runs import SIDE, divide_weights, model_of, of_group, plain_gradient
 from steps import arguments, collator, gradients, relative_error, rows, step_gradients, weights
 
 from holdfast import SFTConfig, SFTTrainer, UserError
 from holdfast.errors import DivergedError
 from holdfast.trainer.side_batches import SideBatchesMixin, SideRows, inner, norm
-from tiny_models import lora, tiny_model
-
-SIDE = rows(10, seed=1)
 
 
 class Sided(SideBatchesMixin, SFTTrainer):
@@ -26,11 +24,6 @@ class Sided(SideBatchesMixin, SFTTrainer):
         self.calls += 1
 
 
-def model_of(dropout=0.0):
-    model = tiny_model("llama", layers=2, attention_dropout=dropout)
-    return lora(model, init_lora_weights=False, lora_dropout=dropout)
-
-
 def trainer_of(folder, model=None, padding="right", side=SIDE, cls=Sided, **settings):
     config = SFTConfig(**arguments(folder, **settings))
     return cls(
@@ -40,28 +33,6 @@ def trainer_of(folder, model=None, padding="right", side=SIDE, cls=Sided, **sett
         data_collator=collator(padding),
         side=side,
     )
-
-
-def plain_gradient(model, some, loss_of=None):
-    """∇ of the mean loss over all answer tokens, one row after the other, without a trainer."""
-    trained = {n: w for n, w in model.named_parameters() if w.requires_grad}
-    total, tokens = (
-        torch.zeros(()),
-        sum(len(row["labels"]) - row["labels"].count(-100) for row in some),
-    )
-    for row in some:
-        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"][1:])
-        log_p = model(ids).logits[0, :-1].log_softmax(-1)[labels != -100]
-        answer = labels[labels != -100]
-        total = total + (
-            -log_p.gather(1, answer[:, None]).sum() if loss_of is None else loss_of(log_p)
-        )
-    found = torch.autograd.grad(total / tokens, list(trained.values()))
-    return dict(zip(trained, found, strict=True)), (total / tokens).item()
-
-
-def of_group(number, size, side=SIDE, seed=7 + 500_000):
-    return [side[i] for i in SideRows("", side, seed).numbers(number * size, (number + 1) * size)]
 
 
 def test_the_order_is_seeded_without_end_and_every_pass_has_each_row_once():
@@ -105,7 +76,7 @@ def test_gradient_of_another_loss(tmp_path):
         return -(log_p.exp() * log_p).sum(-1).mean()
 
     expected, loss = plain_gradient(
-        model_of(), of_group(0, 4), lambda log_p: -(log_p.exp() * log_p).sum()
+        model_of(), of_group(0, 4), lambda log_p, _: -(log_p.exp() * log_p).sum()
     )
     found, found_loss = trainer.gradient(trainer.side_batches(trainer.side, 0), entropy)
     assert relative_error(found, expected) < 1e-5
@@ -205,12 +176,6 @@ def test_what_cannot_be_done_is_told(tmp_path, monkeypatch):
             trainer.side_batches(trainer.side, 0),
             lambda _: torch.tensor(float("nan"), requires_grad=True),
         )
-    made = SFTTrainer.__init__
-
-    def divided(self, *args, **kwargs):
-        made(self, *args, **kwargs)
-        self.is_fsdp_enabled = True
-
-    monkeypatch.setattr(SFTTrainer, "__init__", divided)
+    divide_weights(monkeypatch)
     with pytest.raises(UserError, match="Sided takes gradients of whole weights, which FSDP2"):
         trainer_of(tmp_path)

@@ -75,6 +75,18 @@ def inner(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([p.to(products[0].device) for p in products]).sum()
 
 
+def answer_log_probabilities(model: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """log p(word | what stands before) at every answer token, [answer tokens, vocabulary].
+
+    Args:
+        model: the model.
+        inputs: a batch with its ``labels``.
+    """
+    others = {key: value for key, value in inputs.items() if key != "labels"}
+    logits = model(**others).logits[:, :-1]
+    return logits[inputs["labels"][:, 1:].to(logits.device) != -100].float().log_softmax(-1)
+
+
 class SideBatchesMixin:
     """An `holdfast.SFTTrainer` whose optimizer step may use gradients on a second data set.
 
@@ -205,13 +217,19 @@ class SideBatchesMixin:
         total = total if scale == 1.0 else [g / scale for g in total]
         return dict(zip(names, total, strict=True)), whole
 
+    def shifted(self, delta: Mapping[str, Tensor], factor: Any = 1.0) -> Any:
+        """A context within which the weights are w + factor · δ; afterwards w, bit for bit."""
+        return self.replaced(
+            {name: w.data + factor * delta[name] for name, w in self.trainable_weights()}
+        )
+
     @contextmanager
-    def shifted(self, delta: Mapping[str, Tensor], factor: Any = 1.0) -> Iterator[None]:
-        """Within the context the weights are w + factor · δ; afterwards w, bit for bit."""
+    def replaced(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """A context within which the weights are these; afterwards w, bit for bit."""
         kept = [(name, weight, weight.data) for name, weight in self.trainable_weights()]
         try:
-            for name, weight, data in kept:
-                weight.data = data + factor * delta[name]
+            for name, weight, _ in kept:
+                weight.data = values[name]
             yield
         finally:
             for _, weight, data in kept:
