@@ -96,6 +96,16 @@ METHODS: dict[str, dict[str, Entry]] = {
             control="deep_alignment with augmented=0 (SFT)",
             organism={"harmful_rows": 500},
         ),
+        "booster": Entry(
+            "holdfast.align.booster:BoosterTrainer",
+            "holdfast.align.booster:BoosterConfig",
+            "Booster",
+            "Booster: Tackling Harmful Fine-tuning for Large Language Models via Attenuating "
+            "Harmful Perturbation",
+            "2409.01586",
+            plan=Plan(passes_a_step=3, copies=3),
+            refuses=_WHOLE_GRADIENTS,
+        ),
     },
     "finetune": {
         "sft": _SFT,

@@ -38,6 +38,7 @@ OWN: dict[str, dict[str, Any]] = {
     "ewc": {"strength": 0.02},
     "l2_sp": {"strength": 0.5},
     "vlguard": {"lam": 0.7},
+    "booster": {"lam": 2.0},
 }
 # The largest relative difference of what the weights moved by.
 BOUNDS = {check: 0.3 if check == "bf16" else 1e-5 for check in CHECKS}
