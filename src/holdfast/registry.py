@@ -161,6 +161,16 @@ METHODS: dict[str, dict[str, Entry]] = {
             plan=Plan(passes_a_step=2, copies=1),
             refuses=_WHOLE_GRADIENTS,
         ),
+        "safegrad": Entry(
+            "holdfast.finetune.safegrad:SafeGradTrainer",
+            "holdfast.finetune.safegrad:SafeGradConfig",
+            "SafeGrad",
+            "Gradient Surgery for Safe LLM Fine-Tuning",
+            "2508.07172",
+            plan=Plan(passes_a_step=2, forwards_a_step=1, copies=2),
+            refuses=_WHOLE_GRADIENTS,
+            unverified="ρ, and which way the divergence from the aligned model is taken",
+        ),
     },
     "repair": {
         "antidote": Entry(

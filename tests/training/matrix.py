@@ -39,6 +39,7 @@ OWN: dict[str, dict[str, Any]] = {
     "l2_sp": {"strength": 0.5},
     "vlguard": {"lam": 0.7},
     "booster": {"lam": 2.0},
+    "safegrad": {"rho": 0.5},
 }
 # The largest relative difference of what the weights moved by.
 BOUNDS = {check: 0.3 if check == "bf16" else 1e-5 for check in CHECKS}
