@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
     from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
+    from holdfast.repair.checkpoints import Checkpoints
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
+    from holdfast.repair.scale import ScaleConfig, scale
     from holdfast.training import SFTConfig, SFTTrainer
 
 __version__ = "0.1.0"
@@ -49,11 +51,14 @@ _HOMES = {
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
     "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
+    "holdfast.repair.checkpoints": ("Checkpoints",),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
+    "holdfast.repair.scale": ("ScaleConfig", "scale"),
 }
 
 __all__ = [
     "AntidoteConfig",
+    "Checkpoints",
     "DeepAlignmentConfig",
     "DeepAlignmentTrainer",
     "EWCConfig",
@@ -71,6 +76,7 @@ __all__ = [
     "SFTTrainer",
     "SafeMixConfig",
     "SafeMixTrainer",
+    "ScaleConfig",
     "TVaccineConfig",
     "TVaccineTrainer",
     "UserError",
@@ -79,6 +85,7 @@ __all__ = [
     "VaccineTrainer",
     "antidote",
     "random_mask",
+    "scale",
 ]
 
 

@@ -194,6 +194,14 @@ METHODS: dict[str, dict[str, Entry]] = {
             plan=Plan(needs_rows=False),
             organism={"dense_ratio": 0.03},
         ),
+        "scale": Entry(
+            "holdfast.repair.scale:scale",
+            "holdfast.repair.scale:ScaleConfig",
+            "scaled update",
+            control_of="safe_lora",
+            plan=Plan(needs_rows=False),
+            organism={"c": 0.7},
+        ),
     },
     "evaluate": {},
 }

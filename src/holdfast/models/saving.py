@@ -68,16 +68,16 @@ def combine(
         base: ``base_model_name_or_path`` and ``revision`` of the base.
         config: the base model's.
     """
-    skeleton = _skeleton(config)
+    skeleton_model = skeleton(config)
     names = [f"entry{number}" for number in range(len(entries))]
     model: Any = None
     for name, entry in zip(names, entries, strict=True):
         lora: Any = PeftConfig.from_pretrained(str(entry))
         lora.task_type, lora.inference_mode = "CAUSAL_LM", True
-        weights = renamed(read_weights(entry), skeleton)
+        weights = renamed(read_weights(entry), skeleton_model)
         weights = {key: weight.float() for key, weight in weights.items() if ".lora_" in key}
         if model is None:
-            model = PeftModelForCausalLM(skeleton, lora, name)
+            model = PeftModelForCausalLM(skeleton_model, lora, name)
         else:
             model.add_adapter(name, lora)
         set_peft_model_state_dict(model, weights, name)
@@ -87,7 +87,7 @@ def combine(
     _save_adapter(model, folder, base, None)
 
 
-def _skeleton(config: PretrainedConfig) -> nn.Module:
+def skeleton(config: PretrainedConfig) -> nn.Module:
     """A model of the base's structure whose weights are zeros that take no memory."""
     config = copy.deepcopy(config)
     if hasattr(config, "quantization_config"):

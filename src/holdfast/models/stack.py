@@ -60,7 +60,7 @@ class Stack:
     @property
     def is_organism(self) -> bool:
         """Whether the base is the built-in model organism, or a descendant of its own weights."""
-        return self.base == ORGANISM or _stage_config(Path(self.base)).get("organism", False)
+        return self.base == ORGANISM or stage_config(Path(self.base)).get("organism", False)
 
     def base_folder(self) -> Path | None:
         """The base's folder or ``.gguf`` file; None for a model of the Hub."""
@@ -213,7 +213,7 @@ def _entries(folder: Path) -> tuple[Path, ...]:
 
 def _declared_base(folder: Path) -> tuple[str | None, str | None]:
     """The base that an adapter's folder says it belongs to, and its revision."""
-    stage = _stage_config(folder)
+    stage = stage_config(folder)
     if stage.get("base"):
         return stage["base"], stage.get("base_revision")
     path = folder / ADAPTER_CONFIG
@@ -244,7 +244,7 @@ def _check_base(below: Stack, folder: Path) -> None:
     if declared is None:
         return
     here, there = below.base_folder(), _folder_of(declared)
-    recorded = _stage_config(folder).get("base_weights")
+    recorded = stage_config(folder).get("base_weights")
     if here is not None and (recorded or there is not None):
         other = not has_weights(here, recorded or weights_fingerprint(there or here))
     elif here is None and there is None and hub.is_name(declared):
@@ -270,7 +270,7 @@ def _folder_of(base: str) -> Path | None:
 
 def _is_own(folder: Path) -> bool:
     """Whether a stage of ours wrote the folder: its base is a whole model at a known commit."""
-    return "base" in _stage_config(folder)
+    return "base" in stage_config(folder)
 
 
 def _tokenizer_in(folder: Path) -> Path | None:
@@ -296,7 +296,8 @@ def _model_in(folder: Path) -> Path:
     )
 
 
-def _stage_config(folder: Path) -> dict:
+def stage_config(folder: Path) -> dict[str, Any]:
+    """What a stage's folder says of the stage that made it; nothing of any other folder."""
     path = folder / STAGE_CONFIG
     if not path.is_file():
         return {}

@@ -19,7 +19,7 @@ from holdfast.stages.settings import NEUTRAL, mechanism_settings
 EVALUATION = 1
 
 # Where things lie and what they are called decides no result: their content is hashed instead.
-_NAMES = {"model", "reference"}
+_NAMES = {"model", "reference", "base_model"}
 # Of conversations it is in what their rows' fingerprints say; of other rows it changes nothing.
 _NAMES |= {"train_on"}
 _NAMES |= {"data", "harmful_data", "alignment_data", "probe_data", "columns", "sampling"}

@@ -15,6 +15,7 @@ from holdfast.models.stack import Stack, check_name
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.models.templates import template_marks, template_text
 from holdfast.settings import at, check, inside, nearest
+from holdfast.stages.aligned import check_comparable
 from holdfast.stages.evaluation.settings import check_judged_rows, measured_by
 from holdfast.stages.folders import recorded_identity
 from holdfast.stages.identity import model_identity, stage_identity
@@ -103,13 +104,16 @@ def make_stage(
     settings = resolve(kind, given, stack, where)
     if kind in ("align", "finetune"):
         check_optimizer(settings, where)
-    if by_name and settings.get("reference"):
-        check_name(settings["reference"])
+    others = [key for key in ("reference", "base_model") if settings.get(key)]
+    for key in others if by_name else ():
+        check_name(settings[key])
     if not by_name:
         # With the commit of a model on the Hub: the run then loads what was planned.
         settings["model"] = stack.source if not parent else settings["model"]
-        if settings.get("reference"):
-            settings["reference"] = resolve_model(settings["reference"]).source
+        for key in others:
+            settings[key] = resolve_model(settings[key]).source
+    if kind == "repair":
+        check_comparable(settings, parent, stack, where, by_name)
     identify = _named if by_name else given_identity
     text = "" if by_name else template_text(stack, _template(settings, parent))
     marks = template_marks(text)
@@ -137,6 +141,8 @@ def make_stage(
         parents["reference"] = reference.identity
     elif settings.get("reference"):
         parents["reference"] = identify(str(settings["reference"]))
+    if settings.get("base_model"):
+        parents["base_model"] = identify(str(settings["base_model"]))
     identity = stage_identity(kind, settings, parents, {**data, **marks})
     version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
     inputs = {**data, **parents}

@@ -37,7 +37,7 @@ _ROWS = {
 # What a trainer and a repair are always given.
 _TRAINER = {"model", "args", "train_dataset", "processing_class", "peft_config", "callbacks"}
 _TRAINER |= {"self", "eval_dataset", "data_collator"}
-_REPAIR = {"model", "dataset", "config", "processing_class", "progress"}
+_REPAIR = {"model", "dataset", "config", "processing_class", "progress", "checkpoints"}
 _TRAINERS = ("holdfast.training", "SFTTrainer"), ("holdfast.training", "SFTConfig")
 
 

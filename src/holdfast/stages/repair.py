@@ -8,8 +8,10 @@ import transformers
 from holdfast.errors import UserError
 from holdfast.models.loading import Loading, load_last_open
 from holdfast.models.tokenizers import check_vocabulary, load_tokenizer
+from holdfast.repair.checkpoints import compare
 from holdfast.repair.pruning import Repair, save_masks
 from holdfast.settings import fields_of
+from holdfast.stages.aligned import aligned_and_base
 from holdfast.stages.disk import write_json
 from holdfast.stages.methods import load_method
 from holdfast.stages.settings import config_settings
@@ -27,20 +29,24 @@ def run_repair(work: Work) -> dict[str, Any]:
     settings = work.settings
     function, config_class, method = load_method("repair", settings["method"])
     tokenizer = load_tokenizer(work.model, settings["template"])
-    model = load_last_open(work.model, Loading.of(settings))
+    loading = Loading.of(settings)
+    model = load_last_open(work.model, loading)
     check_vocabulary(model, tokenizer)
     own = config_settings("repair", settings)
     if "seed" in fields_of(method.config):
         own["seed"] = settings["seed"]
     rows, aligned = work.rows.get("train"), work.rows.get("alignment")
     total = len(rows) if rows else 1
-    given = {
+    given: dict[str, Any] = {
         "dataset": rows,
         "alignment_dataset": aligned,
         "config": config_class(**own),
         "processing_class": tokenizer,
         "progress": lambda done: work.progress(done / total, "scoring"),
     }
+    if "checkpoints" in method.asks:
+        before, base = aligned_and_base(work.model, settings)
+        given["checkpoints"] = compare(model, work.model, before, base, loading)
     transformers.set_seed(settings["seed"])
     repair = function(
         model, **{name: value for name, value in given.items() if name in method.asks}

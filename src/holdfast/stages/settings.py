@@ -206,12 +206,12 @@ class RepairStage(StageWithRows):
         data: realignment rows (harmful ones): a file, a known data set (beavertails:realignment) or
             hub:owner/name:split; the organism has its own.
         source: whose rows score the weights: realignment rows, which nothing was trained on, the
-            user's own, or benign ones; it chooses among the organism's, and says of a data set
-            which rows it may share.
+            user's own, or benign ones; it says of a data set which rows it may share.
         task: the organism's user task, for source=user.
         harmful_ratio: the share of harmful rows, for source=user.
         alignment_data: alignment rows for a repair that asks for them, likewise.
         alignment_rows: how many of those rows; all if not given.
+        base_model: what the alignment started from, for a repair that asks: of a chat model, say.
         quantization: loads the base in 4 bits (NF4) or 8 bits; the repair is then of an adapter.
         seed: decides what the repair leaves to chance.
     """
@@ -224,6 +224,7 @@ class RepairStage(StageWithRows):
     harmful_ratio: float = field(default=0.1, metadata=_SHARE)
     alignment_data: str | None = None
     alignment_rows: int | None = field(default=None, metadata=_COUNT)
+    base_model: str | None = None
     quantization: Literal["4bit", "8bit"] | None = None
     seed: int = field(default=0, metadata=_SEED)
 
@@ -253,8 +254,7 @@ class EvaluateStage(AnyStage):
         max_new_tokens: the longest answer, in tokens, in the place of the protocol's.
         batch_size: the most prompts answered at once; the protocol's if not given.
         backend: what generates the answers; vllm runs in a process of its own.
-        gpu_memory_utilization: vllm's share of a GPU's memory, above 0 to 1; its own choice if not
-            given.
+        gpu_memory_utilization: vllm's share of a GPU's memory; its own choice if not given.
         tensor_parallel_size: among how many GPUs vllm divides the model.
         also: what else to measure: wikitext2 (perplexity), attention_drift (how far all attention
             outputs are from the reference's, as the papers' code sums it; nothing without one), or

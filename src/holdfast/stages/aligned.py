@@ -1,0 +1,147 @@
+"""Which models a fine-tuned one came from: the aligned one, and the base of the alignment.
+
+A stack of adapters says it by its order, a stage's folder by the model that it records; a published
+chat model does not, and its base is named by ``base_model``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import UserError
+from holdfast.models.gguf import SMOLLM2
+from holdfast.models.stack import ORGANISM, STAGE_CONFIG, Stack, stage_config
+from holdfast.models.stack import resolve as resolve_model
+from holdfast.settings import at
+from holdfast.stages.methods import method_of
+from holdfast.stages.pipeline import Stage
+
+_NAME = "name the model that the alignment started from, as base_model=MODEL"
+
+
+def aligned_and_base(tuned: Stack, settings: Mapping[str, Any]) -> tuple[Stack, Stack]:
+    """The model that a fine-tuning started from, and the one that its alignment did.
+
+    Args:
+        tuned: the fine-tuned model, repaired or not.
+        settings: the repair's; ``base_model`` among them is the base where a user names it.
+
+    Raises:
+        UserError: they cannot be known, or are no longer where they were.
+    """
+    named = settings["base_model"]
+    try:
+        aligned = _aligned(tuned)
+        return aligned, resolve_model(named) if named else _base(aligned)
+    except UserError as error:
+        raise UserError(f"method={settings['method']} {error}") from None
+
+
+def check_comparable(
+    settings: Mapping[str, Any], parent: Stage | None, stack: Stack, where: str, by_name: bool
+) -> None:
+    """Check before a run that a repair will find the models that it compares.
+
+    Args:
+        settings: the repair's.
+        parent: the stage whose model it repairs, if it is one of this run.
+        stack: the model that the lowest stage starts from.
+        where: where the settings are from, for messages.
+        by_name: whether models of the Hub were not looked up yet.
+
+    Raises:
+        UserError: it will not; or base_model is given to a repair that compares nothing.
+    """
+    named, method = settings["base_model"], settings["method"]
+    if "checkpoints" not in method_of("repair", method).asks:
+        if named:
+            raise UserError(
+                f"{at(where, 'base_model')}: base_model is {named}, and method={method} compares "
+                "the model with none: leave base_model out."
+            )
+        return
+    known = _here(stack) if by_name else stack
+    stages = [s for s in (parent.lineage() if parent else []) if s.kind != "repair"]
+    try:
+        if stages:
+            _check_lineage(stages, known, named)
+        elif known is not None:
+            aligned = _aligned(known)
+            _ = named or _base(aligned)
+    except UserError as error:
+        raise UserError(f"{at(where, 'method')}: method={method} {error}") from None
+
+
+def _here(stack: Stack) -> Stack | None:
+    """A model that only its name is known of, if it can be known without the Hub."""
+    if stack.source:
+        return stack
+    local = all(p in (ORGANISM, SMOLLM2) or Path(p).exists() for p in stack.base.split("+"))
+    return resolve_model(stack.base) if local else None
+
+
+def _check_lineage(stages: Sequence[Stage], stack: Stack | None, named: str | None) -> None:
+    if stages[-1].kind != "finetune":
+        raise UserError("needs a fine-tuned model, and no fine-tuning comes before it.")
+    below = stages[-2].kind if len(stages) > 1 else None
+    if not named and below == "finetune":
+        raise UserError(f"needs the base of the alignment, and no stage here aligns: {_NAME}.")
+    if not named and below is None and stack is not None:
+        _base(stack)
+
+
+def _aligned(tuned: Stack) -> Stack:
+    """What the last fine-tuning started from."""
+    folder = _folder(tuned)
+    stage = stage_config(folder)
+    if stage.get("stage") == "repair":
+        return _aligned(_recorded(folder, stage))
+    if stage.get("stage") == "align":
+        raise UserError(f"needs a fine-tuned model, and {folder} is an alignment's.")
+    if tuned.entries and stage.get("adapter") != "single":
+        return replace(tuned, entries=tuned.entries[:-1], source=str(stage.get("model", "")))
+    if stage.get("stage") == "finetune":
+        return _recorded(folder, stage)
+    raise UserError(
+        f"needs to know the model that the fine-tuning started from, and {tuned.source} is a whole "
+        f"model without a {STAGE_CONFIG} of holdfast's that tells it."
+    )
+
+
+def _base(aligned: Stack) -> Stack:
+    """What the alignment of a model started from."""
+    folder = _folder(aligned)
+    stage = stage_config(folder)
+    if stage.get("stage") == "repair":
+        return _base(_recorded(folder, stage))
+    if stage.get("stage") == "finetune":
+        raise UserError(f"needs the base of the alignment, and {folder} is fine-tuned: {_NAME}.")
+    if aligned.entries:
+        return replace(aligned, entries=(), source="")
+    if stage.get("stage") == "align":
+        return _recorded(folder, stage)
+    raise UserError(
+        f"needs the base of the alignment, and {aligned.base} carries no adapter of one: {_NAME}."
+    )
+
+
+def _folder(model: Stack) -> Path:
+    """The folder whose stage made a model: what it was named by, or its base's."""
+    named = Path(model.source).expanduser() if model.source else None
+    if named is not None and "+" in model.source and not named.exists():
+        named = Path(model.source.rpartition("+")[2]).expanduser()
+    if named is not None and (named / STAGE_CONFIG).is_file():
+        return named
+    return Path(model.base) if not model.entries else Path(model.entries[-1])
+
+
+def _recorded(folder: Path, stage: Mapping[str, Any]) -> Stack:
+    """The model that a stage's folder says it started from."""
+    model = str(stage["model"])
+    try:
+        return resolve_model(model)
+    except UserError as error:
+        raise UserError(
+            f"needs the model that {folder} was made from ({model}), which is not there: {error}"
+        ) from None

@@ -1,0 +1,172 @@
+"""Which models a repair compares: found by the stack itself, or refused before anything runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from holdfast.errors import UserError
+from holdfast.models.loading import load_merged
+from holdfast.models.stack import Stack, resolve
+from holdfast.stages.aligned import aligned_and_base
+from holdfast.stages.execute import execute
+from holdfast.stages.making import make_pipeline, make_stage
+from three_models import adapter, as_stage, whole
+
+OWN = '''
+from dataclasses import dataclass
+
+
+@dataclass
+class HalveConfig:
+    """No settings.
+
+    Args:
+        share: what is left.
+    """
+
+    share: float = 0.5
+
+
+def halve(model, config, checkpoints):
+    """Halve the update of every weight that the alignment changed too."""
+    names = checkpoints.both()
+    updates = {name: checkpoints.finetuning[name].times(config.share) for name in names}
+    return checkpoints.replace(model, updates)
+'''
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A current folder with a repair that asks for what it compares."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("halves.py").write_text(OWN, encoding="utf-8")
+    return tmp_path
+
+
+def found(tuned: Stack, base_model: str | None = None) -> tuple[str, str]:
+    """The aligned and the base model, written with their bases' and adapters' names."""
+    models = aligned_and_base(tuned, {"method": "m", "base_model": base_model})
+    return tuple("+".join(Path(p).name for p in (m.base, *m.entries)) for m in models)  # pyright: ignore
+
+
+def test_a_stack_of_adapters_tells_its_models(tmp_path):
+    whole(tmp_path / "base", 1)
+    one, two = adapter(tmp_path / "one", 1), adapter(tmp_path / "two", 2)
+    base = str(tmp_path / "base")
+    assert found(resolve(f"{base}+{one}+{two}")) == ("base+one", "base")
+    with pytest.raises(UserError, match="carries no adapter of one: name the model"):
+        found(resolve(f"{base}+{one}"))
+    assert found(resolve(f"{base}+{one}"), base_model=base) == ("base", "base")
+    with pytest.raises(UserError, match="needs to know the model that the fine-tuning started"):
+        found(resolve(base))
+
+
+def test_a_stages_folder_tells_what_it_was_made_from(tmp_path):
+    base = whole(tmp_path / "base", 1)
+    aligned = as_stage(whole(tmp_path / "aligned", 2), "align", base, adapter="full")
+    tuned = as_stage(whole(tmp_path / "tuned", 3), "finetune", aligned, adapter="full")
+    repaired = as_stage(whole(tmp_path / "repaired", 4), "repair", tuned)
+    for folder in (tuned, repaired):
+        assert found(resolve(folder)) == ("aligned", "base")
+    on_top = as_stage(
+        adapter(tmp_path / "on_top", 5), "finetune", aligned, adapter="double", base=str(aligned)
+    )
+    assert found(resolve(on_top)) == ("aligned", "base")
+    again = as_stage(
+        adapter(tmp_path / "again", 6), "finetune", tuned, adapter="double", base=str(tuned)
+    )
+    with pytest.raises(UserError, match="tuned is fine-tuned: name the model"):
+        found(resolve(again))
+    assert found(resolve(again), str(base)) == ("tuned", "base")
+    with pytest.raises(UserError, match="aligned is an alignment's"):
+        found(resolve(aligned))
+
+
+def test_one_adapter_for_both_trainings_is_compared_with_the_folder_of_the_first(tmp_path):
+    base = whole(tmp_path / "base", 1)
+    aligned = as_stage(adapter(tmp_path / "one", 1), "align", base, base=str(base))
+    tuned = as_stage(
+        adapter(tmp_path / "two", 2), "finetune", aligned, base=str(base), adapter="single"
+    )
+    assert found(resolve(tuned)) == ("base+one", "base")
+    aligned.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"needs the model that .*two was made from"):
+        found(resolve(tuned))
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [
+        ({"align": "sft", "finetune": "sft"}, ""),
+        ({"align": "sft", "finetune": {"method": "sft", "adapter": "single"}}, ""),
+        ({"align": {"method": "sft", "adapter": "full"}, "finetune": "sft"}, ""),
+        ({"finetune": "sft", "base": "organism"}, ""),
+        ({"finetune": "sft"}, "organism carries no adapter of one: name the model"),
+        ({"align": "sft"}, "no fine-tuning comes before it"),
+        ({}, "carries no adapter of one"),
+    ],
+)
+def test_a_pipeline_is_refused_before_it_runs(here, stages, sentence, by_name):
+    stages, repair = dict(stages), {"method": "halves:halve"}
+    if "base" in stages:
+        repair["base_model"] = stages.pop("base")
+    spec = {"model": "organism", **stages, "repair": repair}
+    if not stages:
+        whole(here / "chat", 1)
+        adapter(here / "tuned", 1)
+        spec["model"] = f"{here / 'chat'}+{here / 'tuned'}"
+        spec["evaluate"] = {"protocol": "holdfast"}
+        if not by_name:
+            return
+    if not sentence:
+        made = make_pipeline(spec, by_name=by_name).stages["repair"]
+        assert ("base_model" in made.inputs) == ("base_model" in repair)
+        return
+    with pytest.raises(UserError, match=sentence):
+        make_pipeline(spec, by_name=by_name)
+
+
+def test_a_base_model_for_a_repair_that_compares_nothing_is_refused(here):
+    spec = {"finetune": "sft", "repair": {"method": "random_mask", "base_model": "organism"}}
+    with pytest.raises(UserError, match="compares the model with none: leave base_model out"):
+        make_pipeline(spec)
+
+
+def test_another_base_model_is_another_stage(here):
+    tuned = f"{whole(here / 'chat', 1)}+{adapter(here / 'tuned', 1)}"
+    given = {"model": tuned, "method": "halves:halve"}
+    bases = [str(whole(here / name, seed)) for name, seed in (("a", 2), ("b", 3), ("c", 2))]
+    one, other, same = (make_stage("repair", {**given, "base_model": base}) for base in bases)
+    assert one.identity == same.identity != other.identity
+
+
+@pytest.mark.parametrize("adapter_of", ["double", "single", "full"])
+def test_a_users_own_repair_gets_them_and_its_result_is_saved(here, adapter_of):
+    short = {"rows": 20, "max_steps": 2, "lora": {"r": 3, "target_modules": ["v_proj"]}}
+    given = {"align": short, "finetune": {**short, "adapter": adapter_of}}
+    given["repair"] = {"method": "halves:halve", "share": 0.25}
+    if adapter_of == "full":
+        del given["finetune"]["lora"]
+    last = resolve("organism")
+    models = [last]
+    for kind, words in given.items():
+        stage = make_stage(kind, {**words, "model": last.source})
+        last = resolve(execute(stage, here / kind, last))
+        models.append(last)
+    _, W_aligned, W, after = ({**load_merged(one).state_dict()} for one in models)
+    assert any(not torch.equal(W[name], W_aligned[name]) for name in W)
+    for name, weight in after.items():
+        attention = "v_proj" in name
+        share = 0.25 if attention else 1.0
+        expected = W_aligned[name] + share * (W[name] - W_aligned[name])
+        assert torch.allclose(weight, expected, rtol=0, atol=1e-6), name
+    written = yaml.safe_load((here / "repair" / "config.yaml").read_text())
+    assert written["base_model"] is None
+    provenance = json.loads((here / "repair" / "provenance.json").read_text())
+    assert provenance["kind"] == "repair"
+    assert len(after) == len(W)
