@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
+    from holdfast.repair.safe_lora import SafeLoraConfig, safe_lora
     from holdfast.repair.scale import ScaleConfig, scale
     from holdfast.training import SFTConfig, SFTTrainer
 
@@ -53,6 +54,7 @@ _HOMES = {
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
     "holdfast.repair.checkpoints": ("Checkpoints",),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
+    "holdfast.repair.safe_lora": ("SafeLoraConfig", "safe_lora"),
     "holdfast.repair.scale": ("ScaleConfig", "scale"),
 }
 
@@ -74,6 +76,7 @@ __all__ = [
     "RandomPerturbationTrainer",
     "SFTConfig",
     "SFTTrainer",
+    "SafeLoraConfig",
     "SafeMixConfig",
     "SafeMixTrainer",
     "ScaleConfig",
@@ -85,6 +88,7 @@ __all__ = [
     "VaccineTrainer",
     "antidote",
     "random_mask",
+    "safe_lora",
     "scale",
 ]
 

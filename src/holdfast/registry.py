@@ -194,6 +194,18 @@ METHODS: dict[str, dict[str, Entry]] = {
             plan=Plan(needs_rows=False),
             organism={"dense_ratio": 0.03},
         ),
+        "safe_lora": Entry(
+            "holdfast.repair.safe_lora:safe_lora",
+            "holdfast.repair.safe_lora:SafeLoraConfig",
+            "Safe LoRA",
+            "Safe LoRA: the Silver Lining of Reducing Safety Risks when Fine-tuning Large Language "
+            "Models",
+            "2405.16833",
+            control="scale",
+            plan=Plan(needs_rows=False),
+            organism={"exact": True},
+            unverified="that the paper derives its matrix from the exact projector",
+        ),
         "scale": Entry(
             "holdfast.repair.scale:scale",
             "holdfast.repair.scale:ScaleConfig",
