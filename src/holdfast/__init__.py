@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from holdfast.finetune.ewc import EWCConfig, EWCTrainer
     from holdfast.finetune.l2_sp import L2SPConfig, L2SPTrainer
     from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
+    from holdfast.finetune.lookahead import LookAheadConfig, LookAheadTrainer
     from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
@@ -50,6 +51,7 @@ _HOMES = {
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
     "holdfast.align.deep_alignment": ("DeepAlignmentConfig", "DeepAlignmentTrainer"),
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
+    "holdfast.finetune.lookahead": ("LookAheadConfig", "LookAheadTrainer"),
     "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
     "holdfast.repair.checkpoints": ("Checkpoints",),
@@ -71,6 +73,8 @@ __all__ = [
     "LisaMixin",
     "LisaSettings",
     "LisaTrainer",
+    "LookAheadConfig",
+    "LookAheadTrainer",
     "RandomMaskConfig",
     "RandomPerturbationConfig",
     "RandomPerturbationTrainer",

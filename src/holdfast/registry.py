@@ -171,6 +171,20 @@ METHODS: dict[str, dict[str, Entry]] = {
             refuses=_WHOLE_GRADIENTS,
             unverified="ρ, and which way the divergence from the aligned model is taken",
         ),
+        "lookahead": Entry(
+            "holdfast.finetune.lookahead:LookAheadTrainer",
+            "holdfast.finetune.lookahead:LookAheadConfig",
+            "LookAhead",
+            "LookAhead Tuning: Safer Language Models via Partial Answer Previews",
+            "2503.19041",
+            control="lookahead with tokens=0 (SFT)",
+            organism={
+                "form": "virtual",
+                "prefix": "take care. ",
+                "connector": " say: ",
+                "max_length": 96,
+            },
+        ),
     },
     "repair": {
         "antidote": Entry(
