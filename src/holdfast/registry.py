@@ -185,6 +185,19 @@ METHODS: dict[str, dict[str, Entry]] = {
                 "max_length": 96,
             },
         ),
+        "panacea": Entry(
+            "holdfast.finetune.panacea:PanaceaTrainer",
+            "holdfast.finetune.panacea:PanaceaConfig",
+            "Panacea",
+            "Panacea: Mitigating Harmful Fine-tuning for Large Language Models via "
+            "Post-fine-tuning Perturbation",
+            "2501.18100",
+            control="panacea with lam=0 (the perturbation alone)",
+            plan=Plan(passes_a_step=3, copies=4),
+            organism={"probe_rows": 200},
+            refuses=_WHOLE_GRADIENTS,
+            unverified="whether the published numbers were made with the harmful loss clamped at 5",
+        ),
     },
     "repair": {
         "antidote": Entry(
