@@ -106,6 +106,17 @@ METHODS: dict[str, dict[str, Entry]] = {
             plan=Plan(passes_a_step=3, copies=3),
             refuses=_WHOLE_GRADIENTS,
         ),
+        "ctrap": Entry(
+            "holdfast.align.ctrap:CTRAPTrainer",
+            "holdfast.align.ctrap:CTRAPConfig",
+            "CTRAP",
+            "CTRAP: Embedding Collapse Trap to Safeguard Large Language Models from Harmful "
+            "Fine-Tuning",
+            "2505.16559",
+            plan=Plan(passes_a_step=3, copies=3),
+            refuses=_WHOLE_GRADIENTS,
+            unverified="λ, α, the token, and the rows that the collapse is taken on",
+        ),
     },
     "finetune": {
         "sft": _SFT,

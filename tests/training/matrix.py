@@ -43,6 +43,7 @@ OWN: dict[str, dict[str, Any]] = {
     # What they change are texts, and these rows are tokens: here they train on rows as they are.
     "lookahead": {"tokens": 0},
     "panacea": {"rho": 0.2, "lam": 0.5},
+    "ctrap": {"lam": 0.5},
 }
 # The largest relative difference of what the weights moved by.
 BOUNDS = {check: 0.3 if check == "bf16" else 1e-5 for check in CHECKS}
