@@ -16,8 +16,11 @@ from holdfast.registry import METHODS, plan_of
 from holdfast.stages.methods import load_method
 from holdfast.trainer.collator import Collator
 
-# Lisa's schedule is short, so that few steps hold both of its states.
-_SETTINGS = {"lisa": {"alignment_steps": 2, "user_steps": 8, "proximal_warmup": 0.0}}
+# Lisa's schedule is short, so that few steps hold both of its states; TAR's attack takes 64 else.
+_SETTINGS = {
+    "lisa": {"alignment_steps": 2, "user_steps": 8, "proximal_warmup": 0.0},
+    "tar": {"attack_steps": 4, "tamper_every": 2},
+}
 _ROWS = ("harmful_dataset", "alignment_dataset", "paired_dataset")
 _DEFAULTS = {"every": 1, "draw_every": 20, "probe_every": 200, "freeze": "layer"}
 

@@ -117,6 +117,16 @@ METHODS: dict[str, dict[str, Entry]] = {
             refuses=_WHOLE_GRADIENTS,
             unverified="λ, α, the token, and the rows that the collapse is taken on",
         ),
+        "tar": Entry(
+            "holdfast.align.tar:TARTrainer",
+            "holdfast.align.tar:TARConfig",
+            "TAR",
+            "Tamper-Resistant Safeguards for Open-Weight LLMs",
+            "2408.00761",
+            plan="holdfast.align.plans:TARPlan",
+            organism={"attack_steps": 4, "tamper_every": 2, "attack_learning_rate": 1e-3},
+            refuses=_WHOLE_GRADIENTS,
+        ),
     },
     "finetune": {
         "sft": _SFT,

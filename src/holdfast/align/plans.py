@@ -53,6 +53,28 @@ class TVaccinePlan(Plan):
         return settings["layers"]
 
 
+class TARPlan(Plan):
+    """An attacker's passes in every step, and those for the tamper resistance on its way."""
+
+    def __init__(self):
+        super().__init__(copies=6)  # attacked weights, their optimizer's two, three gradients
+
+    def check(self, settings: Settings) -> tuple[str, str] | None:
+        """An attack that is over before its first tamper-resistance gradient."""
+        every, attack = settings["tamper_every"], settings["attack_steps"]
+        if every > attack:
+            return "tamper_every", (
+                f"tamper_every is {every}, but the attacker takes {attack} steps: tamper "
+                "resistance would never be trained."
+            )
+        return None
+
+    def passes(self, settings: Settings, steps: int) -> float:
+        """The training's own, the attacker's, and one on every ``tamper_every``-th of these."""
+        attack = settings["attack_steps"]
+        return steps * (1 + attack + attack // settings["tamper_every"])
+
+
 def _share_below(settings: Settings, layers: int) -> float:
     """The expected share of the layers below the lowest drawn one, all drawn alike."""
     if settings["adapter"] == "full" or settings["freeze"] == "attention":
