@@ -1,10 +1,5 @@
-"""What a run says of its stages: each by a name that no other has, and what went wrong."""
+"""What a run says of its stages: each by a name that no other has."""
 
-import traceback
-
-import pytest
-
-from holdfast.commands.status import _failure
 from holdfast.engine.display import told_apart
 from holdfast.stages.pipeline import all_stages
 from holdfast.studies.grid import expand
@@ -39,24 +34,3 @@ def test_what_a_study_varies_is_told():
     name = "vaccine + sft, p = 0.1, seed 0, alignment rho 10"
     assert f"fine-tuning {name}, task topic, fine-tuning learning rate 4.5e-4" in found
     assert f"evaluating {name}, task topic, fine-tuning learning rate 4.5e-4" in found
-
-
-class OwnError(Exception):
-    """Of a user's method."""
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (ValueError("boom: ünïcode\nsecond line"), "ValueError: boom: ünïcode"),
-        (OwnError("the rows ran out"), "test_display.OwnError: the rows ran out"),
-        (KeyError("x"), "KeyError: 'x'"),
-    ],
-)
-def test_status_has_the_errors_first_line(tmp_path, error, line):
-    try:
-        raise error
-    except Exception:
-        text = traceback.format_exc()
-    assert _failure(tmp_path, "a", {"failures": {"a": text}}) == line
-    assert _failure(tmp_path, "a", {"failures": {"a": "no login"}}) == "no login"

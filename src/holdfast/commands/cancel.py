@@ -3,6 +3,7 @@
 import shutil
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,8 @@ def cancel_run(root: Path, console: Console) -> None:
     """Stop the process that runs a study, which saves its work, and the jobs of its stages.
 
     Raises:
-        UserError: the folder is no run's; nobody runs it, or somebody on another machine.
+        UserError: the folder is no run's; nobody runs it, or somebody on another machine, or
+            another user.
     """
     read_record(root)
     run = who_runs(root)
@@ -31,19 +33,28 @@ def cancel_run(root: Path, console: Console) -> None:
         return
     if run["host"] != socket.gethostname():
         raise UserError(f"{root} is run on {run['host']}: cancel it there.")
-    process = psutil.Process(run["pid"])
-    # Not Ctrl-C's signal: a run that a shell started in the background or by nohup ignores that.
-    process.terminate()
+    with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+        _stop(psutil.Process(run["pid"]), root, console)
+    _cancel_jobs(root)
+    console.print("stopped; the same `holdfast run` goes on from here.")
+
+
+def _stop(process: psutil.Process, root: Path, console: Console) -> None:
+    try:
+        # Not Ctrl-C's signal: a run that a shell started in the background or by nohup ignores it.
+        process.terminate()
+    except psutil.AccessDenied:
+        raise UserError(
+            f"process {process.pid}, which runs {root}, is another user's: have them cancel it."
+        ) from None
     console.print("asked it to stop; its stages save their state …")
     until = time.monotonic() + _END
     while not _has_ended(process):
         if time.monotonic() > until:
             raise UserError(
-                f"process {run['pid']} has not ended in {_END:.0f} s; it may still be saving."
+                f"process {process.pid} has not ended in {_END:.0f} s; it may still be saving."
             )
         time.sleep(0.1)
-    _cancel_jobs(root)
-    console.print("stopped; the same `holdfast run` goes on from here.")
 
 
 def _has_ended(process: psutil.Process) -> bool:

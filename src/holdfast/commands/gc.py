@@ -32,7 +32,7 @@ def collect_garbage(root: Path, yes: bool, console: Console) -> None:
                 f"{path} is damaged, so nobody knows what its study needs: run the study again, or "
                 "remove the file."
             ) from error
-    folders = [path for path in sorted((root / STAGES).iterdir()) if path.is_dir()]
+    folders = [path for path in sorted((root / STAGES).glob("*")) if path.is_dir()]
     gone = [path for path in folders if path.name.removesuffix(PARTIAL) not in needed]
     gone = [path for path in gone if not is_locked(path.with_name(path.name.removesuffix(PARTIAL)))]
     for path in (*root.glob(f"*{NEW}"), *root.glob(f"*/*{NEW}")):  # of runs that were killed

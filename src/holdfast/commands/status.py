@@ -14,7 +14,7 @@ from holdfast.commands.answers import answer
 from holdfast.engine.record import KINDS, read_record, stage_alone
 from holdfast.engine.run import who_runs
 from holdfast.engine.schedule import FAILURES
-from holdfast.escape import terminal_text
+from holdfast.escape import terminal_text, visible
 from holdfast.stages.folders import PARTIAL, PROGRESS, PROVENANCE, STAGES, is_locked
 
 _STATES = ("done", "running", "interrupted", "failed", "skipped", "waiting")
@@ -83,13 +83,12 @@ def _told(stage: Mapping[str, Any]) -> str:
     """A line on a stage that is under way or failed; "" for any other."""
     name, state = stage["name"], stage["state"]
     if state == "failed":
-        return f"{name}: failed: {stage['error']}"
+        return f"{name}: failed: {visible(stage['error'])}"
     if state not in ("running", "interrupted"):
         return ""
-    share = stage["share"]
-    return f"{name}: {state}" + (
-        "" if share is None else f", {100 * share:.0f} % ({stage['doing']})"
-    )
+    if stage["share"] is None:
+        return f"{name}: {state}"
+    return f"{name}: {state}, {100 * stage['share']:.0f} % ({visible(stage['doing'])})"
 
 
 def state_of(root: Path, name: str, study: Mapping[str, Any]) -> str:

@@ -125,6 +125,7 @@ def who_runs(root: Path) -> dict[str, Any] | None:
     """Who runs the study now; None for nobody, as far as this machine can tell."""
     try:
         run = json.loads((root / RUN).read_text(encoding="utf-8"))
+        run = {key: run[key] for key in ("pid", "began", "host", "launcher")}
         if run["host"] != socket.gethostname():
             return run
         # A process of the same number that began at another time is another one.
