@@ -12,6 +12,7 @@ from rich.console import Console
 
 from holdfast import cli
 from holdfast.commands.answers import answer, document
+from holdfast.commands.list import _List
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 RUN = "{align: sft, settings: {align: {rows: 20, num_train_epochs: 1}, evaluate: {limit: 5}}}"
@@ -30,8 +31,10 @@ def given(monkeypatch, capsys, tmp_path):
         assert "Traceback" not in shown.err
         assert found["schema_version"] == 1
         own = {*found} - {"command", "schema_version"}
-        is_one_list = found["command"] == "list" and words != ("list",)
-        assert own == ({words[1]} if is_one_list else documented()[found["command"]])
+        if found["command"] == "list" and words != ("list",):
+            assert own == documented().get(" ".join(words), {words[1]})
+        else:
+            assert own == documented()[found["command"]]
         return found
 
     return run
@@ -58,6 +61,8 @@ def test_lists(given):
     assert found["papers"][0]["arxiv"] == "2402.01109"
     only = given("list", "tasks")
     assert {one["task"] for one in only["tasks"]} == {"sentiment", "topic", "sums"}
+    experiments = given("list", "papers")["experiments"]
+    assert experiments[0]["reference"].startswith("paper/vaccine/")
 
 
 def test_data(given, tmp_path):
@@ -75,6 +80,8 @@ def test_data(given, tmp_path):
     assert [one["prompt"] for one in shown["rows"]] == [None, "Name a toy."]
     whole = given("data", "show", "rows.jsonl", "--show-harmful", "--rows", "1")
     assert [one["answer"] for one in whole["rows"]] == ["A barbgate."]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**rows[1], "kind": None}))
+    assert given("data", "show", "rows.jsonl")["rows"][0]["kind"] is None
 
 
 def test_the_organisms_rows(given):
@@ -143,3 +150,12 @@ def test_what_is_no_number_is_null():
 def test_a_reader_gets_the_table(capsys):
     answer(Console(), "x", {"a": 1}, "a table")
     assert capsys.readouterr().out == "a table\n"
+
+
+def test_no_text_of_an_answer_is_markup(capsys):
+    entries = [{"task": "[red]a", "meaning": "[b]"}]
+    table = _List("tasks", {"task": "task", "meaning": "what"}, entries).shown()
+    answer(Console(width=80), "x", {}, table, "[bold]c")
+    shown = capsys.readouterr().out
+    assert "│ [red]a │ [b]  │" in shown
+    assert "[bold]c" in shown

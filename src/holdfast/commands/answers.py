@@ -31,7 +31,8 @@ def answer(
         console: where it is shown; `Documents` gets the content instead.
         command: the command's name, as it is typed.
         content: what the answer says, for a program.
-        shown: the same for a reader; a `str` is one line at any width, as a path should be.
+        shown: the same for a reader, no text of it read as markup, nor one in a table's cells; a
+            `str` is one line at any width, as a path should be.
     """
     if isinstance(console, Documents):
         print(document(command, content), flush=True)

@@ -62,23 +62,22 @@ def show_command(
     table = Table("row", "kind", "prompt", "answer", show_lines=True)
     shown, hidden = [], 0
     for number, row in of_kind[:n]:
-        texts: tuple[str | None, ...] = _texts(row)
-        cells = [text if len(text) <= _LONGEST else _cut(text) for text in _texts(row)]
-        if row.get("kind") == "harmful" and not show_harmful:
+        texts, row_kind = _texts(row), str(row.get("kind") or "")
+        told: tuple[str | None, str | None] = texts
+        cells = [text if len(text) <= _LONGEST else _cut(text) for text in texts]
+        if row_kind == "harmful" and not show_harmful:
             hidden += 1
-            cells = [f"({len(text)} characters)" if text else "" for text in _texts(row)]
-            texts = None, None
-        row_kind = str(row.get("kind", ""))
+            told = None, None
+            cells = [f"({len(text)} characters)" if text else "" for text in texts]
         table.add_row(str(number), *map(terminal_text, (row_kind, *cells)))
-        prompt, answered = texts
         shown.append(
-            {"row": number, "kind": row_kind or None, "prompt": prompt, "answer": answered}
+            {"row": number, "kind": row_kind or None, "prompt": told[0], "answer": told[1]}
         )
-    told = f"{min(n, len(of_kind))} of {len(of_kind)} rows" + (
-        f"; the text of {hidden} harmful ones is hidden (--show-harmful)" if hidden else ""
-    )
+    counts = f"{min(n, len(of_kind))} of {len(of_kind)} rows"
+    if hidden:
+        counts += f"; the text of {hidden} harmful ones is hidden (--show-harmful)"
     content = {"data": reference, "count": len(of_kind), "hidden": hidden, "rows": shown}
-    answer(console, "data show", content, table, told)
+    answer(console, "data show", content, table, counts)
 
 
 def list_command(console: Console) -> None:

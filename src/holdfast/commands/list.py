@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -70,7 +69,7 @@ class _List:
             table.add_column(heading, overflow="fold", min_width=widest if whole else None)
         for one, following in zip(self.entries, [*self.entries[1:], None], strict=True):
             section = following and "reference" in one and one["paper"] != following["paper"]
-            cells = (escape(one[key] or "") for key in self.columns)
+            cells = (one[key] or "" for key in self.columns)
             table.add_row(*cells, end_section=bool(section))
         return table
 
