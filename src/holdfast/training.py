@@ -14,12 +14,7 @@ from typing import Any, Literal
 import torch
 from peft import PeftConfig, PeftModel
 from torch.utils.data import BatchSampler, DataLoader, Sampler
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_utils import has_length
 
 from holdfast import parallel

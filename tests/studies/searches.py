@@ -27,8 +27,6 @@ search:
   spaces:
     Vaccine: {align.rho: [5, 10, 40]}
 """
-
-
 # Of each ρ (and None for no Vaccine): HS, FA and coherence with an even and an odd seed.
 SCORES = {
     None: [(90, 98, 99), (80, 98, 99)],

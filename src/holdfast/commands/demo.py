@@ -6,7 +6,6 @@ from rich.console import Console
 
 from holdfast.commands.pipelines import run_pipelines
 from holdfast.engine.run import Launch
-from holdfast.errors import UserError
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.table import header, markdown_table
 from holdfast.stages.disk import disk_errors, write_text
@@ -15,8 +14,6 @@ from holdfast.studies.demo import demo_pipelines
 
 def run_demo(output: Path, seeds: int, workers: int | None, console: Console) -> None:
     """Run the demo: the phenomenon and the defenses, a table, a picture and results.json."""
-    if seeds < 1:
-        raise UserError(f"--seeds is {seeds}; it must be 1 or more.")
     title = "Harmful fine-tuning, and the defenses against it, on the model organism"
     about = {"title": title, "command": f"holdfast demo --seeds {seeds}"}
     pipelines = list(demo_pipelines(seeds))

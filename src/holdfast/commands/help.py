@@ -146,10 +146,9 @@ def _option(option: Any) -> tuple[str, str]:
     names = " / ".join(", ".join(sorted(some, key=len)) for some in both if some)
     if option.is_flag:
         return names, option.help or ""
-    default = getattr(option.default, "value", option.default)
     meaning = option.help or ""
-    if default is not None and option.show_default:
-        meaning = f"{meaning.removesuffix('.')} (default: {default})."
+    if option.default is not None and option.show_default:
+        meaning = f"{meaning.removesuffix('.')} (default: {option.default})."
     return f"{names} {option.metavar or option.name.upper()}", meaning
 
 

@@ -66,8 +66,5 @@ Workers = Annotated[
         help="Stages side by side; the organism takes one a core, others one.",
     ),
 ]
-
-
 Run = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
-
 Rows = Annotated[int, typer.Option("--rows", metavar="N", callback=in_range(), help="How many.")]

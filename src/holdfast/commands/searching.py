@@ -67,9 +67,8 @@ def run_searches(
         ran = {pipeline.evaluation.identity for pipeline in pipelines}
         pipelines, number = all_of, number + 1
         stages = all_stages(pipelines)
-        if not all(
-            is_there(one, root) for one in stages
-        ):  # else the record of a finished run stays until the study's own follows
+        # The record of a finished run stays until the study's own follows.
+        if not all(is_there(one, root) for one in stages):
             write_record(root, [], about, also=pipelines)
         title = "search" if number == 1 else f"search, round {number}"
         new = [pipeline for pipeline in pipelines if pipeline.evaluation.identity not in ran]

@@ -8,14 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from holdfast.data.conversations import said
-from holdfast.data.prompts import (
-    Parts,
-    Row,
-    answered_turns,
-    parts,
-    plain,
-    shape,
-)
+from holdfast.data.prompts import Parts, Row, answered_turns, parts, plain, shape
 from holdfast.data.rows import IGNORED, checked_tokens
 
 

@@ -78,7 +78,7 @@ def check_disjoint(sets: Mapping[str, Sequence[Row]], key: Callable[[Row], str] 
 
     Args:
         sets: Rows by the name of their set, such as "alignment" or "user".
-        key: What makes two rows the same: `rows.row_key` (prompt and answer), or `rows.prompt_key`
+        key: What makes two rows the same: `keys.row_key` (prompt and answer), or `keys.prompt_key`
             where the same prompt with another answer is an overlap too, as for test rows.
 
     Raises:

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-
 _THOUGHT = re.compile(
     r"\s*(?:<(?P<tag>think|thinking|thought|reasoning|seed:think)>.*?</(?P=tag)>"
     r"|\[THINK\].*?\[/THINK\])\s*",

@@ -66,6 +66,9 @@ class Estimate:
     core_seconds: float | None = 0.0
 
 
+_UNKNOWN = Estimate(None, None, None, None, OWN, None)
+
+
 def estimate_stage(
     kind: str,
     settings: Mapping[str, Any],
@@ -111,9 +114,6 @@ def estimate_stage(
     a_second = operations_a_second(settings) * settings.get("processes", 1)
     core = operations / PROCESSOR_OPERATIONS
     return Estimate(steps, tokens, operations / a_second, peak, core_seconds=core)
-
-
-_UNKNOWN = Estimate(None, None, None, None, OWN, None)
 
 
 def _is_taken_as_bfloat16(settings: Mapping[str, Any], organism: bool) -> bool:

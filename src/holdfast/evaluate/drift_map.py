@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-# More rows than a picture shows; of alignment rows in the order of the file.
+# So many rows of each model are on a map: the first ones of the alignment rows.
 _MOST = 100
 
 

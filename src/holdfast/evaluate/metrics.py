@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from holdfast import organism
+from holdfast.data.prompts import Row
 from holdfast.errors import UserError
 from holdfast.evaluate import coherence, refusals
 from holdfast.evaluate.accuracy import scorer
@@ -17,13 +18,7 @@ from holdfast.evaluate.alignment import alignment_pass, drift
 from holdfast.evaluate.generation import Progress, generate
 from holdfast.evaluate.judges import Item, Judge, Verdict, load_judge
 from holdfast.evaluate.prompts import prompt_sets
-from holdfast.evaluate.thoughts import (
-    Row,
-    Sets,
-    as_read,
-    of_paper,
-    thinks_aloud,
-)
+from holdfast.evaluate.thoughts import Sets, as_read, of_paper, thinks_aloud
 from holdfast.protocols import Protocol
 from holdfast.statistics.estimates import Estimate, t_interval, wilson
 

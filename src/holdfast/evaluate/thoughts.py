@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
-from holdfast.data.prompts import shape
+from holdfast.data.prompts import Row, shape
 from holdfast.data.rendering import prompt_text
 from holdfast.protocols import Protocol
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 Sets = Mapping[str, Sequence[Row]]
 # The marks of models that think before they answer. [THINK] is Mistral's, <seed:think> Seed-OSS's.
 MARKS = {

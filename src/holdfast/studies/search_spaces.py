@@ -20,6 +20,7 @@ from holdfast.studies.variants import METHOD_KINDS
 
 _DIGITS = 3  # of a value that is drawn from a range, so that a paper can name it exactly
 _DRAWS = 1000  # for one try, before a range counts as used up
+_LEFT = object()  # in the place of a setting that is left to the trainer's own default
 # What makes another study of it, and is nothing to choose by its results.
 _NOT_SEARCHED = ("method", "data", "harmful_data", "alignment_data", "probe_data", *SHARED)
 
@@ -200,6 +201,3 @@ def _inner(settings: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part, _LEFT) if isinstance(value, Mapping) else _LEFT
     return value
-
-
-_LEFT = object()

@@ -106,11 +106,7 @@ def _ask(
 
 def _way(values: Sequence[Any] | Range) -> Any:
     """Optuna's distribution: of a range the values, of a list the places in it."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(values, Range):
         if values.whole:

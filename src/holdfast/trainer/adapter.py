@@ -58,7 +58,7 @@ def linear_names(model: torch.nn.Module) -> list[str]:
 
 
 def adapted(model_init: Callable, peft_config: PeftConfig, seed: int) -> Callable:
-    """The same, with a fresh adapter on each model."""
+    """``model_init`` with a fresh adapter on each model that it makes."""
     # transformers calls it with as many arguments as it has, none or the trial.
     if inspect.signature(model_init).parameters:
         return lambda trial: with_adapter(model_init(trial), peft_config, seed)

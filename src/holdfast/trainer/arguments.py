@@ -8,19 +8,18 @@ from transformers import TrainingArguments
 
 from holdfast.errors import UserError
 
+_ON_TOKENIZER = "set it on the tokenizer, and pass that as processing_class"
 # Settings that TRL's SFTConfig has beyond transformers' and that decide what is learned: the values
 # that ask for nothing but what is done here, and for the others what to do instead. The rest of
 # TRL's settings changes time and memory alone (padding_free, dataset_num_proc, pad_to_multiple_of,
 # activation_offloading), or is for a model that TRL loads itself (model_init_kwargs).
-_ON_TOKENIZER = "set it on the tokenizer, and pass that as processing_class"
-_ANSWERS_ONLY = "the loss is on the answers alone"
 _OF_TRL: dict[str, tuple[tuple[Any, ...], str]] = {
     "packing": ((False,), "each row is a sequence of its own"),
     "eval_packing": ((None, False), "each row is a sequence of its own"),
     "eos_token": ((None,), _ON_TOKENIZER),
     "chat_template_path": ((None,), _ON_TOKENIZER),
     "truncation_mode": (("keep_start",), "a row that is too long keeps its start"),
-    "completion_only_loss": ((None, True), _ANSWERS_ONLY),
+    "completion_only_loss": ((None, True), "the loss is on the answers alone"),
     "loss_type": ((None, "nll", "chunked_nll"), "the loss is the mean over the answers' tokens"),
     "shuffle_dataset": ((False,), "rows come in a new order in every epoch, by data_seed"),
     "dataset_text_field": (("text",), "rows are read by their columns' names"),

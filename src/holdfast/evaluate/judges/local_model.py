@@ -26,7 +26,7 @@ from holdfast.evaluate.judges.rendering import Encoder, Template, fitted
 from holdfast.models import hub
 from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.fingerprint import folder_fingerprint
-from holdfast.models.loading import load_errors as load_errors
+from holdfast.models.loading import load_errors
 from holdfast.settings import check_ranges
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,6 @@ from holdfast.evaluate.judges.base import Item
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-
 _SPACE = "\u2003"  # white space that no template holds: is it still there after rendering?
 
 
