@@ -347,9 +347,11 @@ def test_a_model_of_unknown_size_is_named_in_the_plan(tmp_path):
         f"model: someone/model\ntask: sst2\nsettings: {{align: {{data: '{rows}', rows: 10}}}}\n"
         "variants: {A: {align: sft}}\nevaluate: {protocol: vaccine-2024}\n"
     )
-    plan = estimate_plan(all_stages(expand(read_study(file), by_name=True)))
+    pipelines = expand(read_study(file), by_name=True)
+    plan = estimate_plan(all_stages(pipelines))
     assert any("someone/model" in note for note in plan.notes)
     assert plan.gpu_seconds == 0
+    assert planning.plan_of(pipelines, tmp_path, True).content()["peak_bytes"] is None
 
 
 def test_an_evaluation_of_own_rows_is_estimated_by_their_number(tmp_path):

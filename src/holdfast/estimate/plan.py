@@ -60,7 +60,7 @@ class Planned:
             "runs_on": self.unit,
             "gpu_seconds": None if self.unit != "gpu" else self.estimate.gpu_seconds,
             "core_seconds": None if self.unit == "gpu" else self.estimate.core_seconds,
-            "peak_bytes": self.estimate.peak_bytes,
+            "peak_bytes": self.estimate.peak_bytes or None,
             "groups": [group.content(self) for group in self.groups],
             "notes": self.notes,
         }
