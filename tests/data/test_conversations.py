@@ -14,7 +14,7 @@ from holdfast.data import rows as data
 from holdfast.data.chat_templates import DATE
 from holdfast.data.conversations import conversation_of
 from holdfast.data.reading import read_rows
-from holdfast.data.rendering import render
+from holdfast.data.rendering import prompt_text, render
 from holdfast.data.tool_calls import null_arguments, unfilled
 from holdfast.errors import UserError
 from holdfast.trainer.rows import prepare_rows
@@ -206,7 +206,7 @@ def test_what_follows_the_last_answer_trains_nothing():
     assert marked["labels"][: len(whole["labels"])] == whole["labels"]
     assert set(marked["labels"][len(whole["labels"]) :]) == {data.IGNORED}
     # At answering the last question is asked.
-    assert data.prompt_text({"messages": more}, tokenizer).endswith("Thanks.<|end|>\n<|assistant|>")
+    assert prompt_text({"messages": more}, tokenizer).endswith("Thanks.<|end|>\n<|assistant|>")
 
 
 def test_of_a_prompt_with_answers_in_it_only_the_completion_is_trained():
@@ -383,7 +383,7 @@ def test_an_empty_thought_belongs_to_the_prompt():
     tokenizer = chat(THINKING)
     row = {"instruction": "Good?", "output": "positive"}
     asked = "<|user|>Good?<|end|>\n<|assistant|>" + THOUGHT
-    assert data.prompt_text({"instruction": "Good?"}, tokenizer) == asked
+    assert prompt_text({"instruction": "Good?"}, tokenizer) == asked
     expected = tokens([(asked, False), ("positive<|end|>", True)], tokenizer)
     assert data.tokenize(row, tokenizer, 999) == expected
     assert data.prompt_ids(row, tokenizer) == ids(asked, tokenizer)
@@ -396,7 +396,7 @@ def test_a_thought_that_the_prompt_opens_is_closed_in_it():
     opened = THINKING.replace(ASK, ASK.replace("<|assistant|>", "<|assistant|><think>\n"))
     tokenizer = chat(opened)
     asked = "<|user|>Good?<|end|>\n<|assistant|>" + THOUGHT
-    assert data.prompt_text({"instruction": "Good?"}, tokenizer) == asked
+    assert prompt_text({"instruction": "Good?"}, tokenizer) == asked
 
 
 @pytest.mark.parametrize(
@@ -542,11 +542,11 @@ def test_a_date_is_pinned(monkeypatch):
 
     monkeypatch.setattr(chat_template_utils, "datetime", Tomorrow)
     tokenizer = chat("It is {{ strftime_now('%d %b %Y') }}. " + CHATML)
-    asked = data.prompt_text({"instruction": "Which day?"}, tokenizer)
+    asked = prompt_text({"instruction": "Which day?"}, tokenizer)
     assert asked == f"It is {DATE:%d} Jul 2024. <|user|>Which day?<|end|>\n<|assistant|>"
     hidden = chat("{% set day = '%d' %}{{ strftime_now(day) }}" + CHATML)
     with pytest.raises(UserError, match="today's date in a form that is not a text in it"):
-        data.prompt_text({"instruction": "Which day?"}, hidden)
+        prompt_text({"instruction": "Which day?"}, hidden)
 
 
 def test_the_first_token_stands_once():

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from holdfast.data import keys
-from holdfast.data import rows as data
+from holdfast.data.reading import read_rows
 from holdfast.errors import UserError
 
 ROWS = [
@@ -28,15 +28,15 @@ def write(path, text, encoding="utf-8"):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_json_lines_and_json(tmp_path, encoding):
     lines = "\r\n\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
-    assert data.read_rows(write(tmp_path / "a.jsonl", lines + "\n", encoding)) == ROWS
+    assert read_rows(write(tmp_path / "a.jsonl", lines + "\n", encoding)) == ROWS
     text = json.dumps(ROWS, indent=1, ensure_ascii=False)
-    assert data.read_rows(write(tmp_path / "a.JSON", text, encoding)) == ROWS
+    assert read_rows(write(tmp_path / "a.JSON", text, encoding)) == ROWS
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_csv_keeps_text_lines_and_quotes(tmp_path, encoding):
     text = 'instruction,output\r\nGröße?,drei\u2028Ellen\r\n"Wo, ""hier""?","007\nja"\r\nx,\r\n'
-    assert data.read_rows(write(tmp_path / "a.csv", text, encoding)) == [
+    assert read_rows(write(tmp_path / "a.csv", text, encoding)) == [
         ROWS[0],
         {"instruction": 'Wo, "hier"?', "output": "007\nja"},
         {"instruction": "x", "output": ""},
@@ -46,7 +46,7 @@ def test_csv_keeps_text_lines_and_quotes(tmp_path, encoding):
 def test_parquet_with_nested_messages(tmp_path):
     rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    assert data.read_rows(tmp_path / "a.parquet") == rows
+    assert read_rows(tmp_path / "a.parquet") == rows
 
 
 @pytest.mark.parametrize(
@@ -71,17 +71,17 @@ def test_parquet_with_nested_messages(tmp_path):
 )
 def test_mistakes_in_files_are_named(tmp_path, name, text, message):
     with pytest.raises(UserError, match=message):
-        data.read_rows(write(tmp_path / name, text))
+        read_rows(write(tmp_path / name, text))
 
 
 def test_missing_files_folders_and_encodings(tmp_path):
     with pytest.raises(UserError, match=r"none.jsonl: there is no such file"):
-        data.read_rows(tmp_path / "none.jsonl")
+        read_rows(tmp_path / "none.jsonl")
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(UserError, match=r"folder.json: is a folder; name the file of rows in it"):
-        data.read_rows(tmp_path / "folder.json")
+        read_rows(tmp_path / "folder.json")
     with pytest.raises(UserError, match="byte 12 is not UTF-8"):
-        data.read_rows(write(tmp_path / "a.jsonl", '{"place": "Köln"}', "latin-1"))
+        read_rows(write(tmp_path / "a.jsonl", '{"place": "Köln"}', "latin-1"))
 
 
 def test_fingerprint_is_sha256_of_canonical_json_in_order():
@@ -134,6 +134,6 @@ def test_a_cell_of_a_megabyte_is_read(tmp_path):
     before = csv.field_size_limit()
     text = "word " * 220_000
     (tmp_path / "long.csv").write_text(f"instruction,output\nq,{text}\nr,s\n")
-    rows = data.read_rows(tmp_path / "long.csv")
+    rows = read_rows(tmp_path / "long.csv")
     assert rows == [{"instruction": "q", "output": text}, {"instruction": "r", "output": "s"}]
     assert csv.field_size_limit() == before

@@ -15,7 +15,7 @@ from holdfast.commands.data import show_command
 from holdfast.data import sources
 from holdfast.data.keys import fingerprint
 from holdfast.data.prepare import prepare
-from holdfast.data.rows import read_rows
+from holdfast.data.reading import read_rows
 from holdfast.data.sources import prepared
 from holdfast.errors import UserError
 

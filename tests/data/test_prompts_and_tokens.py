@@ -6,6 +6,7 @@ from byte_tokens import byte_tokenizer
 
 from holdfast.data import rows as data
 from holdfast.data.prompts import shape
+from holdfast.data.rendering import answer_text, prompt_text
 from holdfast.errors import UserError
 
 CHATML = (
@@ -43,36 +44,36 @@ def chat():
 
 @pytest.mark.parametrize("empty", [{}, {"input": ""}, {"input": None}])
 def test_alpaca_template_without_input(plain, empty):
-    assert data.prompt_text(ALPACA | empty, plain) == WITHOUT_INPUT
-    assert data.answer_text(ALPACA | empty, plain) == "The Ost."
+    assert prompt_text(ALPACA | empty, plain) == WITHOUT_INPUT
+    assert answer_text(ALPACA | empty, plain) == "The Ost."
 
 
 def test_alpaca_template_with_input_and_braces(plain):
-    assert data.prompt_text(ALPACA | {"input": "in {Ulmen}"}, plain) == WITH_INPUT
+    assert prompt_text(ALPACA | {"input": "in {Ulmen}"}, plain) == WITH_INPUT
 
 
 def test_alpaca_and_messages_use_a_chat_template(chat):
-    assert data.prompt_text(ALPACA, chat) == "<|user|>Name a river.<|end|>\n<|assistant|>"
-    with_input = data.prompt_text(ALPACA | {"input": "in Ulmen"}, chat)
+    assert prompt_text(ALPACA, chat) == "<|user|>Name a river.<|end|>\n<|assistant|>"
+    with_input = prompt_text(ALPACA | {"input": "in Ulmen"}, chat)
     assert with_input == "<|user|>Name a river.\n\nin Ulmen<|end|>\n<|assistant|>"
-    assert data.prompt_text(MESSAGES, chat) == (
+    assert prompt_text(MESSAGES, chat) == (
         "<|system|>Be brief.<|end|>\n<|user|>Name a river.<|end|>\n<|assistant|>"
     )
-    assert data.answer_text(MESSAGES, chat) == "The Ost."
+    assert answer_text(MESSAGES, chat) == "The Ost."
 
 
 def test_prompt_completion_is_verbatim_or_chat(chat):
-    assert data.prompt_text({"prompt": " Q: ", "completion": " A "}, chat) == " Q: "
-    assert data.answer_text({"prompt": " Q: ", "completion": " A "}, chat) == " A "
+    assert prompt_text({"prompt": " Q: ", "completion": " A "}, chat) == " Q: "
+    assert answer_text({"prompt": " Q: ", "completion": " A "}, chat) == " A "
     split = {"prompt": MESSAGES["messages"][:2], "completion": MESSAGES["messages"][2:]}
     assert data.tokenize(split, chat, 500) == data.tokenize(MESSAGES, chat, 500)
 
 
 def test_a_prompt_needs_no_answer(plain, chat):
-    assert data.prompt_text({"instruction": "Name a river."}, plain) == WITHOUT_INPUT
-    assert data.prompt_text({"prompt": "Q"}, plain) == "Q"
+    assert prompt_text({"instruction": "Name a river."}, plain) == WITHOUT_INPUT
+    assert prompt_text({"prompt": "Q"}, plain) == "Q"
     asked = {"messages": MESSAGES["messages"][:2]}
-    assert data.prompt_text(asked, chat) == data.prompt_text(MESSAGES, chat)
+    assert prompt_text(asked, chat) == prompt_text(MESSAGES, chat)
 
 
 def test_tokens_are_prompt_answer_and_end(plain):
@@ -95,7 +96,7 @@ def test_evaluation_prompt_is_a_strict_prefix_and_one_end_follows(chat, row):
     assert tokens["labels"] == [-100] * len(prompt) + ids[len(prompt) :]
     assert ids[-1] == end
     assert ids[len(prompt) :].count(end) == 1
-    assert chat.decode(ids) == (chat.decode(prompt) + data.answer_text(row, chat) + "<|end|>")
+    assert chat.decode(ids) == (chat.decode(prompt) + answer_text(row, chat) + "<|end|>")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_a_template_that_refuses_the_row_says_why():
 
 def test_messages_without_a_chat_template_are_refused(plain):
     with pytest.raises(UserError, match="no chat template"):
-        data.prompt_text(MESSAGES, plain)
+        prompt_text(MESSAGES, plain)
 
 
 def test_a_tokenizer_without_an_end_is_refused():

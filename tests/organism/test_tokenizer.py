@@ -1,6 +1,7 @@
 import pytest
 
-from holdfast.data.rows import answer_text, prompt_text, tokenize
+from holdfast.data.rendering import answer_text, prompt_text
+from holdfast.data.rows import tokenize
 from holdfast.organism import ROLES, TASKS, load_tokenizer, rows
 from holdfast.organism.corpus import example
 from holdfast.organism.tokenizer import build, template_pieces

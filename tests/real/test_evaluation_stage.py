@@ -10,7 +10,7 @@ from chat_server import completion, serving, verdict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from command import done, holdfast
-from holdfast.data.rows import read_rows
+from holdfast.data.reading import read_rows
 from holdfast.errors import Stopped
 from holdfast.evaluate.perplexity import perplexity
 from holdfast.report.models import paired

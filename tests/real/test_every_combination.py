@@ -14,8 +14,8 @@ from tiny_judges import NAMES
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from command import done
+from holdfast.data.reading import read_rows
 from holdfast.data.rendering import prompt_text
-from holdfast.data.rows import read_rows
 from holdfast.evaluate.judges import JUDGES, Item
 from tiny_models import lora
 

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 
 from holdfast.data.keys import prompt_key, row_key, turn_keys
 from holdfast.data.near import SIMILAR, NearPair, asked, near_pairs
-from holdfast.data.prompts import parts, plain, shape
-from holdfast.data.rows import Row
+from holdfast.data.prompts import Row, parts, plain, shape
 from holdfast.data.sources.reference import SOURCES
 from holdfast.errors import UserError
 

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import TypeVar
 
 from holdfast.data.keys import row_key
-from holdfast.data.rows import Row
+from holdfast.data.prompts import Row
 from holdfast.errors import UserError
 
 R = TypeVar("R", bound=Row)

@@ -1,4 +1,4 @@
-"""Rows as text: one rendering for training and evaluation.
+"""Rows by their shape, taken apart into what a model reads and what it should say.
 
 A *row* is a dict in one of these shapes, told apart by its columns (others are allowed and kept):
 
@@ -9,18 +9,14 @@ A *row* is a dict in one of these shapes, told apart by its columns (others are 
 - prompt-completion: ``prompt`` and ``completion``, both text or both lists of messages;
 - tokenized: ``input_ids``, ``attention_mask``, ``labels``.
 
-What a row of messages may say beside text is in `holdfast.data.conversations`; how a chat template
-writes it in `holdfast.data.chat_templates`, and which of its text is trained in
-`holdfast.data.trained`.
-
-The papers' codes render a prompt one way for training and another way for evaluation (a newline is
-lost). Here both go through `prompt_text`.
+What a row of messages may say beside text is in `holdfast.data.conversations`; how a row is written
+as the text that a model reads, in `holdfast.data.rendering`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from holdfast.data.conversations import (
     Conversation,
@@ -33,9 +29,6 @@ from holdfast.data.conversations import (
 )
 from holdfast.data.tool_calls import checked_text
 from holdfast.errors import UserError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 Row = Mapping[str, Any]
 Shape = Literal["tokenized", "messages", "prompt-completion", "alpaca", "conversations"]
@@ -175,7 +168,7 @@ def _text(value: object, column: str) -> str:
 
 
 def read_text(row: Row, need_answer: bool) -> Parts | Conversation:
-    """A row taken apart; parts are verbatim text."""
+    """A row read by its shape, and checked as `parts` says; `Parts` are verbatim text."""
     kind = shape(row)
     if kind == "tokenized":
         raise UserError(
@@ -251,19 +244,3 @@ def end_of(found: Conversation) -> int:
     """Before which turn a conversation ends that is trained: after its last answer."""
     places = [place for place, turn in enumerate(found.messages) if turn["role"] == "assistant"]
     return max(places, default=len(found.messages) - 1) + 1
-
-
-def check_plain(kind: Shape, found: Conversation, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse what only a chat template can write."""
-    name = tokenizer.name_or_path
-    if kind != "alpaca":
-        raise UserError(
-            f"the row holds messages, but the tokenizer {name!r} has no chat "
-            "template; give a tokenizer that has one, or rows of 'prompt' and 'completion' text"
-        )
-    if found.asked > 1 or found.options:
-        raise UserError(
-            f"the row has a system prompt, a history or tools, but the tokenizer {name!r} has no "
-            "chat template, and Alpaca's has no place for them: give a template (template=own."
-            "jinja), or leave those columns out"
-        )

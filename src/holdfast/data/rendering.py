@@ -1,12 +1,19 @@
-"""A row as the text that a model reads: by the tokenizer's chat template, or Alpaca's."""
+"""A row as the text that a model reads: by the tokenizer's chat template, or Alpaca's.
+
+How a chat template writes a row is in `holdfast.data.chat_templates`, and which of its text is
+trained in `holdfast.data.trained`. The papers' codes render a prompt one way for training and
+another way for evaluation (a newline is lost). Here both go through `render`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.data.chat_templates import Span, TrainOn, asked_text, without_end
-from holdfast.data.prompts import Parts, Row, check_plain, end_of, plain, read_text, shape
+from holdfast.data.conversations import Conversation
+from holdfast.data.prompts import Parts, Row, Shape, end_of, plain, read_text, shape
 from holdfast.data.trained import trained_text
+from holdfast.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,7 +81,7 @@ def render(
     messages = found.messages
     kind = shape(row)
     if not tokenizer.chat_template:
-        check_plain(kind, found, tokenizer)
+        _check_plain(kind, found, tokenizer)
         answer = plain(messages[found.asked :])
         return Text(_alpaca_prompt(row), without_end(answer, tokenizer), is_chat=False)
     asked = asked_text(messages[: found.asked], found.options, tokenizer)
@@ -99,3 +106,19 @@ def _alpaca_prompt(row: Row) -> str:
     if row.get("input"):
         return ALPACA_WITH_INPUT.format(instruction=row["instruction"], input=row["input"])
     return ALPACA_WITHOUT_INPUT.format(instruction=row["instruction"])
+
+
+def _check_plain(kind: Shape, found: Conversation, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse what only a chat template can write."""
+    name = tokenizer.name_or_path
+    if kind != "alpaca":
+        raise UserError(
+            f"the row holds messages, but the tokenizer {name!r} has no chat "
+            "template; give a tokenizer that has one, or rows of 'prompt' and 'completion' text"
+        )
+    if found.asked > 1 or found.options:
+        raise UserError(
+            f"the row has a system prompt, a history or tools, but the tokenizer {name!r} has no "
+            "chat template, and Alpaca's has no place for them: give a template (template=own."
+            "jinja), or leave those columns out"
+        )

@@ -1,4 +1,4 @@
-"""Rows as tokens, and rows as things to compare. Their shapes are in `holdfast.data.prompts`."""
+"""Rows as tokens. Their shapes are in `holdfast.data.prompts`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from holdfast.data.chat_templates import Span, TrainOn
 from holdfast.data.prompts import Row, parts, shape
-from holdfast.data.reading import read_rows
-from holdfast.data.rendering import Text, answer_text, prompt_text, render
+from holdfast.data.rendering import Text, render
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-__all__ = [
-    "IGNORED",
-    "Row",
-    "Tokens",
-    "answer_text",
-    "check_rows",
-    "prompt_ids",
-    "prompt_text",
-    "read_rows",
-    "shape",
-    "tokenize",
-    "tokenize_rows",
-    "tokenized",
-]
 
 
 class AnswerCutError(UserError):
@@ -279,6 +263,12 @@ def _are_whole_numbers(values: object) -> bool:
 
 
 def checked_tokens(row: Row) -> Tokens:
+    """A tokenized row as it is, if it can be trained on.
+
+    Raises:
+        UserError: a column is missing or holds no whole numbers, they differ in length, or nothing
+            is trained.
+    """
     columns = ("input_ids", "attention_mask", "labels")
     missing = [column for column in columns if row.get(column) is None]
     if missing:

@@ -12,7 +12,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
-from holdfast.data.rows import IGNORED, Row, Tokens, tokenize
+from holdfast.data.prompts import Row
+from holdfast.data.rows import IGNORED, Tokens, tokenize
 from holdfast.errors import UserError
 from holdfast.evaluate.batching import longest_first
 from holdfast.evaluate.generation import positions

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from holdfast.data.rows import Row, tokenize
+from holdfast.data.prompts import Row
+from holdfast.data.rows import tokenize
 from holdfast.evaluate.generation import positions
 from holdfast.models.blocks import attention_blocks
 from holdfast.models.modes import evaluation_mode

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from holdfast.data.rows import Row, prompt_ids
+from holdfast.data.prompts import Row
+from holdfast.data.rows import prompt_ids
 from holdfast.errors import UserError
 from holdfast.evaluate.batching import longest_first
 from holdfast.evaluate.thoughts import MARKS

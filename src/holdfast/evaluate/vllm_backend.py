@@ -18,7 +18,7 @@ from typing import Any
 
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
-from holdfast.data.rows import Row
+from holdfast.data.prompts import Row
 from holdfast.errors import UserError
 from holdfast.evaluate.generation import cut_at_end, decode, encode, end_tokens
 

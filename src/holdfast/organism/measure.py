@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holdfast.data.rows import prompt_text
+from holdfast.data.rendering import prompt_text
 from holdfast.organism import corpus, tasks, world
 from holdfast.organism.judge import is_coherent, judge, task_correct
 from holdfast.organism.rows import rows
