@@ -12,14 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from holdfast.data.tool_calls import (
-    checked_text,
-    json_of,
-    options_of,
-    read_arguments,
-    tool_name,
-    without_none,
-)
+from holdfast.data.cells import checked_text, json_of
+from holdfast.data.tool_calls import options_of, read_arguments, tool_name, without_none
 from holdfast.errors import UserError
 
 Message = dict[str, Any]

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from holdfast.data.cells import checked_text
 from holdfast.data.conversations import (
     Conversation,
     alpaca_conversation,
@@ -27,7 +28,6 @@ from holdfast.data.conversations import (
     said,
     split_conversation,
 )
-from holdfast.data.tool_calls import checked_text
 from holdfast.errors import UserError
 
 Row = Mapping[str, Any]

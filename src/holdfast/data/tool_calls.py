@@ -1,4 +1,4 @@
-"""Calls of tools in chat rows: their names and arguments, in the form that a template reads."""
+"""Tools in chat rows, and calls of them: names and arguments, in the form that a template reads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
+from holdfast.data.cells import checked_text, json_of
 from holdfast.errors import UserError
 
 
@@ -146,29 +147,3 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _objects(one)
-
-
-def json_of(text: object, what: str) -> Any:
-    """What a text of JSON holds; what is none already, as it is."""
-    try:
-        return json.loads(text) if isinstance(text, str) else text
-    except ValueError:
-        raise UserError(f"{what} must be JSON, and is {text!r:.60}") from None
-
-
-def checked_text(value: str, column: str) -> str:
-    """The text, if it can be written at all.
-
-    Raises:
-        UserError: It holds half of a character.
-    """
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            half = ascii(value[error.start])[1:-1]
-            raise UserError(
-                f"column '{column}' holds half of a character ({half}, at {error.start}), which no "
-                "tokenizer can read; such a text was cut within an emoji: mend or remove it"
-            ) from None
-    return value
