@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.data.keys import prompt_key
-from holdfast.data.rows import IGNORED, Row, Tokens
+from holdfast.data.prompts import Row
+from holdfast.data.rows import IGNORED, Tokens
 from holdfast.errors import UserError
 
 
