@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         RandomPerturbationConfig,
         RandomPerturbationTrainer,
     )
+    from holdfast.align.repnoise import RepNoiseConfig, RepNoiseTrainer
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
     from holdfast.finetune.ewc import EWCConfig, EWCTrainer
@@ -50,6 +51,7 @@ _HOMES = {
     "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
     "holdfast.align.deep_alignment": ("DeepAlignmentConfig", "DeepAlignmentTrainer"),
+    "holdfast.align.repnoise": ("RepNoiseConfig", "RepNoiseTrainer"),
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
     "holdfast.finetune.lookahead": ("LookAheadConfig", "LookAheadTrainer"),
     "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
@@ -78,6 +80,8 @@ __all__ = [
     "RandomMaskConfig",
     "RandomPerturbationConfig",
     "RandomPerturbationTrainer",
+    "RepNoiseConfig",
+    "RepNoiseTrainer",
     "SFTConfig",
     "SFTTrainer",
     "SafeLoraConfig",

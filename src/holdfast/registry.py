@@ -79,6 +79,18 @@ METHODS: dict[str, dict[str, Entry]] = {
             plan="holdfast.align.plans:TVaccinePlan",
             organism={"rho": 15.0, "layers": 5, "probe_every": 60, "draw_every": 10},
         ),
+        "repnoise": Entry(
+            "holdfast.align.repnoise:RepNoiseTrainer",
+            "holdfast.align.repnoise:RepNoiseConfig",
+            "RepNoise",
+            "Representation Noising: A Defence Mechanism Against Harmful Finetuning",
+            "2405.14577",
+            control="repnoise with alpha=0 and beta=0 (SFT)",
+            plan=Plan(passes_a_step=2.0, forwards_a_step=1.0),
+            organism={"harmful_rows": 500, "alpha": 0.1, "beta": 0.1},
+            refuses=_WHOLE_GRADIENTS,
+            unverified="learning rate (1e-5 or 2e-5); α and β are searched for every model",
+        ),
         "random_perturbation": Entry(
             "holdfast.align.random_perturbation:RandomPerturbationTrainer",
             "holdfast.align.random_perturbation:RandomPerturbationConfig",

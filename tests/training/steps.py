@@ -25,6 +25,16 @@ def rows(count: int, seed: int = 0, longest: int = 9) -> list[dict[str, list[int
     return made
 
 
+def other_answers(made: list[dict[str, list[int]]], seed: int = 5) -> list[dict[str, list[int]]]:
+    """Rows of the same prompts with answers of other tokens and lengths; some tokens are equal."""
+    found = []
+    for row, other in zip(made, rows(len(made), seed), strict=True):
+        ids = [*row["input_ids"][:3], *other["input_ids"][2:]]
+        labels = [-100, -100, *ids[2:]]
+        found.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels})
+    return found
+
+
 def collator(side: str = "right") -> Collator:
     """Pads with token 0, whatever token a row ends with."""
     return Collator(SimpleNamespace(pad_token_id=0, eos_token_id=2, padding_side=side))  # type: ignore[arg-type] # a stand-in with what the collator reads

@@ -4,13 +4,24 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from steps import arguments, collator, gradients, relative_error, rows, step_gradients, weights
+from steps import (
+    arguments,
+    collator,
+    gradients,
+    other_answers,
+    relative_error,
+    rows,
+    step_gradients,
+    weights,
+)
 
 from holdfast import (
     LisaConfig,
     LisaTrainer,
     RandomPerturbationConfig,
     RandomPerturbationTrainer,
+    RepNoiseConfig,
+    RepNoiseTrainer,
     SFTConfig,
     SFTTrainer,
     TVaccineConfig,
@@ -36,6 +47,12 @@ METHODS = {
         RandomPerturbationConfig,
         {},
         {"rho": 1.0},
+    ),
+    "repnoise": (
+        RepNoiseTrainer,
+        RepNoiseConfig,
+        {"paired_dataset": other_answers(rows(12))},
+        {"alpha": 0.1, "beta": 0.1},
     ),
     "lisa": (
         LisaTrainer,

@@ -12,6 +12,8 @@ from holdfast.models.bare import bare
 # or of its class's where the name is "mixer" or "temporal_block". A norm beside one ends otherwise.
 _NAME = re.compile(r"attn$|attention$")
 _CLASS = re.compile(r"Attention(V\d+)?$")
+# A feed-forward block by the end of its name; of a layer that has none (OPT) its second matrix.
+_FEED_FORWARD = re.compile(r"(mlp|ffn|feed_forward|feedforward|moe|experts)$|^fc2$")
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
@@ -73,6 +75,24 @@ def layers_with_attention(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]
             "its own in every layer."
         )
     return held
+
+
+def feed_forward_blocks(model: nn.Module) -> list[nn.Module]:
+    """The feed-forward block of every decoder layer, first to last; experts are one block.
+
+    Raises:
+        UserError: a layer has none.
+    """
+    found = []
+    for layer in decoder_layers(model):
+        blocks = [c for name, c in layer.named_children() if _FEED_FORWARD.search(name)]
+        if not blocks:
+            raise UserError(
+                f"{type(bare(model)).__name__} has a layer without a feed-forward block: this "
+                "method needs one in every layer."
+            )
+        found.append(blocks[-1])
+    return found
 
 
 def attention_block(layer: nn.Module) -> nn.Module | None:
