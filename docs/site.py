@@ -16,12 +16,12 @@ import holdfast
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "build" / "pages"
-# The API's pages: a title, and the names on it.
+# The API's pages: a title, and the modules whose public names are on it.
 API = {
-    "alignment": ("Alignment", ("SFT", "Vaccine", "TVaccine", "RandomPerturbation")),
-    "finetuning": ("Fine-tuning", ("Lisa",)),
-    "repair": ("Repair", ("antidote", "Antidote", "random_mask", "RandomMask")),
-    "errors": ("Errors", ("UserError",)),
+    "alignment": ("Alignment", ("holdfast.training", "holdfast.align")),
+    "finetuning": ("Fine-tuning", ("holdfast.finetune",)),
+    "repair": ("Repair", ("holdfast.repair",)),
+    "errors": ("Errors", ("holdfast.errors",)),
 }
 
 
@@ -29,9 +29,10 @@ API = {
 EXAMPLES = {"real-model": ROOT / "examples" / "real_model" / "README.md"}
 
 
-def api_page(title: str, beginnings: tuple[str, ...]) -> str:
-    """A page of those public names that begin with one of the given words."""
-    names = [name for start in beginnings for name in holdfast.__all__ if name.startswith(start)]
+def api_page(title: str, modules: tuple[str, ...]) -> str:
+    """A page of those public names that stand in modules of these names, or below them."""
+    homes = {name: getattr(holdfast, name).__module__ for name in holdfast.__all__}
+    names = [n for m in modules for n, home in homes.items() if f"{home}.".startswith(f"{m}.")]
     return f"# {title}\n\n" + "\n".join(f"::: holdfast.{name}\n" for name in names)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from holdfast import cli
 from holdfast.commands.answers import answer, document
 from holdfast.commands.list import _List
+from holdfast.registry import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 RUN = "{align: sft, settings: {align: {rows: 20, num_train_epochs: 1}, evaluate: {limit: 5}}}"
@@ -54,10 +55,7 @@ def documented() -> dict[str, set[str]]:
 
 def test_lists(given):
     found = given("list")
-    assert [one["method"] for one in found["methods"] if one["stage"] == "repair"] == [
-        "antidote",
-        "random_mask",
-    ]
+    assert [o["method"] for o in found["methods"] if o["stage"] == "repair"] == [*METHODS["repair"]]
     assert found["papers"][0]["arxiv"] == "2402.01109"
     only = given("list", "tasks")
     assert {one["task"] for one in only["tasks"]} == {"sentiment", "topic", "sums"}

@@ -18,6 +18,7 @@ from holdfast.registry import METHODS
 from holdfast.settings import nearest
 from holdfast.settings.fields import fields_of
 from holdfast.settings.sources import source_of
+from holdfast.stages.methods import method_of
 
 _STAGES = {
     "align": "1, alignment: train a base model to refuse",
@@ -37,6 +38,13 @@ _JUDGES = {
     "LlamaGuard4Config": "prompt and answer as a chat: safe, or the hazards of MLCommons",
     "WildGuardConfig": "prompt and answer: harmful request, refusal, harmful answer",
     "HarmBenchConfig": "prompt and answer: does the answer do what was asked",
+}
+# What a method asks for, by the name of its parameter.
+_NEEDS = {
+    "harmful_dataset": "harmful rows",
+    "paired_dataset": "harmful answers to prompts of the alignment rows",
+    "alignment_dataset": "alignment rows",
+    "checkpoints": "the base and the aligned model",
 }
 _VARIES = "what it varies, and where it stands in the paper"
 WHAT = ("stages", "methods", "papers", "protocols", "judges", "tasks")
@@ -113,13 +121,32 @@ def _stages() -> _List:
 
 def _methods() -> _List:
     entries = [
-        {"stage": stage, "method": method, "meaning": _summary(entry.code.split(":")[0])}
+        {
+            "stage": stage,
+            "method": method,
+            "meaning": _summary(entry.code.split(":")[0]),
+            "needs": needs(stage, method),
+            "unverified": entry.unverified or None,
+        }
         for stage, methods in METHODS.items()
         for method, entry in methods.items()
     ]
-    columns = {"stage": "stage", "method": "method", "meaning": "what it does"}
-    note = "Your own: method=my_module:MyTrainer, see docs/add-your-own-method.md."
+    columns = {"stage": "stage", "method": "method", "meaning": "what it does", "needs": "needs"}
+    note = (
+        "needs: beside the rows that every method of its stage trains on. Your own: "
+        "method=my_module:MyTrainer, see docs/add-your-own-method.md."
+    )
+    doubts = [f"{one['method']}: {one['unverified']}" for one in entries if one["unverified"]]
+    if doubts:
+        note += f" Not verified at the source: {'; '.join(doubts)}."
     return _List("methods", columns, entries, note)
+
+
+def needs(stage: str, method: str) -> str:
+    """What a method needs beside its stage's own rows, in words; "" for nothing."""
+    asks = method_of(stage, method).asks
+    found = [words for name, words in _NEEDS.items() if name in asks]
+    return ", ".join(["harmful rows"] * (stage == "repair" and "dataset" in asks) + found)
 
 
 def _papers() -> _List:
