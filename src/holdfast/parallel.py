@@ -14,9 +14,9 @@ from accelerate.data_loader import prepare_data_loader
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from holdfast.trainer.divided import whole
 from holdfast.trainer.order import part
 from holdfast.trainer.streams import ProcessBatches
 
@@ -178,18 +178,6 @@ def allow_fsdp_on_cpu(trainer: Any) -> None:
     accelerator.state.distributed_type = DistributedType.FSDP
     PartialState._shared_state["distributed_type"] = DistributedType.FSDP
     trainer.is_fsdp_enabled = True
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor as one, also where the processes hold a part of it each; all must call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def divided(tensor: Tensor, like: Tensor) -> Tensor:
-    """A tensor that every process holds whole, in parts as ``like`` is."""
-    if not isinstance(like, DTensor):
-        return tensor
-    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def whole_state(model: Any) -> dict[str, Tensor]:

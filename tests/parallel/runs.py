@@ -23,10 +23,10 @@ from transformers import TrainerCallback  # noqa: E402
 
 import holdfast  # noqa: E402
 from holdfast.errors import Stopped  # noqa: E402
-from holdfast.parallel import whole  # noqa: E402
 from holdfast.stages.launch import STOP  # noqa: E402
 from holdfast.stages.launched import Share  # noqa: E402
 from holdfast.stages.train import run_training  # noqa: E402
+from holdfast.trainer.divided import whole  # noqa: E402
 from tiny_models import lora, tiny_model  # noqa: E402
 
 METHODS = {

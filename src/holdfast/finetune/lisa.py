@@ -34,8 +34,9 @@ from holdfast.finetune.schedule import (
     doubtful,
     schedule,
 )
-from holdfast.parallel import divided, loader, stream_loader, whole
+from holdfast.parallel import loader, stream_loader
 from holdfast.settings import check_ranges
+from holdfast.trainer.divided import divided, whole
 from holdfast.trainer.streams import is_stream, length
 from holdfast.training import SFTConfig, SFTTrainer
 

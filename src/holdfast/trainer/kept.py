@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from holdfast.errors import UserError
-from holdfast.parallel import divided, whole
+from holdfast.trainer.divided import divided, whole
 
 STATE_FILE = "kept.safetensors"
 

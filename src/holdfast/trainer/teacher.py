@@ -20,7 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from holdfast.errors import UserError
 from holdfast.models.modes import evaluation_mode
 from holdfast.models.random_state import RandomState
-from holdfast.parallel import whole
+from holdfast.trainer.divided import whole
 from holdfast.trainer.kept import KeptMixin
 
 _FACTOR = re.compile(r"\.lora_(?:embedding_)?([AB])\.([^.]+)")

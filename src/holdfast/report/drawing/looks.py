@@ -52,13 +52,23 @@ FAMILIES = {
 SHADES = 3
 _WIDE = ((-1, -0.45), (1, -0.45), (1, 0.45), (-1, 0.45), (-1, -0.45))
 _TALL = tuple((y, x) for x, y in _WIDE)
-# Marks of matplotlib; (n, 1, angle) is a star of n points. The last of a stage belong to methods
-# from outside this package.
+_LEANING = ((-1, -0.7), (0.4, -0.7), (1, 0.7), (-0.4, 0.7), (-1, -0.7))
+_LEANING_BACK = tuple((-x, y) for x, y in _LEANING)
+_GLASS = ((-0.8, -1), (0.8, -1), (-0.8, 1), (0.8, 1), (-0.8, -1))
+_BOW = tuple((y, x) for x, y in _GLASS)
+# Marks of matplotlib: (n, 0, angle) has n corners, (n, 1, angle) is a star of n points. The last of
+# a stage belongs to methods from outside this package.
 _MARKS: dict[str, tuple[Any, ...]] = {
     "none": ("X", "."),  # with a user's fine-tuning, and without
-    "align": ("o", "D", "h", "p", "8", "d"),
-    "finetune": ("^", "v", "<", ">", (3, 1, 0), (3, 1, 180)),
-    "repair": ("s", "P", (4, 1, 0), _WIDE, _TALL, (4, 1, 45)),
+    "align": ("o", "D", "h", "p", "8", "H", (5, 0, 180), (7, 0, 0), (5, 0, 90), (9, 0, 0), "d"),
+    "finetune": (
+        *("^", "v", "<", ">", (3, 1, 0), (3, 1, 90), (3, 1, 270)),
+        *((3, 0, 15), (3, 0, 45), (3, 0, 75), (3, 1, 180)),
+    ),
+    "repair": (
+        *("s", "P", (4, 1, 0), _WIDE, _TALL, _LEANING, _LEANING_BACK, _GLASS, _BOW, (4, 0, 22)),
+        (4, 1, 45),
+    ),
     "several": ("*", (6, 1, 0), (5, 1, 180), (8, 1, 0)),
 }
 _SIZES: dict[Any, float] = {"*": 1.4, "D": 0.88, "s": 0.92, "P": 1.1, "d": 1.1, "X": 1.05, ".": 1.4}
@@ -123,7 +133,7 @@ def look_of(align: str | None, finetune: str | None, repair: str | None) -> Look
         return Look(stage, f"{stage}-{_number(method) % SHADES + 1}", marks[-1])
     rank = known.index(method)
     mark = marks[rank % (len(marks) - 1)]
-    shade = rank % SHADES + 1  # five marks and three shades: fifteen methods before one comes again
+    shade = rank % SHADES + 1  # ten marks and three shades: thirty methods before one comes again
     color = "control" if METHODS[stage][method].control_of else stage
     return Look(stage, f"{color}-{shade}", mark)
 
