@@ -12,6 +12,7 @@ from holdfast.errors import UserError
 
 if TYPE_CHECKING:
     from holdfast.align.deep_alignment import DeepAlignmentConfig, DeepAlignmentTrainer
+    from holdfast.align.lox import LoxConfig, LoxTrainer
     from holdfast.align.random_perturbation import (
         RandomPerturbationConfig,
         RandomPerturbationTrainer,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
+    from holdfast.repair.resta import RestaConfig, resta
     from holdfast.repair.safe_lora import SafeLoraConfig, safe_lora
     from holdfast.repair.scale import ScaleConfig, scale
     from holdfast.training import SFTConfig, SFTTrainer
@@ -44,6 +46,7 @@ _HOMES = {
     "holdfast.training": ("SFTConfig", "SFTTrainer"),
     "holdfast.align.vaccine": ("VaccineConfig", "VaccineMixin", "VaccineTrainer"),
     "holdfast.align.t_vaccine": ("TVaccineConfig", "TVaccineTrainer"),
+    "holdfast.align.lox": ("LoxConfig", "LoxTrainer"),
     "holdfast.align.random_perturbation": (
         "RandomPerturbationConfig",
         "RandomPerturbationTrainer",
@@ -58,6 +61,7 @@ _HOMES = {
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
     "holdfast.repair.checkpoints": ("Checkpoints",),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
+    "holdfast.repair.resta": ("RestaConfig", "resta"),
     "holdfast.repair.safe_lora": ("SafeLoraConfig", "safe_lora"),
     "holdfast.repair.scale": ("ScaleConfig", "scale"),
 }
@@ -77,11 +81,14 @@ __all__ = [
     "LisaTrainer",
     "LookAheadConfig",
     "LookAheadTrainer",
+    "LoxConfig",
+    "LoxTrainer",
     "RandomMaskConfig",
     "RandomPerturbationConfig",
     "RandomPerturbationTrainer",
     "RepNoiseConfig",
     "RepNoiseTrainer",
+    "RestaConfig",
     "SFTConfig",
     "SFTTrainer",
     "SafeLoraConfig",
@@ -96,6 +103,7 @@ __all__ = [
     "VaccineTrainer",
     "antidote",
     "random_mask",
+    "resta",
     "safe_lora",
     "scale",
 ]

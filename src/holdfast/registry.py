@@ -139,6 +139,17 @@ METHODS: dict[str, dict[str, Entry]] = {
             organism={"attack_steps": 4, "tamper_every": 2, "attack_learning_rate": 1e-3},
             refuses=_WHOLE_GRADIENTS,
         ),
+        "lox": Entry(
+            "holdfast.align.lox:LoxTrainer",
+            "holdfast.align.lox:LoxConfig",
+            "LoX",
+            "LoX: Low-Rank Extrapolation Robustifies LLM Safety Against Fine-tuning",
+            "2506.15606",
+            control="lox with coefficient=0 (SFT)",
+            organism={"coefficient": 1.0, "directions": 6},
+            refuses={"parallel=fsdp2": "its step needs whole matrices"},
+            unverified="that the paper uses k = 6 and c = 1.25",
+        ),
     },
     "finetune": {
         "sft": _SFT,
@@ -253,6 +264,18 @@ METHODS: dict[str, dict[str, Entry]] = {
             version=2,  # likewise
             plan=Plan(needs_rows=False),
             organism={"dense_ratio": 0.03},
+        ),
+        "resta": Entry(
+            "holdfast.repair.resta:resta",
+            "holdfast.repair.resta:RestaConfig",
+            "RESTA",
+            "Language Models are Homer Simpson! Safety Re-Alignment of Fine-tuned Language Models "
+            "through Task Arithmetic",
+            "2402.11746",
+            control="scale",
+            plan=Plan(needs_rows=False),
+            organism={"gamma": 0.5},
+            unverified="γ, DARE's drop rate, and whether DARE's mask is on LoRA's factors",
         ),
         "safe_lora": Entry(
             "holdfast.repair.safe_lora:safe_lora",
