@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ METHODS = {
     "random_total": ("RandomPerturbation", {"rho": 1.5}),
     "random_element": ("RandomPerturbation", {"rho": 0.1, "norm": "element"}),
     "lisa": ("Lisa", {"rho": 0.5, "alignment_steps": 2, "user_steps": 3}),
+    "vlguard": ("finetune.vlguard:VLGuard", {"lam": 0.7}),
+    "booster": ("align.booster:Booster", {"lam": 2.0, "alpha": 0.3}),
+    "safegrad": ("finetune.safegrad:SafeGrad", {"rho": 0.7}),
+    "panacea": ("finetune.panacea:Panacea", {"rho": 0.3, "lam": 0.5}),
+    "ctrap": ("align.ctrap:CTRAP", {"lam": 0.5}),
+    "tar": (
+        "align.tar:TAR",
+        {"lam": 0.5, "attack_steps": 2, "tamper_every": 1, "attack_learning_rate": 0.01},
+    ),
 }
 SAVING = {"save_strategy": "steps", "save_steps": 4}
 
@@ -50,6 +60,7 @@ class Run:
     accumulate: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
     resumes: bool = False
+    modes: tuple[str, ...] = ("ddp", "fsdp2")
 
     @property
     def name(self) -> str:
@@ -73,10 +84,20 @@ RUNS = [
     Run("random_element", adapter=False),
     Run("lisa", resumes=True),
     Run("lisa", adapter=False, accumulate=2),
+    Run("vlguard", modes=("ddp",)),
+    Run("booster", accumulate=2, modes=("ddp",)),
+    Run("safegrad", adapter=False, resumes=True, modes=("ddp",)),
+    Run("panacea", resumes=True, modes=("ddp",)),
+    Run("ctrap", adapter=False, accumulate=2, modes=("ddp",)),
+    Run("tar", settings={"gradient_checkpointing": True}, modes=("ddp",)),
 ]
 # 9 user rows in batches of 4 end in a batch of one row, which one of two processes gets.
 USER, ALIGNMENT, HARMFUL = rows(9), rows(7, seed=2), rows(5, seed=1)
-EXTRA = {"t_vaccine": {"harmful_dataset": HARMFUL}, "lisa": {"alignment_dataset": ALIGNMENT}}
+_HARMFUL, _ALIGNMENT = {"harmful_dataset": HARMFUL}, {"alignment_dataset": ALIGNMENT}
+EXTRA = {
+    **dict.fromkeys(("t_vaccine", "booster", "panacea", "ctrap", "tar"), _HARMFUL),
+    **dict.fromkeys(("lisa", "vlguard", "safegrad"), _ALIGNMENT),
+}
 MODES: dict[str, dict[str, Any]] = {
     "ddp": {},
     "fsdp2": {
@@ -104,9 +125,11 @@ class Recorder(TrainerCallback):
 
 def make(run: Run, folder: Path, batch_size: int, **settings: Any) -> tuple[Any, Recorder]:
     """The trainer of a run, and what records its gradients."""
-    kind, own = METHODS[run.method]
+    place, own = METHODS[run.method]
+    module, _, kind = place.rpartition(":")
+    home = import_module(f"holdfast.{module}") if module else holdfast
     model = tiny_model("llama", layers=4)
-    config = getattr(holdfast, f"{kind}Config")(
+    config = getattr(home, f"{kind}Config")(
         **arguments(
             folder / run.name,
             per_device_train_batch_size=batch_size,
@@ -121,7 +144,7 @@ def make(run: Run, folder: Path, batch_size: int, **settings: Any) -> tuple[Any,
         )
     )
     recorder = Recorder()
-    trainer = getattr(holdfast, f"{kind}Trainer")(
+    trainer = getattr(home, f"{kind}Trainer")(
         lora(model, init_lora_weights=False) if run.adapter else model,
         config,
         train_dataset=USER,
@@ -149,7 +172,7 @@ def main(out: Path, modes: list[str]) -> None:
     """Run everything and write it down."""
     for mode in modes:
         os.environ.pop("ACCELERATE_USE_FSDP", None)
-        for run in RUNS:
+        for run in (run for run in RUNS if mode in run.modes):
             settings = {**MODES[mode], **(SAVING if run.resumes else {})}
             found, trainer = train(run, out / mode, 2, **settings)
             if mode == "fsdp2":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import MODES, RUNS, Run, train
+from runs import RUNS, Run, train
 from safetensors.torch import load_file
 from same_result import assert_same_result, several_settings
 from steps import relative_error
@@ -70,8 +70,9 @@ def piece(found, name):
     return {key: value for key, value in found.items() if key.startswith(f"{name}.")}
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+@pytest.mark.parametrize(
+    ("run", "mode"), [(r, m) for r in RUNS for m in r.modes], ids=lambda of: getattr(of, "name", of)
+)
 def test_two_processes_equal_one(several, one, run, mode):
     expected, logged = one(run)
     found = load_file(several / f"{mode}.{run.name}.safetensors")
@@ -87,8 +88,11 @@ def test_two_processes_equal_one(several, one, run, mode):
             assert line[key] == pytest.approx(other[key], rel=1e-3), key
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("run", [r for r in RUNS if r.resumes], ids=lambda run: run.name)
+@pytest.mark.parametrize(
+    ("run", "mode"),
+    [(r, m) for r in RUNS if r.resumes for m in r.modes],
+    ids=lambda of: getattr(of, "name", of),
+)
 def test_resumed_from_a_checkpoint_as_if_never_stopped(several, run, mode):
     found = load_file(several / f"{mode}.{run.name}.safetensors")
     final = {name.removeprefix("final."): w for name, w in piece(found, "final").items()}
