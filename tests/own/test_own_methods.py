@@ -17,6 +17,7 @@ from holdfast.engine.slurm import StageJob
 from holdfast.errors import Stopped, UserError
 from holdfast.estimate.estimate import OWN, estimate_plan
 from holdfast.models.stack import resolve
+from holdfast.registry import METHODS
 from holdfast.report.results import display_name
 from holdfast.stages.execute import execute
 from holdfast.stages.making import make_stage
@@ -243,12 +244,14 @@ BAD = [
     ("repair", "bad:fix", "def fix(model): pass", {},
      "has no class FixConfig for its settings: write a dataclass FixConfig beside it."),
     ("repair", "bad:fix", REPAIR + "def fix(model, rows): pass", {},
-     "asks for 'rows', which repair does not have; it has config, dataset, model, "
+     "asks for 'rows', which repair does not have; it has alignment_dataset, "
+     "checkpoints, config, dataset, model, "
      "processing_class, progress."),
     ("repair", "bad:fix", REPAIR + "def fix(config): pass", {}, "does not take the model"),
     ("repair", "bad:fix", REPAIR.replace(" = 1", "") + "def fix(model, config): pass", {},
      "y is not given, and method=bad:fix has no default."),
-    ("repair", "antidot", "", {}, "did you mean 'antidote'? known are antidote, random_mask, and "
+    ("repair", "antidot", "", {},
+     f"did you mean 'antidote'? known are {', '.join(METHODS['repair'])}, and "
      "your own as my_module:my_repair."),
 ]  # fmt: skip
 
