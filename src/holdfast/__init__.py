@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
     from holdfast.finetune.ewc import EWCConfig, EWCTrainer
+    from holdfast.finetune.kl import KLConfig, KLTrainer
     from holdfast.finetune.l2_sp import L2SPConfig, L2SPTrainer
     from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
     from holdfast.finetune.lookahead import LookAheadConfig, LookAheadTrainer
@@ -52,6 +53,7 @@ _HOMES = {
         "RandomPerturbationTrainer",
     ),
     "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
+    "holdfast.finetune.kl": ("KLConfig", "KLTrainer"),
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
     "holdfast.align.deep_alignment": ("DeepAlignmentConfig", "DeepAlignmentTrainer"),
     "holdfast.align.repnoise": ("RepNoiseConfig", "RepNoiseTrainer"),
@@ -73,6 +75,8 @@ __all__ = [
     "DeepAlignmentTrainer",
     "EWCConfig",
     "EWCTrainer",
+    "KLConfig",
+    "KLTrainer",
     "L2SPConfig",
     "L2SPTrainer",
     "LisaConfig",

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from holdfast.data.rows import IGNORED
@@ -54,6 +54,19 @@ def labelled_positions(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
         base.loss_function = loss
         stack.callback(_put_back, base, own)
         yield
+
+
+def labelled_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logits that predict a label, [labelled tokens, V], row after row.
+
+    Args:
+        logits: of a pass, [rows, tokens, V], or [1, labelled tokens, V] within
+            `labelled_positions`.
+        labels: the pass's, [rows, tokens].
+    """
+    kept = nn.functional.pad(labels, (0, 1), value=IGNORED)[..., 1:] != IGNORED
+    # A row's last position predicts nothing, so that the two shapes differ.
+    return logits[kept.to(logits.device)] if logits.shape[:2] == labels.shape else logits[0]
 
 
 def _put_back(base: Any, own: Any) -> None:

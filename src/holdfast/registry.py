@@ -242,6 +242,18 @@ METHODS: dict[str, dict[str, Entry]] = {
             refuses=_WHOLE_GRADIENTS,
             unverified="whether the published numbers were made with the harmful loss clamped at 5",
         ),
+        "kl": Entry(
+            "holdfast.finetune.kl:KLTrainer",
+            "holdfast.finetune.kl:KLConfig",
+            "KL",
+            "Vaccine: Perturbation-aware Alignment for Large Language Models against Harmful "
+            "Fine-tuning Attack (its baseline)",
+            "2402.01109",
+            control="l2_sp",
+            plan="holdfast.finetune.plans:TeacherPlan",
+            organism={"strength": 1.0},
+            unverified="λ of the paper's tables; its code's is of another scale",
+        ),
     },
     "repair": {
         "antidote": Entry(

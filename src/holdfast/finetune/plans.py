@@ -41,3 +41,13 @@ def _too_few(settings: Settings, name: str, wanted: int) -> tuple[str, str] | No
         f"{name} is {settings[name]}, which asks for {wanted} alignment rows, and alignment_rows "
         f"is {there}: raise it, or set a smaller {name}."
     )
+
+
+class TeacherPlan(Plan):
+    """A pass of the model as it began for every pass; its start values where they are kept.
+
+    They are kept of everything that trains but a fresh adapter; that is said for all, to be safe.
+    """
+
+    def __init__(self):
+        super().__init__(forwards_a_step=1.0, copies=1.0)
