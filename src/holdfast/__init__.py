@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.finetune.ewc import EWCConfig, EWCTrainer
     from holdfast.finetune.kl import KLConfig, KLTrainer
     from holdfast.finetune.l2_sp import L2SPConfig, L2SPTrainer
+    from holdfast.finetune.ldifs import LDIFSConfig, LDIFSTrainer
     from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
     from holdfast.finetune.lookahead import LookAheadConfig, LookAheadTrainer
     from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
@@ -57,6 +58,7 @@ _HOMES = {
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
     "holdfast.align.deep_alignment": ("DeepAlignmentConfig", "DeepAlignmentTrainer"),
     "holdfast.align.repnoise": ("RepNoiseConfig", "RepNoiseTrainer"),
+    "holdfast.finetune.ldifs": ("LDIFSConfig", "LDIFSTrainer"),
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
     "holdfast.finetune.lookahead": ("LookAheadConfig", "LookAheadTrainer"),
     "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
@@ -79,6 +81,8 @@ __all__ = [
     "KLTrainer",
     "L2SPConfig",
     "L2SPTrainer",
+    "LDIFSConfig",
+    "LDIFSTrainer",
     "LisaConfig",
     "LisaMixin",
     "LisaSettings",

@@ -254,6 +254,18 @@ METHODS: dict[str, dict[str, Entry]] = {
             organism={"strength": 1.0},
             unverified="λ of the paper's tables; its code's is of another scale",
         ),
+        "ldifs": Entry(
+            "holdfast.finetune.ldifs:LDIFSTrainer",
+            "holdfast.finetune.ldifs:LDIFSConfig",
+            "LDIFS",
+            "Fine-tuning can cripple your foundation model; preserving features may be the "
+            "solution",
+            "2308.13320",
+            control="l2_sp",
+            plan="holdfast.finetune.plans:TeacherPlan",
+            organism={"rho": 0.1},
+            unverified="the paper's text; its settings are those of the authors' code",
+        ),
     },
     "repair": {
         "antidote": Entry(
