@@ -13,6 +13,7 @@ from holdfast.data.prompts import Row
 from holdfast.errors import UserError
 
 R = TypeVar("R", bound=Row)
+T = TypeVar("T")
 
 
 def harmful_count(n: int, harmful_ratio: float) -> int:
@@ -32,7 +33,7 @@ def harmful_count(n: int, harmful_ratio: float) -> int:
     return int((Decimal(str(harmful_ratio)) * n).to_integral_value(ROUND_HALF_UP))
 
 
-def draw(rows: Sequence[R], n: int | None, seed: int | str) -> list[R]:
+def draw(rows: Sequence[T], n: int | None, seed: int | str) -> list[T]:
     """Return n rows (all if n is None) drawn without replacement, in the order of the draw.
 
     A larger n extends a smaller one, and the same seed draws the same in any process and version of
