@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
+    from holdfast.align.circuit_breakers import CircuitBreakersConfig, CircuitBreakersTrainer
     from holdfast.align.deep_alignment import DeepAlignmentConfig, DeepAlignmentTrainer
     from holdfast.align.lox import LoxConfig, LoxTrainer
     from holdfast.align.random_perturbation import (
@@ -57,6 +58,7 @@ _HOMES = {
     "holdfast.finetune.kl": ("KLConfig", "KLTrainer"),
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
     "holdfast.align.deep_alignment": ("DeepAlignmentConfig", "DeepAlignmentTrainer"),
+    "holdfast.align.circuit_breakers": ("CircuitBreakersConfig", "CircuitBreakersTrainer"),
     "holdfast.align.repnoise": ("RepNoiseConfig", "RepNoiseTrainer"),
     "holdfast.finetune.ldifs": ("LDIFSConfig", "LDIFSTrainer"),
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
@@ -73,6 +75,8 @@ _HOMES = {
 __all__ = [
     "AntidoteConfig",
     "Checkpoints",
+    "CircuitBreakersConfig",
+    "CircuitBreakersTrainer",
     "DeepAlignmentConfig",
     "DeepAlignmentTrainer",
     "EWCConfig",

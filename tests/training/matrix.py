@@ -34,6 +34,8 @@ OWN: dict[str, dict[str, Any]] = {
     "vaccine": {"rho": 1.0},
     "t_vaccine": {"rho": 1.0, "layers": 1, "draw_every": 1, "probe_every": 2}
     | {"probe_batch_size": 3},
+    # Long steps: where states have hardly moved, rounding decides which way they are held back.
+    "circuit_breakers": {"alpha": 0.3, "gamma": 1.0, "learning_rate": 0.5},
     "repnoise": {"alpha": 0.3, "beta": 1.0},
     "lisa": {"rho": 0.5, "alignment_steps": 1, "user_steps": 1},
     "ewc": {"strength": 0.02},
