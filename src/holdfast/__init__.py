@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from holdfast.repair.checkpoints import Checkpoints
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
     from holdfast.repair.resta import RestaConfig, resta
+    from holdfast.repair.safe_delta import SafeDeltaConfig, safe_delta
     from holdfast.repair.safe_lora import SafeLoraConfig, safe_lora
+    from holdfast.repair.safe_merge import SafeMergeConfig, safe_merge
     from holdfast.repair.scale import ScaleConfig, scale
     from holdfast.training import SFTConfig, SFTTrainer
 
@@ -68,7 +70,9 @@ _HOMES = {
     "holdfast.repair.checkpoints": ("Checkpoints",),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
     "holdfast.repair.resta": ("RestaConfig", "resta"),
+    "holdfast.repair.safe_delta": ("SafeDeltaConfig", "safe_delta"),
     "holdfast.repair.safe_lora": ("SafeLoraConfig", "safe_lora"),
+    "holdfast.repair.safe_merge": ("SafeMergeConfig", "safe_merge"),
     "holdfast.repair.scale": ("ScaleConfig", "scale"),
 }
 
@@ -103,7 +107,9 @@ __all__ = [
     "RestaConfig",
     "SFTConfig",
     "SFTTrainer",
+    "SafeDeltaConfig",
     "SafeLoraConfig",
+    "SafeMergeConfig",
     "SafeMixConfig",
     "SafeMixTrainer",
     "ScaleConfig",
@@ -116,7 +122,9 @@ __all__ = [
     "antidote",
     "random_mask",
     "resta",
+    "safe_delta",
     "safe_lora",
+    "safe_merge",
     "scale",
 ]
 

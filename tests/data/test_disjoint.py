@@ -79,6 +79,7 @@ def test_roles_of_stages():
     assert role_of("align", "probe", settings) == "probe"
     assert role_of("finetune", "train", settings) == "user"
     assert role_of("finetune", "alignment", settings) == "alignment"
+    assert role_of("repair", "alignment", {"source": "realignment"}) == "alignment"
     assert role_of("repair", "train", settings) == "realignment"
     assert role_of("repair", "train", {"source": "user"}) == "user"
     assert role_of("repair", "train", {"source": "benign"}) == "alignment"

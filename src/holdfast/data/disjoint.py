@@ -94,7 +94,7 @@ def role_of(kind: str, name: str, settings: Mapping[str, Any]) -> str:
     """
     if kind == "evaluate":
         return TEST
-    if kind == "repair":
+    if kind == "repair" and name == "train":
         return {"user": "user", "benign": "alignment"}.get(settings["source"], "realignment")
     if name == "train":
         return {"align": "alignment", "finetune": "user"}[kind]

@@ -21,11 +21,10 @@ the paper itself derives C from the projector (quoted by others).
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
 
-from holdfast.models.updates import Update
 from holdfast.repair.checkpoints import Checkpoints
+from holdfast.repair.subspace import cosines, project
 from holdfast.settings import check_ranges
 
 
@@ -66,32 +65,12 @@ def safe_lora(
         UserError: the alignment changed no linear layer that the fine-tuning changed.
     """
     config = SafeLoraConfig() if config is None else config
-    cosines, projected = {}, {}
-    for name in checkpoints.both():
-        U, V = checkpoints.finetuning[name], checkpoints.alignment[name]
-        CU = project(U, V, config.exact)
-        size = CU.norm() * U.norm()
-        if size > 0:
-            cosines[name], projected[name] = min(1.0, CU.inner(U) / size), CU
-    chosen = [name for name, cosine in cosines.items() if cosine <= config.threshold]
+    found = cosines(checkpoints, config.exact)
+    chosen = [name for name, cosine in found.items() if cosine <= config.threshold]
     if config.number is not None:
-        chosen = sorted(cosines, key=lambda name: cosines[name])[: config.number]
+        chosen = sorted(found, key=lambda name: found[name])[: config.number]
     elif config.threshold == -1:
         chosen = []  # also where a cosine is -1
-    return checkpoints.replace(model, {name: projected[name] for name in chosen})
-
-
-def project(U: Update, V: Update, exact: bool = False) -> Update:
-    """C·U, which leaves the right factor of U as it is.
-
-    Args:
-        U: an update [out, in].
-        V: the alignment's, [out, in].
-        exact: take the projector onto V's columns for C.
-    """
-    if not exact:
-        size = V.norm()
-        return Update(V.gram_times(U.left) / size if size else 0 * U.left, U.right)
-    Q, S, _ = V.svd()
-    Q = Q[:, S.max() * max(V.shape) * torch.finfo(torch.float32).eps < S]
-    return Update((Q @ (Q.T @ U.left.double())).to(U.left), U.right)
+    V, U = checkpoints.alignment, checkpoints.finetuning
+    updates = {name: project(U[name], V[name], config.exact) for name in chosen}
+    return checkpoints.replace(model, updates)

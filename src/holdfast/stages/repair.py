@@ -36,7 +36,7 @@ def run_repair(work: Work) -> dict[str, Any]:
     if "seed" in fields_of(method.config):
         own["seed"] = settings["seed"]
     rows, aligned = work.rows.get("train"), work.rows.get("alignment")
-    total = len(rows) if rows else 1
+    total = len(rows or aligned or ()) or 1
     given: dict[str, Any] = {
         "dataset": rows,
         "alignment_dataset": aligned,
