@@ -320,7 +320,7 @@ METHODS: dict[str, dict[str, Entry]] = {
             "Safe Delta: Consistently Preserving Safety when Fine-Tuning LLMs on Diverse Datasets",
             "2505.12038",
             control="scale",
-            organism={"alignment_rows": 128},
+            organism={"alignment_rows": 128, "budget": 10.0},
             refuses={"quantization": "it changes single weights"},
             unverified="the paper's text, read in quotations alone; the rule is its code's",
         ),
@@ -333,7 +333,7 @@ METHODS: dict[str, dict[str, Entry]] = {
             "2405.16833",
             control="scale",
             plan=Plan(needs_rows=False),
-            organism={"exact": True, "threshold": 0.7},
+            organism={"exact": True, "threshold": 0.6},
             unverified="that the paper derives its matrix from the exact projector",
         ),
         "safe_merge": Entry(
@@ -344,7 +344,8 @@ METHODS: dict[str, dict[str, Entry]] = {
             "Selective Layer-Wise Model Merging",
             "2503.17239",
             control="scale",
-            organism={"alignment_rows": 500, "learning_rate": 1e-3, "rows_a_step": 10},
+            organism={"alignment_rows": 500, "learning_rate": 1e-3, "rows_a_step": 10}
+            | {"threshold": 1.0, "weight": 0.6},
             unverified="how the paper's safe adapter was trained",
         ),
         "scale": Entry(

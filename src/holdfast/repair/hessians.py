@@ -1,0 +1,66 @@
+"""How a linear layer's squared error on given rows bends: H = (2/N) Σ X Xᵀ of its inputs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from holdfast.data.rows import tokenize
+from holdfast.errors import UserError
+from holdfast.models.modes import evaluation_mode
+
+
+@torch.no_grad()
+def hessians(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    rows: Iterable[Mapping[str, Any]],
+    max_length: int,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> dict[str, torch.Tensor]:
+    """(2/N) Σ_n X^(n) X^(n)ᵀ of every layer's inputs, [in, in], on the processor.
+
+    Args:
+        model: the model.
+        layers: linear layers of it, by name; all matrices are held at once.
+        rows: N rows, one pass without padding for each.
+        max_length: longest row in tokens; what is longer is cut on the right.
+        tokenizer: not needed for tokenized rows.
+
+    Raises:
+        UserError: no rows, or text without a tokenizer.
+    """
+    sums: dict[str, Any] = dict.fromkeys(layers, 0)
+    device, number = next(model.parameters()).device, 0
+    with evaluation_mode(model), _watched(layers, sums):
+        for row in rows:
+            if "input_ids" not in row:
+                if tokenizer is None:
+                    raise UserError("the rows are text: pass processing_class, the tokenizer.")
+                row = tokenize(row, tokenizer, max_length)
+            ids = torch.tensor([row["input_ids"][:max_length]], device=device)
+            model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+            number += 1
+    if not number:
+        raise UserError("alignment_dataset is empty: at least one safe row is needed.")
+    return {name: 2 / number * total for name, total in sums.items()}
+
+
+@contextmanager
+def _watched(layers: Mapping[str, nn.Module], sums: dict[str, Any]) -> Iterator[None]:
+    def add(name: str, inputs: tuple) -> None:
+        x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
+        sums[name] = sums[name] + (x.T @ x).cpu()
+
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: add(name, inputs))
+        for name, layer in layers.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
