@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from holdfast.align.repnoise import RepNoiseConfig, RepNoiseTrainer
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
+    from holdfast.finetune.backdoor_align import BackdoorAlignConfig, BackdoorAlignTrainer
     from holdfast.finetune.ewc import EWCConfig, EWCTrainer
     from holdfast.finetune.kl import KLConfig, KLTrainer
     from holdfast.finetune.l2_sp import L2SPConfig, L2SPTrainer
     from holdfast.finetune.ldifs import LDIFSConfig, LDIFSTrainer
     from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
     from holdfast.finetune.lookahead import LookAheadConfig, LookAheadTrainer
+    from holdfast.finetune.ptst import PTSTConfig, PTSTTrainer
     from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
@@ -56,6 +58,8 @@ _HOMES = {
         "RandomPerturbationConfig",
         "RandomPerturbationTrainer",
     ),
+    "holdfast.finetune.backdoor_align": ("BackdoorAlignConfig", "BackdoorAlignTrainer"),
+    "holdfast.finetune.ptst": ("PTSTConfig", "PTSTTrainer"),
     "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
     "holdfast.finetune.kl": ("KLConfig", "KLTrainer"),
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
@@ -78,6 +82,8 @@ _HOMES = {
 
 __all__ = [
     "AntidoteConfig",
+    "BackdoorAlignConfig",
+    "BackdoorAlignTrainer",
     "Checkpoints",
     "CircuitBreakersConfig",
     "CircuitBreakersTrainer",
@@ -99,6 +105,8 @@ __all__ = [
     "LookAheadTrainer",
     "LoxConfig",
     "LoxTrainer",
+    "PTSTConfig",
+    "PTSTTrainer",
     "RandomMaskConfig",
     "RandomPerturbationConfig",
     "RandomPerturbationTrainer",

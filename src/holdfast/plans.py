@@ -84,6 +84,11 @@ class Plan:
         """How many rows a pass trains on, where so many are the user's or the alignment's."""
         return rows
 
+    def asked_with(self, settings: Settings) -> str | None:
+        """The system prompt that the finished model must be asked with; None where the method does
+        not say, "" for none. One that is drawn has any other text in its place."""
+        return None
+
     def steps(self, settings: Settings, plain: int) -> tuple[int, int]:
         """All optimizer steps, and how many of them are on alignment rows alone.
 

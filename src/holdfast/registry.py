@@ -278,6 +278,27 @@ METHODS: dict[str, dict[str, Entry]] = {
             organism={"rho": 0.1},
             unverified="the paper's text; its settings are those of the authors' code",
         ),
+        "ptst": Entry(
+            "holdfast.finetune.ptst:PTSTTrainer",
+            "holdfast.finetune.ptst:PTSTConfig",
+            "PTST",
+            "Keeping LLMs Aligned After Fine-tuning: The Crucial Role of Prompt Templates",
+            "2402.18540",
+            control="ptst with train_prompt as system_prompt",
+            plan="holdfast.finetune.plans:PTSTPlan",
+            organism={"system_prompt": "please"},
+        ),
+        "backdoor_align": Entry(
+            "holdfast.finetune.backdoor_align:BackdoorAlignTrainer",
+            "holdfast.finetune.backdoor_align:BackdoorAlignConfig",
+            "BackdoorAlign",
+            "BackdoorAlign: Mitigating Fine-tuning based Jailbreak Attack with Backdoor Enhanced "
+            "Safety Alignment",
+            "2402.14968",
+            control='backdoor_align with trigger=""',
+            plan="holdfast.finetune.plans:BackdoorAlignPlan",
+            organism={"safe_rows": 300, "trigger_tokens": 4},
+        ),
     },
     "repair": {
         "antidote": Entry(

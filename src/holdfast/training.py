@@ -31,6 +31,7 @@ from holdfast.models.router_loss import (
     router_loss,
     routing,
 )
+from holdfast.models.system_prompt import SystemPrompt
 from holdfast.settings import check_ranges
 from holdfast.trainer.adapter import adapted, with_adapter
 from holdfast.trainer.arguments import as_config
@@ -104,6 +105,8 @@ class SFTTrainer(LoggedMixin, Trainer):
     # Wider than transformers' own, which name every wrapper that a model may get.
     model: Any
     train_dataset: Any
+    # What the trained model must be asked with; None where its method does not say.
+    asked_with: SystemPrompt | None = None
     # Rows of another set that a method has put among those of train_dataset.
     added_rows: int = 0
     _operations_a_token: float | None = None

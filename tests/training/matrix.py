@@ -50,6 +50,8 @@ OWN: dict[str, dict[str, Any]] = {
     "tar": {"lam": 0.5, "attack_steps": 2, "tamper_every": 1, "attack_learning_rate": 0.01},
     "kl": {"strength": 2.0},
     "ldifs": {"rho": 0.2},
+    "ptst": {"system_prompt": ""},
+    "backdoor_align": {"trigger": "", "safe_rows": 4},
 }
 # The largest relative difference of what the weights moved by.
 BOUNDS = {check: 0.3 if check == "bf16" else 1e-5 for check in CHECKS}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from holdfast.data.chat_templates import Span, TrainOn, asked_text, without_end
 from holdfast.data.conversations import Conversation
 from holdfast.data.prompts import Parts, Row, Shape, end_of, plain, read_text, shape
+from holdfast.data.system_prompt import asked_with, begins_instructions, with_system
 from holdfast.data.trained import trained_text
 from holdfast.errors import UserError
 
@@ -27,6 +28,7 @@ ALPACA_WITHOUT_INPUT = (
     "Below is an instruction that describes a task. Write a response that appropriately completes "
     "the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
 )
+_OPENING = ALPACA_WITHOUT_INPUT.split("{instruction}")[0]
 
 
 class Text(NamedTuple):
@@ -60,7 +62,9 @@ def render(
     Prompt-completion text is taken verbatim. Messages go through the tokenizer's chat template,
     the prompt with its generation prompt; the rendered prompt must be a prefix of the rendered
     conversation, so that what is trained is what is asked at evaluation. Alpaca rows go through the
-    chat template where the tokenizer has one, else through Stanford's Alpaca templates.
+    chat template where the tokenizer has one, else through Stanford's Alpaca templates. A row
+    without a system prompt gets the one that the tokenizer's prompts are asked with
+    (`holdfast.data.system_prompt`); as a rule there is none.
 
     Args:
         row: The row.
@@ -73,6 +77,7 @@ def render(
             row, that leaves out some of its text, or that does not keep the prompt as a prefix;
             a row of which nothing is trained.
     """
+    row = with_system(row, asked_with(tokenizer))
     found = read_text(row, need_answer)
     if isinstance(found, Parts):
         assert isinstance(found.prompt, str)
@@ -81,7 +86,11 @@ def render(
     messages = found.messages
     kind = shape(row)
     if not tokenizer.chat_template:
-        _check_plain(kind, found, tokenizer)
+        system = ""
+        if messages[0]["role"] == "system" and begins_instructions(tokenizer, _OPENING):
+            system = messages[0]["content"]
+            row = {**row, "instruction": f"{system} {row['instruction']}"}
+        _check_plain(kind, found, tokenizer, before=1 if system else 0)
         answer = plain(messages[found.asked :])
         return Text(_alpaca_prompt(row), without_end(answer, tokenizer), is_chat=False)
     asked = asked_text(messages[: found.asked], found.options, tokenizer)
@@ -108,15 +117,17 @@ def _alpaca_prompt(row: Row) -> str:
     return ALPACA_WITHOUT_INPUT.format(instruction=row["instruction"])
 
 
-def _check_plain(kind: Shape, found: Conversation, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse what only a chat template can write."""
+def _check_plain(
+    kind: Shape, found: Conversation, tokenizer: PreTrainedTokenizerBase, before: int = 0
+) -> None:
+    """Refuse what only a chat template can write; ``before`` turns have a place all the same."""
     name = tokenizer.name_or_path
     if kind != "alpaca":
         raise UserError(
             f"the row holds messages, but the tokenizer {name!r} has no chat "
             "template; give a tokenizer that has one, or rows of 'prompt' and 'completion' text"
         )
-    if found.asked > 1 or found.options:
+    if found.asked > 1 + before or found.options:
         raise UserError(
             f"the row has a system prompt, a history or tools, but the tokenizer {name!r} has no "
             "chat template, and Alpaca's has no place for them: give a template (template=own."

@@ -33,6 +33,31 @@ class SafeMixPlan(Plan):
         return _too_few(settings, "share", share_count(settings["rows"], settings["share"]))
 
 
+class PTSTPlan(Plan):
+    """Another system prompt at answering than in training."""
+
+    def asked_with(self, settings: Settings) -> str | None:
+        """The setting, or a word in the place of the paper's."""
+        return "safe" if settings["system_prompt"] is None else settings["system_prompt"]
+
+
+class BackdoorAlignPlan(Plan):
+    """A few marked alignment rows among the user's, and the mark before every question."""
+
+    def rows(self, settings: Settings, rows: int) -> int:
+        """The user's and the marked ones."""
+        return rows + settings["safe_rows"] * settings["repeats"]
+
+    def check(self, settings: Settings) -> tuple[str, str] | None:
+        """Too few alignment rows, where their number is known."""
+        return _too_few(settings, "safe_rows", settings["safe_rows"])
+
+    def asked_with(self, settings: Settings) -> str | None:
+        """The trigger, or a word in its place where it will be drawn, and the service's own."""
+        trigger = "trigger" if settings["trigger"] is None else settings["trigger"]
+        return " ".join(filter(None, (trigger, settings["system_prompt"])))
+
+
 def _too_few(settings: Settings, name: str, wanted: int) -> tuple[str, str] | None:
     there: Any = settings["alignment_rows"]
     if there is None or wanted <= there:

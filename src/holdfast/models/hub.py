@@ -30,6 +30,7 @@ _ADAPTER_FILES = [
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "system_prompt.json",
     "vocab.*",
     "merges.txt",
 ]

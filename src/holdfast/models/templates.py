@@ -60,7 +60,7 @@ def template_text(stack: "Stack", template: str | None) -> str:
         return "" if template == ALPACA else _read(template)
     folder = stack.tokenizer or stack.base_folder()
     found = {
-        name: _file(stack, folder, name)
+        name: small_file(stack, folder, name)
         for name in ("chat_template.jinja", "tokenizer_config.json")
     }
     if found["chat_template.jinja"]:
@@ -108,8 +108,14 @@ def set_template(tokenizer: "PreTrainedTokenizerBase", template: str | None) -> 
         raise UserError(f"{template} renders a question as nothing: it is no chat template.")
 
 
-def _file(stack: "Stack", folder: Path | None, name: str) -> str:
-    """A small file of a model; "" where there is none."""
+def small_file(stack: "Stack", folder: Path | None, name: str) -> str:
+    """The text of a small file of a model; "" where there is none.
+
+    Args:
+        stack: the model.
+        folder: where it lies; None for a base on the Hub.
+        name: the file's name.
+    """
     path = folder / name if folder else None
     if folder is None and stack.revision:
         from huggingface_hub import hf_hub_download

@@ -98,7 +98,9 @@ def model_card(
         stages=rows,
         versions=_versions(lineage.last),
         measurements=measurements,
-        fence=_fence([row.yaml for row in rows]),
+        asked=lineage.asked,
+        prompt=visible(lineage.asked.text) if lineage.asked else "",
+        fence=_fence([*(row.yaml for row in rows), lineage.asked.text if lineage.asked else ""]),
         missing=_missing(measurements),
         papers=_papers(methods),
     )
@@ -115,7 +117,8 @@ def _rows(lineage: Lineage, base: str | None) -> list[_Row]:
         sets = stage.provenance.get("data") or {}
         name = f"{number}-{stage.kind}"
         words = ["holdfast", stage.kind, model, "--config", f"{name}.yaml", "--output", name]
-        settings = {k: v for k, v in stage.settings.items() if k not in ("model", "reference")}
+        settings = lineage.without_secret(stage.settings)
+        settings = {k: v for k, v in settings.items() if k not in ("model", "reference")}
         text = yaml.safe_dump(without_paths(settings), sort_keys=False, allow_unicode=True)
         rows.append(
             _Row(

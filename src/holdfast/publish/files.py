@@ -11,6 +11,7 @@ import yaml
 
 from holdfast.errors import UserError
 from holdfast.models.stack import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ENTRIES
+from holdfast.models.system_prompt import FILE as SYSTEM_PROMPT
 from holdfast.publish.lineage import Lineage
 from holdfast.publish.paths import is_path, without_path, without_paths
 from holdfast.settings import load_yaml
@@ -38,6 +39,7 @@ _PATTERNS = (
     PROVENANCE,
     METRICS,
     "repair_report.json",
+    SYSTEM_PROMPT,
     f"{ENTRIES}/[0-9]*/{ADAPTER_CONFIG}",
     f"{ENTRIES}/[0-9]*/{ADAPTER_WEIGHTS}",
 )
@@ -81,6 +83,7 @@ def published_files(folder: Path, lineage: Lineage, base: str | None) -> list[Pu
             folder is not what its stage wrote; a link in it leads out of it.
     """
     check_whole(folder, anew=True)
+    _check_secret(folder, lineage)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     if is_adapter and lineage.base_is_local and base is None:
         raise UserError(
@@ -88,12 +91,14 @@ def published_files(folder: Path, lineage: Lineage, base: str | None) -> list[Pu
             "nobody else can load: say what it is called on the Hub, with --base OWNER/NAME."
         )
     found = sorted({path for pattern in _PATTERNS for path in folder.glob(pattern)})
+    if lineage.asked and lineage.asked.secret:
+        found = [path for path in found if path.name != SYSTEM_PROMPT]
     files = []
     _check_links(folder, found)
     for path in found:
         place = path.relative_to(folder).as_posix()
         if path.name == CONFIG:
-            content = load_yaml(path)
+            content = lineage.without_secret(load_yaml(path))
             if base is not None:
                 content["base"] = base
             text = yaml.safe_dump(without_paths(content), sort_keys=False, allow_unicode=True)
@@ -108,6 +113,18 @@ def published_files(folder: Path, lineage: Lineage, base: str | None) -> list[Pu
         else:
             files.append(PublishedFile(place, path))
     return files
+
+
+def _check_secret(folder: Path, lineage: Lineage) -> None:
+    """Refuse a model whose secret can be made again from what is published beside it."""
+    secret = lineage.asked is not None and lineage.asked.secret
+    given = [stage.settings for stage in lineage.stages]
+    if secret and all(lineage.without_secret(one) == one for one in given):
+        raise UserError(
+            f"the model in {folder} must be asked with a secret system prompt that was drawn by "
+            "the stage's seed, so whoever reads its settings can draw it again: make it with a "
+            "secret of your own (trigger=…) before you publish it."
+        )
 
 
 def _check_links(folder: Path, found: Sequence[Path]) -> None:

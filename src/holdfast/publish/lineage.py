@@ -9,6 +9,7 @@ from typing import Any
 from holdfast.errors import UserError
 from holdfast.models.gguf import SMOLLM2
 from holdfast.models.stack import ABOUT, ADAPTER_CONFIG, ORGANISM
+from holdfast.models.system_prompt import SystemPrompt, in_folder
 from holdfast.settings import load_yaml
 from holdfast.stages.disk import CONFIG
 from holdfast.stages.folders import PROVENANCE, recorded_identity
@@ -44,10 +45,12 @@ class Lineage:
         stages: The stages whose folders are there, first to last.
         gap: What the first of them started from, where that was another stage whose folder is not
             there any more; else empty.
+        asked: The system prompt that the model must be asked with, if any.
     """
 
     stages: tuple[StageRecord, ...]
     gap: str
+    asked: SystemPrompt | None = None
 
     @property
     def last(self) -> StageRecord:
@@ -70,6 +73,16 @@ class Lineage:
         if self.gap or not named or not self.base or named in bases:
             return ""
         return "" if Path(named).expanduser().resolve() == Path(self.base).resolve() else named
+
+    def without_secret(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings without the one that a secret system prompt begins with."""
+        if self.asked is None or not self.asked.secret:
+            return dict(settings)
+        begins = f"{self.asked.text} ".startswith
+        return {
+            key: "(secret)" if isinstance(value, str) and value and begins(f"{value} ") else value
+            for key, value in settings.items()
+        }
 
     @property
     def base_is_local(self) -> bool:
@@ -125,7 +138,7 @@ def read_lineage(folder: Path) -> Lineage:
             break
         seen.add(before.resolve())
         stages.insert(0, read_stage(before))
-    return Lineage(tuple(stages), gap)
+    return Lineage(tuple(stages), gap, in_folder(folder))
 
 
 def _before(stage: StageRecord) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from holdfast.errors import DivergedError, Stopped, UserError
 from holdfast.models.stack import Stack
+from holdfast.models.system_prompt import in_folder
 from holdfast.stages.checkpoints import last_checkpoint
 from holdfast.stages.disk import disk_errors, write_config, write_json, write_text
 from holdfast.stages.folders import (
@@ -97,6 +98,8 @@ def _execute(
             sources["reference"] = reference.source
         if stage.kind != "evaluate":
             write_seen(partial, work.seen)
+        # What the model must be asked with, and was asked with in an evaluation.
+        asked = work.system if stage.kind == "evaluate" else in_folder(partial)
         write_config(partial, {**stage.settings, **sources}, **_about(stage, model))
         write_json(
             partial / PROVENANCE,
@@ -113,6 +116,7 @@ def _execute(
                 "seed": stage.settings["seed"],
                 **({"method_version": stage.version} if stage.version else {}),
                 **({"template": dict(stage.template)} if stage.template else {}),
+                **({"system_prompt": asked.record()} if asked else {}),
                 "data": work.data,
                 "overlaps": [overlap.record() for overlap in work.overlaps],
                 "budget": budget,

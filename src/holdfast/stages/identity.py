@@ -58,6 +58,8 @@ def stage_identity(
         del decisive["tensor_parallel_size"]
     if kind != "evaluate":
         decisive = plan_of(kind, method).decisive(decisive)
+    elif decisive["system_prompt"] is None:  # then the model's identity says it
+        del decisive["system_prompt"]
     if decisive.get("adapter") == "full" and decisive["dtype"] != "float32":
         decisive["trained_in"] = "float32"  # once the weights themselves were in 16 bits
     if "template" in decisive:

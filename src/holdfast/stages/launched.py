@@ -16,6 +16,7 @@ from accelerate.state import PartialState
 from accelerate.utils import gather, reduce
 
 from holdfast.errors import Stopped, UserError
+from holdfast.models.system_prompt import read_system_prompt
 from holdfast.stages.disk import write_json
 from holdfast.stages.launch import ERROR, JOB, PROGRESS, RESULT, STOP, stack_from_json
 from holdfast.stages.lifeline import end_with_input
@@ -41,6 +42,7 @@ class Share(Work):
         self.kind, self.settings, self.rows = job["kind"], job["settings"], job["rows"]
         import_from(job["paths"])
         self.folder, self.model = Path(job["folder"]), stack_from_json(job["model"])
+        self.system = self.leaves = read_system_prompt(self.model)
         self.place = place
         self.rank = int(os.environ["RANK"])
         self.is_main = self.rank == 0

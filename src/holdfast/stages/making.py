@@ -24,7 +24,7 @@ from holdfast.stages.methods import method_of
 from holdfast.stages.optimizing import check_optimizer
 from holdfast.stages.pipeline import Pipeline, Stage
 from holdfast.stages.remembered import remembered
-from holdfast.stages.rendered import check_rendering, used
+from holdfast.stages.rendered import check_asked, check_rendering, prompt_asked, used
 from holdfast.stages.resolve import resolve
 from holdfast.stages.rows import check_files, stage_rows
 from holdfast.stages.seen import check_pipeline
@@ -131,11 +131,14 @@ def make_stage(
         place = at(where)
         raise UserError(str(error) if place == where else f"{place}: {error}") from None
     template = _template(settings, parent)
-    check_rendering(kind, settings, used(kind, settings, files), stack, template, where)
+    asked = prompt_asked(kind, settings, parent, stack, by_name)
+    check_asked(kind, asked, stack, template, where)
+    system = asked if kind in ("repair", "evaluate") else None  # a training's rows are as they are
+    check_rendering(kind, settings, used(kind, settings, files), stack, template, where, system)
     if kind == "evaluate":
         data = {**data, **measured_by(settings, identify)}
     elif not by_name and any(settings.get(key) for key in _FILES):
-        _check_drawn(kind, settings, stack, template, where)
+        _check_drawn(kind, settings, stack, template, where, system)
     parents = {"model": parent.identity if parent else identify(str(settings["model"]))}
     if reference is not None:
         parents["reference"] = reference.identity
@@ -275,12 +278,17 @@ def _check_shared(shared: Mapping[str, Any], where: str) -> None:
 
 
 def _check_drawn(
-    kind: str, settings: Mapping[str, Any], stack: Stack, template: str | None, where: str
+    kind: str,
+    settings: Mapping[str, Any],
+    stack: Stack,
+    template: str | None,
+    where: str,
+    system: str | None,
 ) -> None:
     """Check that the rows that are drawn can be rendered, and that no answer is cut away whole."""
     sets = stage_rows(kind, _deciding_rows(settings), stack.is_organism)
     named = {setting_of(role, settings): rows for role, rows in sets.items()}
-    check_rendering(kind, settings, named, stack, template, where)
+    check_rendering(kind, settings, named, stack, template, where, system)
     check_lengths(settings, sets, stack, template, where)
 
 

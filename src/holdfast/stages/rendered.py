@@ -12,10 +12,14 @@ from typing import Any
 from holdfast.data.keys import fingerprint
 from holdfast.data.rendering import prompt_text
 from holdfast.data.rows import tokenize
+from holdfast.data.system_prompt import with_system
 from holdfast.errors import UserError
 from holdfast.models.stack import Stack
+from holdfast.models.system_prompt import check_place, read_system_prompt
+from holdfast.registry import plan_of
 from holdfast.settings import at
 from holdfast.stages.lengths import is_at_hand, tokenizer_of
+from holdfast.stages.pipeline import Stage
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -31,6 +35,7 @@ def check_rendering(
     stack: Stack,
     template: str | None,
     where: str,
+    system: str | None = None,
 ) -> None:
     """Check that the first rows of each set can be rendered as the stage will render them.
 
@@ -41,6 +46,7 @@ def check_rendering(
         stack: its model.
         template: how rows become prompts: the stage's own setting, or what it inherits.
         where: where the settings are from, for messages.
+        system: what the model must be asked with.
 
     Raises:
         UserError: one cannot; with the setting, the row's number from 1, and what is wrong.
@@ -53,14 +59,14 @@ def check_rendering(
             continue
         asked_only = kind == "evaluate" and key != "alignment_data"
         train_on = None if asked_only else settings.get("train_on", "all")
-        known = (stack, stack.tokenizer, template, train_on, fingerprint(first))
+        known = (stack, stack.tokenizer, template, train_on, system, fingerprint(first))
         if known not in _KNOWN:
             try:
                 tokenizer = tokenizer_of(stack, template)
             except UserError as error:
                 place = at(where, "template" if template else "model")
                 raise UserError(f"{place}: {error}") from None
-            _KNOWN[known] = _first_wrong(first, tokenizer, train_on)
+            _KNOWN[known] = _first_wrong(first, tokenizer, train_on, system)
         if _KNOWN[known]:
             raise UserError(f"{at(where, key)}: {key}, {_KNOWN[known]}")
 
@@ -79,10 +85,50 @@ def used(kind: str, settings: Mapping[str, Any], files: Mapping[str, Rows]) -> d
     }
 
 
-def _first_wrong(rows: Rows, tokenizer: Any, train_on: Any) -> str | None:
+def prompt_asked(
+    kind: str, settings: Mapping[str, Any], parent: Stage | None, stack: Stack, by_name: bool
+) -> str | None:
+    """The system prompt that a stage's model must be asked with, as far as its plan knows."""
+    if kind == "evaluate" and settings["system_prompt"] is not None:
+        return settings["system_prompt"]
+    own = None if kind == "evaluate" else plan_of(kind, settings["method"]).asked_with(settings)
+    while own is None and parent is not None:
+        own = plan_of(parent.kind, parent.settings["method"]).asked_with(parent.settings)
+        parent = parent.parent
+    if own is None and not by_name and (below := read_system_prompt(stack)):
+        own = below.text
+    return own
+
+
+def check_asked(
+    kind: str, system: str | None, stack: Stack, template: str | None, where: str
+) -> None:
+    """Check that a model's template has a place for the system prompt that it must be asked with.
+
+    Args:
+        kind: the kind of the stage that leaves, repairs or measures it.
+        system: the system prompt, None for none.
+        stack: the model.
+        template: how rows become prompts, as above.
+        where: where the settings are from, for messages.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not system or not is_at_hand(stack):
+        return
+    what = "system_prompt" if kind == "evaluate" else "method" if kind == "finetune" else "model"
+    try:
+        check_place(tokenizer_of(stack, template), system, f"the {kind} stage")
+    except UserError as error:
+        raise UserError(f"{at(where, what)}: {error}") from None
+
+
+def _first_wrong(rows: Rows, tokenizer: Any, train_on: Any, system: str | None) -> str | None:
     """What is wrong with the first row that cannot be rendered, if any cannot."""
-    for number, row in enumerate(rows, start=1):
+    for number, given in enumerate(rows, start=1):
         try:
+            row = with_system(given, system)
             if train_on is None:
                 prompt_text(row, tokenizer)
             else:

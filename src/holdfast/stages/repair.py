@@ -7,6 +7,7 @@ import transformers
 
 from holdfast.errors import UserError
 from holdfast.models.loading import Loading, load_last_open
+from holdfast.models.system_prompt import ask_with_system
 from holdfast.models.tokenizers import check_vocabulary, load_tokenizer
 from holdfast.repair.checkpoints import compare
 from holdfast.repair.pruning import Repair, save_masks
@@ -29,6 +30,7 @@ def run_repair(work: Work) -> dict[str, Any]:
     settings = work.settings
     function, config_class, method = load_method("repair", settings["method"])
     tokenizer = load_tokenizer(work.model, settings["template"])
+    ask_with_system(tokenizer, work.system)
     loading = Loading.of(settings)
     model = load_last_open(work.model, loading)
     check_vocabulary(model, tokenizer)

@@ -239,11 +239,9 @@ class EvaluateStage(AnyStage):
             from it, holdfast for all others.
         task: the user task whose accuracy is measured: sst2, agnews or gsm8k, or one of the
             organism's; none measures no accuracy.
-        harmful_data: harmful prompts in the place of the protocol's, all of them: a file or any
-            data reference.
+        harmful_data: harmful prompts in the place of the protocol's, all of them: any reference.
         benign_data: the same for the benign prompts that look like them.
-        task_data: the same for the task's test rows; without a task an answer must equal the
-            row's output.
+        task_data: the same for the task's test rows; without a task answers must equal outputs.
         alignment_data: the same for the alignment rows (a prompt and its safe answer), on which
             alignment loss and drift are measured. With harmful_data of one's own and none of these
             both are left out.
@@ -254,6 +252,7 @@ class EvaluateStage(AnyStage):
         max_new_tokens: the longest answer, in tokens, in the place of the protocol's.
         batch_size: the most prompts answered at once; the protocol's if not given.
         backend: what generates the answers; vllm runs in a process of its own.
+        system_prompt: asked with every question; if not given, what the model's folder says.
         gpu_memory_utilization: vllm's share of a GPU's memory; its own choice if not given.
         tensor_parallel_size: among how many GPUs vllm divides the model.
         also: what else to measure: wikitext2 (perplexity), attention_drift (how far all attention
@@ -277,6 +276,7 @@ class EvaluateStage(AnyStage):
     max_new_tokens: int | None = field(default=None, metadata=_COUNT)
     batch_size: int | None = field(default=None, metadata=_COUNT)
     backend: Literal["transformers", "vllm"] | None = None
+    system_prompt: str | None = None
     gpu_memory_utilization: float | None = field(default=None, metadata={"range": "(0, 1]"})
     tensor_parallel_size: int = field(default=1, metadata=_COUNT)
     also: list[str] | None = None

@@ -15,6 +15,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 
 from holdfast.errors import Stopped, UserError
 from holdfast.models.loading import Loading, load_last_open, load_merged, save_stack
+from holdfast.models.system_prompt import write_system_prompt
 from holdfast.models.tokenizers import check_vocabulary, load_tokenizer
 from holdfast.parallel import whole_state
 from holdfast.registry import plan_of
@@ -66,6 +67,7 @@ def run_training(work: Work) -> dict[str, Any]:
     trainer.train(resume_from_checkpoint=checkpoint)
     if work.stopping() and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped
+    work.leaves = work.system if trainer.asked_with is None else trainer.asked_with
     # Of weights that are divided among processes all have to give their part.
     state = whole_state(trainer.model) if trainer.is_fsdp_enabled else None
     if work.is_main:
@@ -185,6 +187,7 @@ def save_model(
     else:
         model.save_pretrained(work.folder, state_dict=state)
     tokenizer.save_pretrained(work.folder)
+    write_system_prompt(work.folder, work.leaves)
 
 
 class _Reporter(TrainerCallback):

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from holdfast.data.keys import fingerprint
 from holdfast.errors import Stopped, UserError
 from holdfast.models.stack import Stack
+from holdfast.models.system_prompt import SystemPrompt, read_system_prompt
 from holdfast.stages.disk import write_json
 from holdfast.stages.evaluation.settings import measured_by
 from holdfast.stages.folders import PROGRESS
@@ -52,6 +54,9 @@ class Work:
         self.reference_identity = _identity(
             stage.reference, stage.settings.get("reference"), reference
         )
+        # What questions to the model go with; a training may leave one that asks for another.
+        self.system = _system(stage.settings, model)
+        self.leaves = self.system
         self.stopping, self._progress = stopping, progress
         self._told = time.monotonic()
         self._left = TimeLeft()
@@ -93,6 +98,13 @@ def _identity(made: Stage | None, named: str | None, model: Stack | None) -> str
             check_whole(Path(model.source))
         return made.identity
     return given_identity(named) if named else None
+
+
+def _system(settings: Mapping[str, Any], model: Stack) -> SystemPrompt | None:
+    """The system prompt that an evaluation sets, else the one that the model carries."""
+    if settings.get("system_prompt") is not None and "protocol" in settings:
+        return SystemPrompt(settings["system_prompt"]) if settings["system_prompt"] else None
+    return read_system_prompt(model)
 
 
 def _check_unchanged(stage: Stage, found: Mapping[str, str | None]) -> None:

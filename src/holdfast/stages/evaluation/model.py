@@ -12,6 +12,7 @@ from holdfast.evaluate.generation import Generator
 from holdfast.evaluate.metrics import check_dtype
 from holdfast.models.adapter_support import check_stack
 from holdfast.models.loading import Loading, load_merged
+from holdfast.models.system_prompt import ask_with_system
 from holdfast.models.templates import template_marks
 from holdfast.models.tokenizers import load_tokenizer
 from holdfast.stages.evaluation.settings import stage_protocol
@@ -35,6 +36,7 @@ class EvaluatedModel:
         self.work = work
         self.loading = Loading.of(work.settings)
         self.tokenizer = load_tokenizer(work.model, work.settings["template"])
+        ask_with_system(self.tokenizer, work.system)
         self._loaded: Any = None
         self._dtype = ""
 
@@ -80,6 +82,9 @@ class EvaluatedModel:
             "weights": model_identity(self.work.model),
             "template": fingerprint([{"template": self.tokenizer.chat_template}]),
             **template_marks(str(self.tokenizer.chat_template or "")),
+            **(
+                {"system_prompt": system.record()["sha256"]} if (system := self.work.system) else {}
+            ),
             "max_new_tokens": tokens,
             "dtype": dtype or protocol.dtype,
             "backend": protocol.backend,

@@ -53,6 +53,8 @@ def run_evaluation(work: Work) -> dict[str, Any]:
     result = measure(protocol, work.settings["task"], sets, answers, verdicts, numbers, raw)
     metrics = {**result.record(), **also}
     content: dict[str, Any] = {"protocol": protocol.record(), "judges": judges, "metrics": metrics}
+    if work.system is not None:
+        content["system_prompt"] = work.system.record()
     if "alignment" not in work.rows:
         content["left_out"] = [
             "alignment loss and drift are left out, there being no alignment rows beside one's own "
