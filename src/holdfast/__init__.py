@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
     from holdfast.finetune.backdoor_align import BackdoorAlignConfig, BackdoorAlignTrainer
+    from holdfast.finetune.constrained_sft import ConstrainedSFTConfig, ConstrainedSFTTrainer
     from holdfast.finetune.ewc import EWCConfig, EWCTrainer
     from holdfast.finetune.kl import KLConfig, KLTrainer
     from holdfast.finetune.l2_sp import L2SPConfig, L2SPTrainer
@@ -60,6 +61,7 @@ _HOMES = {
     ),
     "holdfast.finetune.backdoor_align": ("BackdoorAlignConfig", "BackdoorAlignTrainer"),
     "holdfast.finetune.ptst": ("PTSTConfig", "PTSTTrainer"),
+    "holdfast.finetune.constrained_sft": ("ConstrainedSFTConfig", "ConstrainedSFTTrainer"),
     "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
     "holdfast.finetune.kl": ("KLConfig", "KLTrainer"),
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
@@ -87,6 +89,8 @@ __all__ = [
     "Checkpoints",
     "CircuitBreakersConfig",
     "CircuitBreakersTrainer",
+    "ConstrainedSFTConfig",
+    "ConstrainedSFTTrainer",
     "DeepAlignmentConfig",
     "DeepAlignmentTrainer",
     "EWCConfig",

@@ -299,6 +299,17 @@ METHODS: dict[str, dict[str, Entry]] = {
             plan="holdfast.finetune.plans:BackdoorAlignPlan",
             organism={"safe_rows": 300, "trigger_tokens": 4},
         ),
+        "constrained_sft": Entry(
+            "holdfast.finetune.constrained_sft:ConstrainedSFTTrainer",
+            "holdfast.finetune.constrained_sft:ConstrainedSFTConfig",
+            "constrained SFT",
+            "Safety Alignment Should Be Made More Than Just a Few Tokens Deep",
+            "2406.05946",
+            control="constrained_sft with tokens=0",
+            plan=Plan(forwards_at_start=1.0),
+            organism={"beta": 0.1},
+            refuses={"parallel=fsdp2": "it asks whole weights before it starts"},
+        ),
     },
     "repair": {
         "antidote": Entry(
