@@ -250,7 +250,7 @@ METHODS: dict[str, dict[str, Entry]] = {
             "2501.18100",
             control="panacea with lam=0 (the perturbation alone)",
             plan=Plan(passes_a_step=3, copies=4),
-            organism={"probe_rows": 200},
+            organism={"probe_rows": 200, "rho": 0.3, "lam": 0.01},
             refuses=_WHOLE_GRADIENTS,
             unverified="whether the published numbers were made with the harmful loss clamped at 5",
         ),
