@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from holdfast.finetune.lookahead import LookAheadConfig, LookAheadTrainer
     from holdfast.finetune.ptst import PTSTConfig, PTSTTrainer
     from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
+    from holdfast.finetune.sppft import SPPFTConfig, SPPFTTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
@@ -72,6 +73,7 @@ _HOMES = {
     "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
     "holdfast.finetune.lookahead": ("LookAheadConfig", "LookAheadTrainer"),
     "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
+    "holdfast.finetune.sppft": ("SPPFTConfig", "SPPFTTrainer"),
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
     "holdfast.repair.checkpoints": ("Checkpoints",),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
@@ -119,6 +121,8 @@ __all__ = [
     "RestaConfig",
     "SFTConfig",
     "SFTTrainer",
+    "SPPFTConfig",
+    "SPPFTTrainer",
     "SafeDeltaConfig",
     "SafeLoraConfig",
     "SafeMergeConfig",

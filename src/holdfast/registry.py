@@ -310,6 +310,16 @@ METHODS: dict[str, dict[str, Entry]] = {
             organism={"beta": 0.1},
             refuses={"parallel=fsdp2": "it asks whole weights before it starts"},
         ),
+        "sppft": Entry(
+            "holdfast.finetune.sppft:SPPFTTrainer",
+            "holdfast.finetune.sppft:SPPFTConfig",
+            "SPPFT",
+            "Safety Layers in Aligned Large Language Models: The Key to LLM Security",
+            "2408.17003",
+            control="sppft with as many layers elsewhere",
+            organism={"first_layer": 2, "last_layer": 3},
+            unverified="the published ranges of layers; the paper's search for them is not here",
+        ),
     },
     "repair": {
         "antidote": Entry(

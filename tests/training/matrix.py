@@ -50,6 +50,7 @@ OWN: dict[str, dict[str, Any]] = {
     "tar": {"lam": 0.5, "attack_steps": 2, "tamper_every": 1, "attack_learning_rate": 0.01},
     "kl": {"strength": 2.0},
     "ldifs": {"rho": 0.2},
+    "sppft": {"first_layer": 1, "last_layer": 1},
     "ptst": {"system_prompt": ""},
     "backdoor_align": {"trigger": "", "safe_rows": 4},
 }
