@@ -82,6 +82,9 @@ def make_trainer(
         dataloader_pin_memory=False,
         **{**method.settings, **settings},
     )
+    attention = METHODS[method.kind][method.name].organism.get("attn_implementation")
+    if attention:
+        getattr(model, "get_base_model", lambda: model)().set_attn_implementation(attention)
     extra = {name: rows for name in found.asks if name in _ROWS}
     trainer = trainer_class(model, args, train_dataset=rows, data_collator=collator(), **extra)
     trainer.remove_callback(transformers.PrinterCallback)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from holdfast.finetune.ptst import PTSTConfig, PTSTTrainer
     from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
     from holdfast.finetune.sppft import SPPFTConfig, SPPFTTrainer
+    from holdfast.finetune.surgery import SurgeryConfig, SurgeryTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
@@ -74,6 +75,7 @@ _HOMES = {
     "holdfast.finetune.lookahead": ("LookAheadConfig", "LookAheadTrainer"),
     "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
     "holdfast.finetune.sppft": ("SPPFTConfig", "SPPFTTrainer"),
+    "holdfast.finetune.surgery": ("SurgeryConfig", "SurgeryTrainer"),
     "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
     "holdfast.repair.checkpoints": ("Checkpoints",),
     "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
@@ -129,6 +131,8 @@ __all__ = [
     "SafeMixConfig",
     "SafeMixTrainer",
     "ScaleConfig",
+    "SurgeryConfig",
+    "SurgeryTrainer",
     "TVaccineConfig",
     "TVaccineTrainer",
     "UserError",

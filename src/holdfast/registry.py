@@ -227,6 +227,18 @@ METHODS: dict[str, dict[str, Entry]] = {
             refuses=_WHOLE_GRADIENTS,
             unverified="ρ, and which way the divergence from the aligned model is taken",
         ),
+        "surgery": Entry(
+            "holdfast.finetune.surgery:SurgeryTrainer",
+            "holdfast.finetune.surgery:SurgeryConfig",
+            "Surgery",
+            "Surgery: Mitigating Harmful Fine-Tuning for Large Language Models via Attention Sink",
+            "2602.05228",
+            control="surgery with alpha=0 (SFT)",
+            plan="holdfast.finetune.plans:SurgeryPlan",
+            organism={"attn_implementation": "eager", "probe_rows": 200, "alpha": 30.0},
+            refuses=_WHOLE_GRADIENTS,
+            unverified="whether the paper's text has the settings of its authors' script",
+        ),
         "lookahead": Entry(
             "holdfast.finetune.lookahead:LookAheadTrainer",
             "holdfast.finetune.lookahead:LookAheadConfig",

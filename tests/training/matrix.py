@@ -37,6 +37,7 @@ OWN: dict[str, dict[str, Any]] = {
     # Long steps: where states have hardly moved, rounding decides which way they are held back.
     "circuit_breakers": {"alpha": 0.3, "gamma": 1.0, "learning_rate": 0.5},
     "repnoise": {"alpha": 0.3, "beta": 1.0},
+    "surgery": {"alpha": 30.0},
     "lisa": {"rho": 0.5, "alignment_steps": 1, "user_steps": 1},
     "ewc": {"strength": 0.02},
     "l2_sp": {"strength": 0.5},
@@ -54,6 +55,8 @@ OWN: dict[str, dict[str, Any]] = {
     "ptst": {"system_prompt": ""},
     "backdoor_align": {"trigger": "", "safe_rows": 4},
 }
+# What it needs of the model's own settings.
+MODEL = {"surgery": {"attn_implementation": "eager"}}
 # The largest relative difference of what the weights moved by.
 BOUNDS = {check: 0.3 if check == "bf16" else 1e-5 for check in CHECKS}
 
@@ -155,7 +158,7 @@ def moved(
 ) -> dict[str, torch.Tensor]:
     """By how much each weight moves in a training of four steps."""
     trainer_class, config_class, method = load_method(case.stage, case.method)
-    model: Any = tiny_model(case.architecture)
+    model: Any = tiny_model(case.architecture, **MODEL.get(case.method, {}))
     if case.adapter != "full":
         model = lora(model, init_lora_weights=case.adapter == "double")
     before = weights(model)

@@ -9,8 +9,7 @@ h_l [hidden] is what decoder layer l puts out, h⁰_l the same of the model as i
 without dropout; N and M are of the whole step. A step reads as many harmful rows as it trains on,
 in an order of their own. The paper's model is aligned before, and it learns by S and R alone: γ is
 0. Where the start model is a base, γ = 1 aligns it along the way. α = 0 with γ = 1 is plain SFT.
-With γ = 0 a fresh adapter starts where the cosine is highest, so without a gradient: rounding alone
-decides which way it turns, and Adam makes much of it.
+With γ = 0 a fresh adapter starts without a gradient, at the highest cosine: rounding turns it.
 
 Source: A. Zou et al.: Improving Alignment and Robustness with Circuit Breakers, arXiv 2406.04313,
 algorithm 1; α 10 and layers 10 and 20 of 32 for Llama-3-8B, α 5 for Mistral-7B, 150 steps of 16

@@ -5,6 +5,8 @@ from typing import Any
 from holdfast.data.mixing import share_count
 from holdfast.plans import Plan, Settings
 
+EAGER = "Surgery reads attention weights, which eager attention alone puts out"
+
 
 class EWCPlan(Plan):
     """One pass over the alignment rows at the start; start values and Fisher information."""
@@ -76,3 +78,16 @@ class TeacherPlan(Plan):
 
     def __init__(self):
         super().__init__(forwards_a_step=1.0, copies=1.0)
+
+
+class SurgeryPlan(Plan):
+    """A pass over harmful and one over safe rows, each measured without gradients before."""
+
+    def __init__(self):
+        super().__init__(passes_a_step=3.0, forwards_a_step=2.0, copies=1.0)
+
+    def check(self, settings: Settings) -> tuple[str, str] | None:
+        """Attention must be eager."""
+        if settings.get("attn_implementation") == "eager":
+            return None
+        return "attn_implementation", f"{EAGER}: set attn_implementation=eager."
