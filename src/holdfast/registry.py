@@ -148,7 +148,12 @@ METHODS: dict[str, dict[str, Entry]] = {
             "Tamper-Resistant Safeguards for Open-Weight LLMs",
             "2408.00761",
             plan="holdfast.align.plans:TARPlan",
-            organism={"attack_steps": 4, "tamper_every": 2, "attack_learning_rate": 1e-3},
+            organism={
+                "lam": 0.1,
+                "attack_steps": 4,
+                "tamper_every": 2,
+                "attack_learning_rate": 1e-3,
+            },
             refuses=_WHOLE_GRADIENTS,
         ),
         "lox": Entry(
