@@ -138,6 +138,7 @@ METHODS: dict[str, dict[str, Entry]] = {
             "Fine-Tuning",
             "2505.16559",
             plan=Plan(passes_a_step=3, copies=3),
+            organism={"lam": 0.01, "normalize": True},
             refuses=_WHOLE_GRADIENTS,
             unverified="λ, α, the token, and the rows that the collapse is taken on",
         ),
