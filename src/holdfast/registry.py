@@ -190,7 +190,7 @@ METHODS: dict[str, dict[str, Entry]] = {
             "1612.00796",
             control="l2_sp",
             plan="holdfast.finetune.plans:EWCPlan",
-            organism={"strength": 1.0},
+            organism={"strength": 1000.0},
             refuses={"parallel=fsdp2": "its Fisher information needs whole weights"},
         ),
         "l2_sp": Entry(
@@ -201,7 +201,7 @@ METHODS: dict[str, dict[str, Entry]] = {
             "1802.01483",
             control_of="ewc",
             plan=Plan(copies=1.0),
-            organism={"strength": 0.01},
+            organism={"strength": 0.003},
         ),
         "safe_mix": Entry(
             "holdfast.finetune.safe_mix:SafeMixTrainer",
@@ -293,7 +293,7 @@ METHODS: dict[str, dict[str, Entry]] = {
             "2308.13320",
             control="l2_sp",
             plan="holdfast.finetune.plans:TeacherPlan",
-            organism={"rho": 0.1},
+            organism={"rho": 0.003},
             unverified="the paper's text; its settings are those of the authors' code",
         ),
         "ptst": Entry(
