@@ -190,7 +190,7 @@ METHODS: dict[str, dict[str, Entry]] = {
             "1612.00796",
             control="l2_sp",
             plan="holdfast.finetune.plans:EWCPlan",
-            organism={"strength": 1000.0},
+            organism={"strength": 5000.0},
             refuses={"parallel=fsdp2": "its Fisher information needs whole weights"},
         ),
         "l2_sp": Entry(
