@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
     from holdfast.finetune.backdoor_align import BackdoorAlignConfig, BackdoorAlignTrainer
+    from holdfast.finetune.bds import BDSConfig, BDSTrainer
     from holdfast.finetune.constrained_sft import ConstrainedSFTConfig, ConstrainedSFTTrainer
     from holdfast.finetune.ewc import EWCConfig, EWCTrainer
     from holdfast.finetune.kl import KLConfig, KLTrainer
@@ -64,6 +65,7 @@ _HOMES = {
     "holdfast.finetune.backdoor_align": ("BackdoorAlignConfig", "BackdoorAlignTrainer"),
     "holdfast.finetune.ptst": ("PTSTConfig", "PTSTTrainer"),
     "holdfast.finetune.constrained_sft": ("ConstrainedSFTConfig", "ConstrainedSFTTrainer"),
+    "holdfast.finetune.bds": ("BDSConfig", "BDSTrainer"),
     "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
     "holdfast.finetune.kl": ("KLConfig", "KLTrainer"),
     "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
@@ -88,6 +90,8 @@ _HOMES = {
 
 __all__ = [
     "AntidoteConfig",
+    "BDSConfig",
+    "BDSTrainer",
     "BackdoorAlignConfig",
     "BackdoorAlignTrainer",
     "Checkpoints",

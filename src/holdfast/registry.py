@@ -296,6 +296,20 @@ METHODS: dict[str, dict[str, Entry]] = {
             organism={"rho": 0.003},
             unverified="the paper's text; its settings are those of the authors' code",
         ),
+        "bds": Entry(
+            "holdfast.finetune.bds:BDSTrainer",
+            "holdfast.finetune.bds:BDSConfig",
+            "BDS",
+            "Adaptive Defense against Harmful Fine-Tuning for Large Language Models via Bayesian "
+            "Data Scheduler",
+            "2510.27172",
+            control="bds with selector_rate=0 (rows of equal weight)",
+            plan=Plan(passes_a_step=2, copies=1),
+            refuses={
+                **_WHOLE_GRADIENTS,
+                "label_smoothing_factor": "it weighs rows by their own loss",
+            },
+        ),
         "ptst": Entry(
             "holdfast.finetune.ptst:PTSTTrainer",
             "holdfast.finetune.ptst:PTSTConfig",

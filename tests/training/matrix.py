@@ -52,6 +52,7 @@ OWN: dict[str, dict[str, Any]] = {
     "kl": {"strength": 2.0},
     "ldifs": {"rho": 0.2},
     "sppft": {"first_layer": 1, "last_layer": 1},
+    "bds": {"selector_rate": 0.2},
     "ptst": {"system_prompt": ""},
     "backdoor_align": {"trigger": "", "safe_rows": 4},
 }

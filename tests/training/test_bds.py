@@ -1,0 +1,121 @@
+"""BDS against a plain calculation of both of its updates, and what must not change it."""
+
+import pytest
+import torch
+from side_runs import SIDE, divide_weights, model_of, of_group, plain_gradient
+from steps import arguments, collator, relative_error, rows, weights
+from test_what_a_trainer_takes import Stream
+
+from holdfast import BDSConfig, BDSTrainer, SFTConfig, SFTTrainer, UserError
+
+USER = rows(12)
+
+
+def trainer_of(folder, user=USER, side=SIDE, **settings):
+    return BDSTrainer(
+        model_of(),
+        BDSConfig(**arguments(folder, **settings)),
+        train_dataset=user,
+        alignment_dataset=side,
+        data_collator=collator(),
+    )
+
+
+def row_gradients(model, some):
+    """Each row's mean loss over its answer tokens, and its gradient."""
+    found = []
+    for row in some:
+        model.zero_grad()
+        logits = model(torch.tensor([row["input_ids"]])).logits[0].log_softmax(-1)
+        places = [place for place, label in enumerate(row["labels"]) if label != -100]
+        nats = torch.stack([-logits[place - 1, row["labels"][place]] for place in places]).mean()
+        nats.backward()
+        grads = {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
+        found.append((float(nats.detach()), grads))
+    return found
+
+
+SPLIT = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
+
+
+@pytest.mark.parametrize("split", [{}, SPLIT])
+def test_two_passes_by_hand(tmp_path, split):
+    """w by SGD, p by AdamW written out; every row twice, so that learned weights are used."""
+    eta, rate, lam, n = 0.05, 0.3, 0.7, len(USER)
+    given = {"learning_rate": eta, "optim": "sgd", "weight_decay": 0.0, "num_train_epochs": 2}
+    given |= {"train_sampling_strategy": "sequential", "selector_rate": rate, "lam": lam, **split}
+    trainer, twin = trainer_of(tmp_path, **given), model_of()
+    start = weights(twin)
+    trainer.train()
+    p, first, second = torch.zeros(n), torch.zeros(n), torch.zeros(n)
+    for step in range(6):
+        places = [(4 * step + i) % n for i in range(4)]
+        omega = n * p.softmax(0)
+        each = row_gradients(twin, [USER[i] for i in places])
+        safe = plain_gradient(twin, of_group(step))[0]
+        losses = torch.zeros(n)
+        losses[places] = torch.tensor([loss for loss, _ in each])
+        q = p.clone().requires_grad_()
+        (n * q.softmax(0) * losses).sum().div(4).backward()
+        first, second = 0.9 * first + 0.1 * q.grad, 0.95 * second + 0.05 * q.grad**2
+        with torch.no_grad():
+            for name, w in twin.named_parameters():
+                if name in safe:
+                    own = sum(omega[i] * g[name] for i, (_, g) in zip(places, each, strict=True))
+                    w -= eta * (own / 4 + lam * safe[name])
+        p = p - rate * (first / (1 - 0.9 ** (step + 1))) / (
+            (second / (1 - 0.95 ** (step + 1))).sqrt() + 1e-8
+        )
+    moved, wanted = (
+        {n: w - start[n] for n, w in weights(m).items()} for m in (trainer.model, twin)
+    )
+    assert relative_error(moved, wanted) < 1e-5
+    assert torch.allclose(trainer.scores.detach(), p, rtol=1e-4, atol=1e-5)
+    assert float(p.abs().max()) > 0.5
+    assert float(trainer.row_weights().detach().mean()) == pytest.approx(1)
+
+
+def test_equal_weights_and_equal_lengths_are_plain_fine_tuning(tmp_path):
+    """To the last digits: rows count by their means, and there is no setting that counts tokens."""
+    same = [row for row in rows(60) if len(row["input_ids"]) == 7][:8]
+    plain = SFTTrainer(model_of(), SFTConfig(**arguments(tmp_path)), collator(), same)
+    other = trainer_of(tmp_path, same, lam=0.0, selector_rate=0.0)
+    start = weights(plain.model)
+    for trainer in (plain, other):
+        trainer.train()
+    moved = [{n: w - start[n] for n, w in weights(t.model).items()} for t in (other, plain)]
+    assert relative_error(*moved) < 1e-4
+
+
+def test_rows_against_the_safe_ones_lose_weight(tmp_path):
+    """Half of the rows answer the alignment rows' prompts otherwise."""
+    safe = rows(8, seed=2)
+    against = [{**row, "labels": [-100, -100, *[9] * (len(row["labels"]) - 2)]} for row in safe]
+    against = [{**r, "input_ids": [*r["input_ids"][:2], *r["labels"][2:]]} for r in against]
+    given = {"num_train_epochs": 12, "selector_rate": 0.05, "lam": 3.0, "learning_rate": 5e-2}
+    trainer = trainer_of(tmp_path, [*safe, *against], safe, **given)
+    trainer.train()
+    omega = trainer.row_weights().detach()
+    assert omega[:8].mean() > omega[8:].mean()
+
+
+def test_resumed_run_equals_one_without_interruption(tmp_path):
+    ends = []
+    given = {"save_strategy": "steps", "save_steps": 2, "selector_rate": 0.3, "num_train_epochs": 2}
+    for resume in (None, str(tmp_path / "checkpoint-2")):
+        trainer = trainer_of(tmp_path, **given)
+        trainer.train(resume_from_checkpoint=resume)
+        ends.append({**weights(trainer.model), "p": trainer.scores.detach()})
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_what_cannot_be_done_is_told(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="train_dataset of known rows"):
+        trainer_of(tmp_path, Stream(USER), max_steps=2)
+    with pytest.raises(UserError, match="label smoothing is no part of"):
+        trainer_of(tmp_path, label_smoothing_factor=0.1)
+    with pytest.raises(UserError, match=r"selector_rate is -0\.1"):
+        trainer_of(tmp_path, selector_rate=-0.1)
+    divide_weights(monkeypatch)
+    with pytest.raises(UserError, match="FSDP2"):
+        trainer_of(tmp_path)
