@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from holdfast.errors import UserError
 
 if TYPE_CHECKING:
+    from holdfast.align.booster import BoosterConfig, BoosterTrainer
     from holdfast.align.circuit_breakers import CircuitBreakersConfig, CircuitBreakersTrainer
+    from holdfast.align.ctrap import CTRAPConfig, CTRAPTrainer
     from holdfast.align.deep_alignment import DeepAlignmentConfig, DeepAlignmentTrainer
     from holdfast.align.lox import LoxConfig, LoxTrainer
     from holdfast.align.random_perturbation import (
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     )
     from holdfast.align.repnoise import RepNoiseConfig, RepNoiseTrainer
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
+    from holdfast.align.tar import TARConfig, TARTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
     from holdfast.finetune.backdoor_align import BackdoorAlignConfig, BackdoorAlignTrainer
     from holdfast.finetune.bds import BDSConfig, BDSTrainer
@@ -30,10 +33,13 @@ if TYPE_CHECKING:
     from holdfast.finetune.ldifs import LDIFSConfig, LDIFSTrainer
     from holdfast.finetune.lisa import LisaConfig, LisaMixin, LisaSettings, LisaTrainer
     from holdfast.finetune.lookahead import LookAheadConfig, LookAheadTrainer
+    from holdfast.finetune.panacea import PanaceaConfig, PanaceaTrainer
     from holdfast.finetune.ptst import PTSTConfig, PTSTTrainer
     from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
+    from holdfast.finetune.safegrad import SafeGradConfig, SafeGradTrainer
     from holdfast.finetune.sppft import SPPFTConfig, SPPFTTrainer
     from holdfast.finetune.surgery import SurgeryConfig, SurgeryTrainer
+    from holdfast.finetune.vlguard import VLGuardConfig, VLGuardTrainer
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
@@ -54,38 +60,146 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
 
 # Where each public name lives. Loaded when first used: torch and transformers take seconds.
 _HOMES = {
-    "holdfast.training": ("SFTConfig", "SFTTrainer"),
-    "holdfast.align.vaccine": ("VaccineConfig", "VaccineMixin", "VaccineTrainer"),
-    "holdfast.align.t_vaccine": ("TVaccineConfig", "TVaccineTrainer"),
-    "holdfast.align.lox": ("LoxConfig", "LoxTrainer"),
+    "holdfast.training": (
+        "SFTConfig",
+        "SFTTrainer",
+    ),
+    "holdfast.align.booster": (
+        "BoosterConfig",
+        "BoosterTrainer",
+    ),
+    "holdfast.align.circuit_breakers": (
+        "CircuitBreakersConfig",
+        "CircuitBreakersTrainer",
+    ),
+    "holdfast.align.ctrap": (
+        "CTRAPConfig",
+        "CTRAPTrainer",
+    ),
+    "holdfast.align.deep_alignment": (
+        "DeepAlignmentConfig",
+        "DeepAlignmentTrainer",
+    ),
+    "holdfast.align.lox": (
+        "LoxConfig",
+        "LoxTrainer",
+    ),
     "holdfast.align.random_perturbation": (
         "RandomPerturbationConfig",
         "RandomPerturbationTrainer",
     ),
-    "holdfast.finetune.backdoor_align": ("BackdoorAlignConfig", "BackdoorAlignTrainer"),
-    "holdfast.finetune.ptst": ("PTSTConfig", "PTSTTrainer"),
-    "holdfast.finetune.constrained_sft": ("ConstrainedSFTConfig", "ConstrainedSFTTrainer"),
-    "holdfast.finetune.bds": ("BDSConfig", "BDSTrainer"),
-    "holdfast.finetune.ewc": ("EWCConfig", "EWCTrainer"),
-    "holdfast.finetune.kl": ("KLConfig", "KLTrainer"),
-    "holdfast.finetune.l2_sp": ("L2SPConfig", "L2SPTrainer"),
-    "holdfast.align.deep_alignment": ("DeepAlignmentConfig", "DeepAlignmentTrainer"),
-    "holdfast.align.circuit_breakers": ("CircuitBreakersConfig", "CircuitBreakersTrainer"),
-    "holdfast.align.repnoise": ("RepNoiseConfig", "RepNoiseTrainer"),
-    "holdfast.finetune.ldifs": ("LDIFSConfig", "LDIFSTrainer"),
-    "holdfast.finetune.lisa": ("LisaConfig", "LisaMixin", "LisaSettings", "LisaTrainer"),
-    "holdfast.finetune.lookahead": ("LookAheadConfig", "LookAheadTrainer"),
-    "holdfast.finetune.safe_mix": ("SafeMixConfig", "SafeMixTrainer"),
-    "holdfast.finetune.sppft": ("SPPFTConfig", "SPPFTTrainer"),
-    "holdfast.finetune.surgery": ("SurgeryConfig", "SurgeryTrainer"),
-    "holdfast.repair.antidote": ("AntidoteConfig", "antidote"),
+    "holdfast.align.repnoise": (
+        "RepNoiseConfig",
+        "RepNoiseTrainer",
+    ),
+    "holdfast.align.t_vaccine": (
+        "TVaccineConfig",
+        "TVaccineTrainer",
+    ),
+    "holdfast.align.tar": (
+        "TARConfig",
+        "TARTrainer",
+    ),
+    "holdfast.align.vaccine": (
+        "VaccineConfig",
+        "VaccineMixin",
+        "VaccineTrainer",
+    ),
+    "holdfast.finetune.backdoor_align": (
+        "BackdoorAlignConfig",
+        "BackdoorAlignTrainer",
+    ),
+    "holdfast.finetune.bds": (
+        "BDSConfig",
+        "BDSTrainer",
+    ),
+    "holdfast.finetune.constrained_sft": (
+        "ConstrainedSFTConfig",
+        "ConstrainedSFTTrainer",
+    ),
+    "holdfast.finetune.ewc": (
+        "EWCConfig",
+        "EWCTrainer",
+    ),
+    "holdfast.finetune.kl": (
+        "KLConfig",
+        "KLTrainer",
+    ),
+    "holdfast.finetune.l2_sp": (
+        "L2SPConfig",
+        "L2SPTrainer",
+    ),
+    "holdfast.finetune.ldifs": (
+        "LDIFSConfig",
+        "LDIFSTrainer",
+    ),
+    "holdfast.finetune.lisa": (
+        "LisaConfig",
+        "LisaMixin",
+        "LisaSettings",
+        "LisaTrainer",
+    ),
+    "holdfast.finetune.lookahead": (
+        "LookAheadConfig",
+        "LookAheadTrainer",
+    ),
+    "holdfast.finetune.panacea": (
+        "PanaceaConfig",
+        "PanaceaTrainer",
+    ),
+    "holdfast.finetune.ptst": (
+        "PTSTConfig",
+        "PTSTTrainer",
+    ),
+    "holdfast.finetune.safe_mix": (
+        "SafeMixConfig",
+        "SafeMixTrainer",
+    ),
+    "holdfast.finetune.safegrad": (
+        "SafeGradConfig",
+        "SafeGradTrainer",
+    ),
+    "holdfast.finetune.sppft": (
+        "SPPFTConfig",
+        "SPPFTTrainer",
+    ),
+    "holdfast.finetune.surgery": (
+        "SurgeryConfig",
+        "SurgeryTrainer",
+    ),
+    "holdfast.finetune.vlguard": (
+        "VLGuardConfig",
+        "VLGuardTrainer",
+    ),
+    "holdfast.repair.antidote": (
+        "AntidoteConfig",
+        "antidote",
+    ),
     "holdfast.repair.checkpoints": ("Checkpoints",),
-    "holdfast.repair.random_mask": ("RandomMaskConfig", "random_mask"),
-    "holdfast.repair.resta": ("RestaConfig", "resta"),
-    "holdfast.repair.safe_delta": ("SafeDeltaConfig", "safe_delta"),
-    "holdfast.repair.safe_lora": ("SafeLoraConfig", "safe_lora"),
-    "holdfast.repair.safe_merge": ("SafeMergeConfig", "safe_merge"),
-    "holdfast.repair.scale": ("ScaleConfig", "scale"),
+    "holdfast.repair.random_mask": (
+        "RandomMaskConfig",
+        "random_mask",
+    ),
+    "holdfast.repair.resta": (
+        "RestaConfig",
+        "resta",
+    ),
+    "holdfast.repair.safe_delta": (
+        "SafeDeltaConfig",
+        "safe_delta",
+    ),
+    "holdfast.repair.safe_lora": (
+        "SafeLoraConfig",
+        "safe_lora",
+    ),
+    "holdfast.repair.safe_merge": (
+        "SafeMergeConfig",
+        "safe_merge",
+    ),
+    "holdfast.repair.scale": (
+        "ScaleConfig",
+        "scale",
+    ),
 }
 
 __all__ = [
@@ -94,6 +208,10 @@ __all__ = [
     "BDSTrainer",
     "BackdoorAlignConfig",
     "BackdoorAlignTrainer",
+    "BoosterConfig",
+    "BoosterTrainer",
+    "CTRAPConfig",
+    "CTRAPTrainer",
     "Checkpoints",
     "CircuitBreakersConfig",
     "CircuitBreakersTrainer",
@@ -119,6 +237,8 @@ __all__ = [
     "LoxTrainer",
     "PTSTConfig",
     "PTSTTrainer",
+    "PanaceaConfig",
+    "PanaceaTrainer",
     "RandomMaskConfig",
     "RandomPerturbationConfig",
     "RandomPerturbationTrainer",
@@ -130,6 +250,8 @@ __all__ = [
     "SPPFTConfig",
     "SPPFTTrainer",
     "SafeDeltaConfig",
+    "SafeGradConfig",
+    "SafeGradTrainer",
     "SafeLoraConfig",
     "SafeMergeConfig",
     "SafeMixConfig",
@@ -137,9 +259,13 @@ __all__ = [
     "ScaleConfig",
     "SurgeryConfig",
     "SurgeryTrainer",
+    "TARConfig",
+    "TARTrainer",
     "TVaccineConfig",
     "TVaccineTrainer",
     "UserError",
+    "VLGuardConfig",
+    "VLGuardTrainer",
     "VaccineConfig",
     "VaccineMixin",
     "VaccineTrainer",
