@@ -29,6 +29,7 @@ from holdfast.report.words import interval, memory, number, place_name, signed
 from holdfast.stages.defaults import ORGANISM
 from holdfast.stages.making import make_pipeline
 from holdfast.stages.pipeline import Pipeline, Stage
+from holdfast.statistics.estimates import Difference
 
 ROOT = Path(__file__).parent.parent
 TASKS = ("sums", "topic")
@@ -163,11 +164,11 @@ def _table(comparison: Comparison) -> list[str]:
 
 def _is_lower(row: Row) -> bool:
     found = row.cells[HARM].difference
-    return _is_sure(found) and found.value < 0
+    return found is not None and _is_sure(found) and found.value < 0
 
 
-def _is_sure(found: Any) -> bool:
-    return found is not None and found.p_holm is not None and found.p_holm < ALPHA
+def _is_sure(found: Difference) -> bool:
+    return found.p_holm is not None and found.p_holm < ALPHA
 
 
 def _value(row: Row, metric: str) -> str:

@@ -21,7 +21,13 @@ import transformers
 _ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(_ROOT / "tests"), str(_ROOT / "tests" / "training")]
 
-from matrix import BOUNDS, CHECKS, Case, difference, product  # noqa: E402
+from matrix import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    BOUNDS,
+    CHECKS,
+    Case,
+    difference,
+    product,
+)
 
 from holdfast.stages.time_left import TimeLeft  # noqa: E402
 

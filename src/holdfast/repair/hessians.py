@@ -1,6 +1,6 @@
 """How a linear layer's squared error on given rows bends: H = (2/N) Σ X Xᵀ of its inputs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,14 +51,14 @@ def hessians(
 
 @contextmanager
 def _watched(layers: Mapping[str, nn.Module], sums: dict[str, Any]) -> Iterator[None]:
-    def add(name: str, inputs: tuple) -> None:
-        x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
-        sums[name] = sums[name] + (x.T @ x).cpu()
+    def adds(name: str) -> Callable[[nn.Module, Any], None]:
+        def add(_layer: nn.Module, inputs: Any) -> None:
+            x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
+            sums[name] = sums[name] + (x.T @ x).cpu()
 
-    handles = [
-        layer.register_forward_pre_hook(lambda _, inputs, name=name: add(name, inputs))
-        for name, layer in layers.items()
-    ]
+        return add
+
+    handles = [layer.register_forward_pre_hook(adds(name)) for name, layer in layers.items()]
     try:
         yield
     finally:
