@@ -264,7 +264,7 @@ def test_its_settings_in_an_evaluation(stand_in, base, monkeypatch):
     monkeypatch.setattr(evaluation, "load_tokenizer", lambda *_: SimpleNamespace(chat_template=""))
     made = []
     monkeypatch.setattr(vllm_backend, "VllmBackend", lambda *a, **given: made.append(given))
-    work = SimpleNamespace(settings=settings, model=stack, model_identity="a")
+    work = SimpleNamespace(settings=settings, model=stack, model_identity="a", system=None)
     evaluation.EvaluatedModel(work).backend(5, "float16")
     assert (made[0]["memory"], made[0]["gpus"], made[0]["dtype"]) == (0.5, 2, "float16")
     ours = [
