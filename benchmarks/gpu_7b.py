@@ -44,7 +44,7 @@ from holdfast.evaluate.generation import generate
 from holdfast.models.loading import Loading, load_base
 from holdfast.models.stack import Stack
 from holdfast.repair.antidote import AntidoteConfig, antidote
-from measuring import Method, collator, make_trainer, methods, peak_bytes, random_rows
+from measuring import PAPERS, Method, collator, make_trainer, methods, peak_bytes, random_rows
 
 WARM_UP = 3
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -123,7 +123,7 @@ def _train_all(model: Any, precision: str, sizes: dict[str, int], report: dict[s
     model.requires_grad_(False)
     for checkpointing in (False, True):
         base: dict[str, Any] = {}
-        for name, method in methods(sizes["drawn"]).items():
+        for name, method in methods(sizes["drawn"], PAPERS).items():
             row = {"precision": precision, "checkpointing": checkpointing, "method": name}
             try:
                 row |= _training(model, method, checkpointing, sizes)

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -13,16 +13,23 @@ from torch.profiler import ProfilerActivity, profile
 
 from holdfast.plans import Pass
 from holdfast.registry import METHODS, plan_of
+from holdfast.settings import fields_of
 from holdfast.stages.methods import load_method
 from holdfast.trainer.collator import Collator
 
 # Lisa's schedule is short, so that few steps hold both of its states; TAR's attack takes 64 else.
-_SETTINGS = {
+_SETTINGS: dict[str, dict[str, Any]] = {
     "lisa": {"alignment_steps": 2, "user_steps": 8, "proximal_warmup": 0.0},
-    "tar": {"attack_steps": 4, "tamper_every": 2},
+    "tar": {"attack_steps": 4, "tamper_every": 2},  # else an attack takes 64 steps
+    "sppft": {"first_layer": 1, "last_layer": 1},
+    # Methods that write other rows have nothing to write in rows of tokens.
+    "lookahead": {"tokens": 0},
+    "ptst": {"system_prompt": ""},
+    "backdoor_align": {"trigger": "", "safe_rows": 4},
 }
+# Those of the papers that benchmarks/gpu_7b.py measures.
+PAPERS = ("sft", "random_perturbation", "vaccine", "t_vaccine", "lisa")
 _ROWS = ("harmful_dataset", "alignment_dataset", "paired_dataset")
-_DEFAULTS = {"every": 1, "draw_every": 20, "probe_every": 200, "freeze": "layer"}
 
 
 class Method(NamedTuple):
@@ -38,20 +45,23 @@ class Method(NamedTuple):
         A forward pass and a backward pass to the activations take the same operations; the
         gradients of an adapter's few weights are left out.
         """
-        given = {"adapter": "lora", "per_device_train_batch_size": 1}
-        given |= {"gradient_accumulation_steps": 1, **_DEFAULTS, **self.settings}
+        fields = fields_of(METHODS[self.kind][self.name].config)
+        given = {name: f.default for name, f in fields.items()}
+        given |= {"adapter": "lora", "per_device_train_batch_size": 1}
+        given |= {"gradient_accumulation_steps": 1, "rows": steps, **self.settings}
         one = Pass(forward=1.0, again=0.0, backward=1.0, weights=0.0)
         plan = plan_of(self.kind, self.name)
         return plan.operations(one, given, blocks, steps) / one.whole
 
 
-def methods(layers: int) -> dict[str, Method]:
-    """All training methods by their titles; T-Vaccine draws `layers` layers."""
+def methods(layers: int, names: Sequence[str] = ()) -> dict[str, Method]:
+    """All training methods, or some, by their titles; T-Vaccine draws `layers` layers."""
     own = {**_SETTINGS, "t_vaccine": {"layers": layers, "draw_every": 20, "probe_every": 200}}
     return {
         entry.title: Method(kind, name, own.get(name, {}))
         for kind in ("align", "finetune")
         for name, entry in METHODS[kind].items()
+        if not names or name in names
     }
 
 

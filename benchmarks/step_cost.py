@@ -20,7 +20,7 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from measuring import Method, make_trainer, methods, peak_bytes, random_rows
 
@@ -37,7 +37,14 @@ def main() -> None:
             if round_number:
                 times[name].append(seconds)
     memory = {name: _peak_memory(method, options) for name, method in known.items()}
-    table = Table("method", "passes / SFT", "ms a step", "time / SFT", "peak MiB", "memory / SFT")
+    table = Table(
+        Column("method", no_wrap=True),
+        "passes / SFT",
+        "ms a step",
+        "time / SFT",
+        "peak MiB",
+        "memory / SFT",
+    )
     table.title = (
         f"{options.blocks} blocks × {options.hidden}, {BATCH} rows × {options.tokens} tokens"
     )

@@ -17,7 +17,7 @@ def test_tiny_runs_everything(tmp_path, capsys):
     assert json.loads((tmp_path / "report.json").read_text()) == report
     four_bits = find_spec("bitsandbytes") is not None
     precisions = ["bf16", "4 bits"] if four_bits else ["bf16"]
-    methods = ["SFT", "random perturbation", "Vaccine", "T-Vaccine", "Lisa"]
+    methods = ["SFT", "Vaccine", "T-Vaccine", "random perturbation", "Lisa"]
     assert [(r["precision"], r["checkpointing"], r["method"]) for r in report["training"]] == [
         (precision, checkpointing, method)
         for precision in precisions
