@@ -102,6 +102,11 @@ def test_a_stream_trains_as_its_rows_in_their_order(tmp_path, method):
     """Two passes over twelve rows in batches of five: the last of a pass is smaller."""
     _, config_class, extra, own = METHODS[method]
     settings = {"per_device_train_batch_size": 5, "train_sampling_strategy": "sequential", **own}
+    if method == "repnoise":  # pairs are found among all rows
+        config = config_class(**arguments(tmp_path, max_steps=6, **settings))
+        with pytest.raises(UserError, match="pass train_dataset as a list or a Dataset"):
+            trained(method, config, Stream(DATA))
+        return
     if method == "lisa":
         # Its map-style rows are shuffled by its own sampler: both states are then streams.
         settings |= {"max_steps": 8}
