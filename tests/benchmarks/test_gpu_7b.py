@@ -12,6 +12,7 @@ import step_cost
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_tiny_runs_everything(tmp_path, capsys):
     report = gpu_7b.main(["--tiny", "--json", str(tmp_path / "report.json")])
     assert json.loads((tmp_path / "report.json").read_text()) == report

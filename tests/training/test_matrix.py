@@ -13,6 +13,7 @@ from holdfast.registry import METHODS
 CASES = cover()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_another_way_to_the_same_result(case: Case, tmp_path):
     assert difference(case, tmp_path) < BOUNDS[case.check]
