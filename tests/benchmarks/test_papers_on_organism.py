@@ -9,7 +9,7 @@ from holdfast.statistics.estimates import Estimate
 
 def row(variant, paper, ours, half=1.0, metric="HS", **place):
     estimate = None if ours is None else Estimate(ours, ours - half, ours + half, 200)
-    cell = Cell(paper, estimate, "not in holdfast yet" if ours is None else "")
+    cell = Cell(paper, estimate, "not in this study" if ours is None else "")
     return Row({"variant": variant, **place}, {metric: cell})
 
 
@@ -73,5 +73,5 @@ def test_a_tiny_run_writes_the_page(tmp_path, capsys):
     assert "| Vaccine | 0.01 (here 0.11) | 54.4 | " in first
     assert second.startswith("paper/vaccine/table3: Models (Table 3)\n")
     assert "HS: of the pairs of variants that the paper ranks" in second
-    assert "not in holdfast yet" in second
+    assert "not in this study" in second
     capsys.readouterr()

@@ -260,7 +260,7 @@ def check_published(reference: str, published: list, root: Path) -> None:
             theirs, ours, difference = cells[at : at + 3]
             assert theirs == f"{entry[metric]:.{METRICS[metric]}f}", (reference, entry)
             if entry["variant"] in ABSENT:
-                assert (ours, difference) == ("not in holdfast yet", "–"), (reference, entry)
+                assert (ours, difference) == ("not in this study", "–"), (reference, entry)
             elif entry.get("task") == "alpaca":
                 assert (ours, difference) == ("left out", "–"), (reference, entry)
             else:

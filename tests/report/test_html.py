@@ -120,7 +120,7 @@ def test_published_numbers_stand_beside_the_runs(run, page, tmp_path):
     assert hs[4] == f"57.5 [{mean.low:.1f}, {mean.high:.1f}]"
     bounds = f"[{mean.low - 60.2:.1f}, {mean.high - 60.2:.1f}]".replace("-", "−")
     assert hs[5:] == [f"−2.7 {bounds}", "–", "–", "–", "–", "–", "–"]
-    assert absent[3:6] == ["50.6", "not in holdfast yet", "–"]
+    assert absent[3:6] == ["50.6", "not in this study", "–"]
     assert fa[:3] == ["SFT", "mean", "mean"]
     assert fa[7].startswith("90.0")
     assert fa[8].startswith("−4.4 [−")

@@ -19,7 +19,7 @@ METRICS = {
     "memory_gb": ("GiB", None),
     "PPL": ("perplexity", "wikitext2_perplexity"),
 }
-ABSENT = "not in holdfast yet"
+ABSENT = "not in this study"
 NOT_RUN = "not run"
 LEFT_OUT = "left out"
 _SHARES = ("HS", "FA")  # in percent; nothing else ends at 100
@@ -35,7 +35,7 @@ class Cell:
         published: the paper's; HS and FA in percent.
         ours: the mean over our seeds, and over the axes that the entry does not name, with its
             interval; None where ``state`` says why.
-        state: "", "not run", "not in holdfast yet" (no such variant in the study), "left out" (no
+        state: "", "not run", "not in this study" (no such variant in the study), "left out" (no
             such place in its grid), or how much of a mean has run.
     """
 
