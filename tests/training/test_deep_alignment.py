@@ -174,6 +174,9 @@ def test_resumed_run_equals_one_without_interruption(tmp_path):
 def test_what_cannot_be_paired_is_told(tmp_path):
     with pytest.raises(UserError, match="none of the 10 alignment rows has a prompt"):
         trainer_of(tmp_path, harmful=HARMFUL[-1:])
+    mute = {**HARMFUL[0], "labels": [-100] * len(HARMFUL[0]["labels"])}
+    with pytest.raises(UserError, match="none of the 10 alignment rows has a prompt"):
+        trainer_of(tmp_path, harmful=[mute])
     with pytest.raises(UserError, match="paired_dataset is a stream"):
         trainer_of(tmp_path, harmful=Stream(HARMFUL))
     with pytest.raises(UserError, match="deepest is 0"):

@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
+from holdfast.data.pairs import prompt_of
 from holdfast.data.rows import IGNORED
 from holdfast.errors import UserError
 from holdfast.trainer.streams import is_stream
@@ -91,21 +92,13 @@ class Triples(Dataset):
 
 def with_beginning(row: Any, tokens: Sequence[int]) -> dict[str, list[int]]:
     """A tokenized row that reads ``tokens`` between its prompt and its answer."""
-    start, added = _answer_at(row["labels"]), list(tokens)
+    start, added = len(prompt_of(row)), list(tokens)
     ids, labels = list(row["input_ids"]), list(row["labels"])
     return {
         "input_ids": [*ids[:start], *added, *ids[start:]],
         "attention_mask": [1] * (len(ids) + len(added)),
         "labels": [*labels[:start], *[IGNORED] * len(added), *labels[start:]],
     }
-
-
-def _answer_at(labels: Sequence[int]) -> int:
-    return next(place for place, label in enumerate(labels) if label != IGNORED)
-
-
-def _prompt(row: Any) -> tuple[int, ...]:
-    return tuple(map(int, row["input_ids"][: _answer_at(row["labels"])]))
 
 
 class DeepAlignmentTrainer(SFTTrainer):
@@ -137,8 +130,8 @@ class DeepAlignmentTrainer(SFTTrainer):
         for row in self.prepare_rows(paired_dataset):
             answer = [int(token) for token in row["labels"] if token != IGNORED]
             answer = answer[:-1] if answer[-1:] == [end] else answer
-            answers.setdefault(_prompt(row), []).append(answer)
-        prompts = [_prompt(row) for row in self.train_dataset]
+            answers.setdefault(prompt_of(row), []).append(answer)
+        prompts = [prompt_of(row) for row in self.train_dataset]
         found = {n: answers[prompt] for n, prompt in enumerate(prompts) if prompt in answers}
         if not found:
             raise UserError(

@@ -12,7 +12,7 @@ The meta gradient is first order, ∂w_i/∂w = 1: ∇L_TR is taken at every att
 i mod ``tamper_every`` = 0, weighted by c_i = exp(γ·(i − k)) (γ = 0.0625 in the authors' biosecurity
 run; equal weights at γ = 0 are 1 each), and summed into the step's gradient at w. L_retain is the
 training loss on ``train_dataset``. λ = 0 is plain SFT. Cost: k + k / ``tamper_every`` passes beside
-the training's, and three copies of what trains.
+the training's, and six copies of what trains (`holdfast.align.plans.TARPlan`).
 
 The last fifth of the harmful rows is held out for L_TR. Beside the paper: one task and one
 learning rate of the attacker in place of several drawn ones, entropies at answer tokens alone, and

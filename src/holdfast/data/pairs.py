@@ -29,10 +29,10 @@ def paired(harmful: Sequence[Tokens], safe: Sequence[Tokens]) -> list[Tokens]:
     """
     partners: dict[tuple[int, ...], Tokens] = {}
     for row in safe:
-        partners.setdefault(_prompt(row), row)
+        partners.setdefault(prompt_of(row), row)
     found = []
     for row in harmful:
-        partner = partners.get(_prompt(row))
+        partner = partners.get(prompt_of(row))
         if partner is not None:
             labels = differing(row, partner)
             if any(label != IGNORED for label in labels[1:]):
@@ -62,7 +62,8 @@ def check_pairs(harmful: Sequence[Row], safe: Sequence[Row]) -> None:
         raise UserError(_nothing_meets(len(harmful), len(safe)))
 
 
-def _prompt(row: Tokens) -> tuple[int, ...]:
+def prompt_of(row: Tokens) -> tuple[int, ...]:
+    """A tokenized row's prompt: what precedes its first trained label; all of it without one."""
     first = next((i for i, label in enumerate(row["labels"]) if label != IGNORED), None)
     return tuple(map(int, row["input_ids"][:first]))
 
