@@ -6,7 +6,7 @@ N is the number of answer tokens of the whole optimizer step, over all micro-bat
 processes. Prompt tokens and padding carry no loss; the end-of-sequence token does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -237,6 +237,15 @@ class SFTTrainer(LoggedMixin, Trainer):
     def data_seed(self) -> int:
         """The seed of the rows' order."""
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def trainable_weights(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """The weights that train, by name."""
+        return ((name, w) for name, w in self.model.named_parameters() if w.requires_grad)
+
+    def loss_scale(self) -> float:
+        """What mixed precision in fp16 scales the loss by, and so the gradients; 1 without it."""
+        scaler = self.accelerator.scaler
+        return 1.0 if scaler is None else scaler.get_scale()
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> float:
         """As transformers estimates it, but the parameters are counted once, not every step."""

@@ -26,13 +26,15 @@ class KeptMixin:
         UserError: a training goes on from a checkpoint that lacks them.
     """
 
-    # What transformers.Trainer provides.
+    # What SFTTrainer provides.
     model: Any
     args: Any
     state: Any
     accelerator: Any
     compute_loss_context_manager: Callable[[], Any]
     _prepare_inputs: Callable[[Any], Any]
+    trainable_weights: Callable[[], Iterator[tuple[str, torch.nn.Parameter]]]
+    loss_scale: Callable[[], float]
 
     kept: dict[str, torch.Tensor] | None = None
 
@@ -45,10 +47,6 @@ class KeptMixin:
         if self.kept is None:
             self.kept = self.make_kept()
         return self.kept
-
-    def trainable_weights(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """The weights that train, by name."""
-        return ((name, w) for name, w in self.model.named_parameters() if w.requires_grad)
 
     def _prepare_for_training(
         self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None

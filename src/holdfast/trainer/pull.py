@@ -43,9 +43,7 @@ class PullMixin(KeptMixin):
 
     @torch.no_grad()
     def _add_pull(self, kept: dict[str, torch.Tensor]) -> None:
-        # Mixed precision in fp16 scales the loss, and so the gradients that are there by now.
-        scaler = self.accelerator.scaler
-        factor = 2 * self.pull() * (1.0 if scaler is None else scaler.get_scale())
+        factor = 2 * self.pull() * self.loss_scale()
         for name, weight in self.trainable_weights():
             gradient = factor * (weight - kept[START + name])
             if STRENGTH + name in kept:

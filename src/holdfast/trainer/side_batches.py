@@ -112,6 +112,8 @@ class SideBatchesMixin:
     prepare_rows: Callable[[Any], Any]
     compute_loss: Callable[..., Any]
     compute_loss_context_manager: Callable[[], Any]
+    trainable_weights: Callable[[], Iterator[tuple[str, nn.Parameter]]]
+    loss_scale: Callable[[], float]
     _prepare_inputs: Callable[[Any], Any]
     _get_collator_with_removed_columns: Callable[..., Callable]
 
@@ -242,15 +244,6 @@ class SideBatchesMixin:
         for name, weight in self.trainable_weights():
             added = scale * factor * term[name]
             weight.grad = added if weight.grad is None else weight.grad.add_(added)
-
-    def loss_scale(self) -> float:
-        """What mixed precision in fp16 scales the loss by, and so the gradients; 1 without it."""
-        scaler = self.accelerator.scaler
-        return 1.0 if scaler is None else scaler.get_scale()
-
-    def trainable_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The weights that train, by name."""
-        return ((name, w) for name, w in self.model.named_parameters() if w.requires_grad)
 
 
 def _answer_tokens(inputs: Mapping[str, Any]) -> int:
