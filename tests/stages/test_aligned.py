@@ -82,6 +82,9 @@ def test_a_stages_folder_tells_what_it_was_made_from(tmp_path):
     with pytest.raises(UserError, match="tuned is fine-tuned: name the model"):
         found(resolve(again))
     assert found(resolve(again), str(base)) == ("tuned", "base")
+    fixed = as_stage(whole(tmp_path / "fixed", 4), "repair", aligned)
+    after = as_stage(whole(tmp_path / "after", 7), "finetune", fixed, adapter="full")
+    assert found(resolve(after)) == ("fixed", "base")
     with pytest.raises(UserError, match="aligned is an alignment's"):
         found(resolve(aligned))
 
@@ -129,6 +132,56 @@ def test_a_pipeline_is_refused_before_it_runs(here, stages, sentence, by_name):
         return
     with pytest.raises(UserError, match=sentence):
         make_pipeline(spec, by_name=by_name)
+
+
+@pytest.mark.parametrize(
+    ("stages", "repair", "sentence"),
+    [
+        ({}, {"method": "safe_merge"}, ""),
+        (
+            {"finetune": {"adapter": "single"}},
+            {"method": "safe_merge"},
+            "needs a fine-tuning with adapter=double, and adapter is single in the one before it",
+        ),
+        ({"finetune": {"adapter": "full"}}, {"method": "safe_merge"}, "and adapter is full in"),
+        ({}, {"method": "safe_lora", "quantization": "4bit"}, ""),
+        (
+            {"align": {"adapter": "full"}},
+            {"method": "safe_lora", "quantization": "4bit"},
+            "compares the models' own weights where adapter is full, and quantization is 4bit",
+        ),
+        ({}, {"method": "resta", "quantization": "4bit"}, ""),
+        (
+            {},
+            {"method": "resta", "quantization": "4bit", "drop_rate": 0.1},
+            "drop_rate of method=resta changes single weights",
+        ),
+    ],
+)
+def test_a_repair_that_cannot_compare_these_is_refused_before_the_run(stages, repair, sentence):
+    plain = {kind: {"method": "sft", **stages.get(kind, {})} for kind in ("align", "finetune")}
+    spec = {**plain, "repair": repair}
+    if not sentence:
+        assert make_pipeline(spec).stages["repair"].settings["method"] == repair["method"]
+        return
+    with pytest.raises(UserError, match=sentence):
+        make_pipeline(spec)
+
+
+def test_so_it_is_of_models_in_folders(tmp_path):
+    base = whole(tmp_path / "base", 1)
+    aligned = as_stage(adapter(tmp_path / "one", 1), "align", base, base=str(base))
+    double = f"{base}+{aligned}+{adapter(tmp_path / 'double', 2)}"
+    single = as_stage(
+        adapter(tmp_path / "single", 3), "finetune", aligned, base=str(base), adapter="single"
+    )
+    repaired = as_stage(adapter(tmp_path / "repaired", 4), "repair", single, base=str(base))
+    whole_one = as_stage(whole(tmp_path / "whole", 5), "repair", double)
+    data = {"method": "safe_merge", "alignment_data": "beavertails:safe"}
+    assert make_stage("repair", {"model": double, **data}, by_name=True).kind == "repair"
+    for model, kind in ((single, "single"), (repaired, "single"), (whole_one, "full")):
+        with pytest.raises(UserError, match=f"adapter=double, and adapter is {kind}"):
+            make_stage("repair", {"model": str(model), **data}, by_name=True)
 
 
 def test_a_base_model_for_a_repair_that_compares_nothing_is_refused(here):

@@ -24,7 +24,8 @@ class Entry:
             for the new one's.
         plan: what can be told before it runs; "module:Class" where that takes code of its own.
         organism: its settings on the organism, as `benchmarks/search_organism.py` chose them.
-        adapters: the values of the setting ``adapter`` that it can do; empty for all.
+        adapters: the values of the setting ``adapter`` that it can do, of a repair those of the
+            fine-tuning before it; empty for all.
         refuses: what it cannot do, as "setting" or "setting=value" ("parallel=fsdp2" and
             "processes" count with several processes alone), each with the reason in half a
             sentence.

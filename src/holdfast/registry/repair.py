@@ -53,7 +53,7 @@ REPAIR: dict[str, Entry] = {
         "through Task Arithmetic",
         "2402.11746",
         control="scale",
-        plan=Plan(needs_rows=False),
+        plan="holdfast.repair.plans:RestaPlan",
         organism={"gamma": 0.5},
         unverified="γ, DARE's drop rate, and whether DARE's mask is on LoRA's factors",
     ),
@@ -67,6 +67,7 @@ REPAIR: dict[str, Entry] = {
         control="scale",
         organism={"alignment_rows": 500, "learning_rate": 1e-3, "rows_a_step": 10}
         | {"threshold": 1.0, "weight": 0.6},
+        adapters=("double",),
         unverified="how the paper's safe adapter was trained",
     ),
     "safe_delta": Entry(

@@ -13,6 +13,7 @@ from holdfast.errors import UserError
 from holdfast.models.gguf import SMOLLM2
 from holdfast.models.stack import ORGANISM, STAGE_CONFIG, Stack, stage_config
 from holdfast.models.stack import resolve as resolve_model
+from holdfast.registry import entry_of
 from holdfast.settings import at
 from holdfast.stages.methods import method_of
 from holdfast.stages.pipeline import Stage
@@ -51,7 +52,8 @@ def check_comparable(
         by_name: whether models of the Hub were not looked up yet.
 
     Raises:
-        UserError: it will not; or base_model is given to a repair that compares nothing.
+        UserError: it will not, or they are of a kind that it cannot compare; or base_model is given
+            to a repair that compares nothing.
     """
     named, method = settings["base_model"], settings["method"]
     if "checkpoints" not in method_of("repair", method).asks:
@@ -66,9 +68,11 @@ def check_comparable(
     try:
         if stages:
             _check_lineage(stages, known, named)
+            _check_adapters([s.settings["adapter"] for s in stages], settings)
         elif known is not None:
             aligned = _aligned(known)
             _ = named or _base(aligned)
+            _check_adapters([_adapter(known)], settings)
     except UserError as error:
         raise UserError(f"{at(where, 'method')}: method={method} {error}") from None
 
@@ -91,12 +95,24 @@ def _check_lineage(stages: Sequence[Stage], stack: Stack | None, named: str | No
         _base(stack)
 
 
+def _check_adapters(adapters: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Check what the trainings before a repair trained, the fine-tuning's last."""
+    entry = entry_of("repair", settings["method"])
+    if entry and entry.adapters and adapters[-1] not in entry.adapters:
+        raise UserError(
+            f"needs a fine-tuning with adapter={' or '.join(entry.adapters)}, and adapter is "
+            f"{adapters[-1]} in the one before it."
+        )
+    if settings["quantization"] and "full" in adapters:
+        raise UserError(
+            "compares the models' own weights where adapter is full, and quantization is "
+            f"{settings['quantization']}: leave quantization out."
+        )
+
+
 def _aligned(tuned: Stack) -> Stack:
     """What the last fine-tuning started from."""
-    folder = _folder(tuned)
-    stage = stage_config(folder)
-    if stage.get("stage") == "repair":
-        return _aligned(_recorded(folder, stage))
+    tuned, folder, stage = _trained(tuned)
     if stage.get("stage") == "align":
         raise UserError(f"needs a fine-tuned model, and {folder} is an alignment's.")
     if tuned.entries and stage.get("adapter") != "single":
@@ -111,10 +127,7 @@ def _aligned(tuned: Stack) -> Stack:
 
 def _base(aligned: Stack) -> Stack:
     """What the alignment of a model started from."""
-    folder = _folder(aligned)
-    stage = stage_config(folder)
-    if stage.get("stage") == "repair":
-        return _base(_recorded(folder, stage))
+    aligned, folder, stage = _trained(aligned)
     if stage.get("stage") == "finetune":
         raise UserError(f"needs the base of the alignment, and {folder} is fine-tuned: {_NAME}.")
     if aligned.entries:
@@ -124,6 +137,22 @@ def _base(aligned: Stack) -> Stack:
     raise UserError(
         f"needs the base of the alignment, and {aligned.base} carries no adapter of one: {_NAME}."
     )
+
+
+def _adapter(tuned: Stack) -> str:
+    """The setting adapter of a fine-tuning by what is there to repair."""
+    if not tuned.entries:
+        return "full"
+    return "single" if _trained(tuned)[2].get("adapter") == "single" else "double"
+
+
+def _trained(model: Stack) -> tuple[Stack, Path, Mapping[str, Any]]:
+    """A model as it was before all repairs, its folder, and what its stage records there."""
+    folder = _folder(model)
+    stage = stage_config(folder)
+    if stage.get("stage") == "repair":
+        return _trained(_recorded(folder, stage))
+    return model, folder, stage
 
 
 def _folder(model: Stack) -> Path:

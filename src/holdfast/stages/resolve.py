@@ -150,7 +150,7 @@ def _check_method(kind: str, method: str, settings: Mapping[str, Any], where: st
     """What a method of this package cannot do, and settings of it that do not go together."""
     entry = entry_of(kind, method)
     adapter = settings.get("adapter")
-    if entry and entry.adapters and adapter not in entry.adapters:
+    if adapter and entry and entry.adapters and adapter not in entry.adapters:
         raise UserError(
             f"{at(where, 'adapter')}: adapter is {adapter}, and method={method} needs "
             f"adapter={' or '.join(entry.adapters)}."
