@@ -12,7 +12,7 @@ from holdfast.models.stack import ORGANISM, Stack
 from holdfast.models.tokenizers import load_tokenizer
 from holdfast.models.updates import Update
 from holdfast.repair.checkpoints import compare
-from holdfast.repair.safe_merge import _safe_adapter
+from holdfast.repair.safe_adapter import safe_adapter
 from holdfast.repair.subspace import cosines
 from three_models import assert_close, assert_same, dense, effective, opened, stacks, state
 
@@ -28,7 +28,7 @@ def test_the_modules_below_the_threshold_are_mixed_with_the_safe_adapter(tmp_pat
         name: Update(*(torch.randn(size, generator=generator) for size in ((32, 4), (4, 32))))
         for name in found.finetuning
     }
-    monkeypatch.setattr("holdfast.repair.safe_merge._safe_adapter", lambda *_: safe)
+    monkeypatch.setattr("holdfast.repair.safe_merge.safe_adapter", lambda *_: safe)
     ordered = sorted(cosines(found).items(), key=lambda one: one[1])
     (low, cosine), (_, next_one) = ordered[:2]
     config = SafeMergeConfig(threshold=(cosine + next_one) / 2, weight=0.8)
@@ -55,31 +55,39 @@ def folder(path, seed):
     return path
 
 
-def test_the_safe_adapter_is_plainly_trained_on_the_aligned_model(tmp_path):
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_the_safe_adapter_is_plainly_trained_on_the_aligned_model(tmp_path, monkeypatch, epochs):
     one, two = folder(tmp_path / "one", 1), folder(tmp_path / "two", 2)
     tokenizer = load_tokenizer(Stack(ORGANISM))
     settings = {"learning_rate": 1e-3, "max_length": 64, "seed": 5}
-    model, told = load_last_open(Stack(ORGANISM, (one, two))), []
-    before = state(model)
-    config = SafeMergeConfig(rows_a_step=4, **settings)
-    safe = _safe_adapter(model, ROWS, config, tokenizer, told.append)
-    assert_same(state(model), before)
-    assert model.active_adapters == [NEW]
-    assert told == [4, 8, 12]
+    tuned, aligned = Stack(ORGANISM, (one, two)), Stack(ORGANISM, (one,))
+    model, told, trained = load_last_open(tuned), [], []
+    found, before = compare(model, tuned, aligned, Stack(ORGANISM)), state(model)
+
+    def kept(*given):
+        trained.append(safe_adapter(*given))
+        assert_same(state(model), before)
+        assert model.active_adapters == [NEW]
+        return trained[0]
+
+    monkeypatch.setattr("holdfast.repair.safe_merge.safe_adapter", kept)
+    config = SafeMergeConfig(threshold=1.0, rows_a_step=5, epochs=epochs, **settings)
+    safe_merge(model, found, ROWS, config, tokenizer, told.append)
+    assert told == [round(12 * n / (3 * epochs)) for n in range(1, 3 * epochs + 1)]
 
     lora = PeftConfig.from_pretrained(str(two))
     lora.inference_mode, lora.init_lora_weights = False, True
-    aligned = load_merged(Stack(ORGANISM, (one,)))
+    below = load_merged(aligned)
     torch.manual_seed(5)
-    plain = get_peft_model(aligned, lora)
+    plain = get_peft_model(below, lora)
     args = SFTConfig(
-        str(tmp_path), per_device_train_batch_size=4, num_train_epochs=1, report_to="none",
+        str(tmp_path), per_device_train_batch_size=5, num_train_epochs=epochs, report_to="none",
         use_cpu=True, save_strategy="no", **settings,
     )  # fmt: skip
     SFTTrainer(plain, args, train_dataset=ROWS, processing_class=tokenizer).train()
     for name, update in adapter_updates(plain, NEW).items():
         assert update.left.norm() > 0
-        gap = (safe[name].whole() - update.whole()).norm() / update.whole().norm()
+        gap = (trained[0][name].whole() - update.whole()).norm() / update.whole().norm()
         assert gap <= 1e-5, (name, gap)
 
 

@@ -14,27 +14,19 @@ which adds the products of one's B with the other's A; and modules are paired by
 unverified: how the paper's safe adapter was trained (100 to 2,500 rows of a safety data set).
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from peft import PeftModel
 from torch import nn
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase
 
 from holdfast.errors import UserError
-from holdfast.models.adapters import NEW, activate
-from holdfast.models.differences import adapter_updates
-from holdfast.models.updates import Update
 from holdfast.repair.checkpoints import Checkpoints
+from holdfast.repair.safe_adapter import safe_adapter
 from holdfast.repair.subspace import cosines
 from holdfast.settings import check_ranges
-from holdfast.training import SFTConfig, SFTTrainer
-
-_SAFE = "safe"
 
 
 @dataclass
@@ -97,63 +89,14 @@ def safe_merge(
     chosen = [name for name, cosine in found.items() if cosine < config.threshold]
     if not chosen or config.weight == 1:
         return model
-    safe = _safe_adapter(model, list(alignment_dataset), config, processing_class, progress)
+    training = {
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.rows_a_step,
+        "max_length": config.max_length,
+        "seed": config.seed,
+    }
+    safe = safe_adapter(model, list(alignment_dataset), training, processing_class, progress)
     w, U = config.weight, checkpoints.finetuning
     mixed = {name: U[name].times(w).plus(safe[name].times(1 - w)) for name in chosen}
     return checkpoints.replace(model, mixed)
-
-
-def _safe_adapter(
-    model: PeftModel,
-    rows: list[Mapping[str, Any]],
-    config: SafeMergeConfig,
-    tokenizer: PreTrainedTokenizerBase | None,
-    progress: Callable[[int], object] | None,
-) -> dict[str, Update]:
-    """Train another adapter in the fine-tuning's place; it is gone from the model afterwards."""
-    lora: Any = deepcopy(model.peft_config[NEW])
-    lora.inference_mode, lora.init_lora_weights = False, True
-    below = [name for name in model.peft_config if name != NEW]
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model.add_adapter(_SAFE, lora)
-    model.base_model.set_adapter([_SAFE, *below])  # pyright: ignore (a tuner's)
-    model.active_adapter = _SAFE
-    if below:
-        model.set_requires_grad(below, False)
-    with tempfile.TemporaryDirectory() as folder:
-        args = SFTConfig(
-            output_dir=folder,
-            learning_rate=config.learning_rate,
-            num_train_epochs=config.epochs,
-            per_device_train_batch_size=config.rows_a_step,
-            max_length=config.max_length,
-            seed=config.seed,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=next(model.parameters()).device.type == "cpu",
-        )
-        told = [_Told(progress, config.rows_a_step)] if progress else []
-        trainer = SFTTrainer(
-            model, args, train_dataset=rows, processing_class=tokenizer, callbacks=told
-        )
-        trainer.train()
-    model.eval()
-    safe = adapter_updates(model, _SAFE)
-    model.delete_adapter(_SAFE)
-    model.set_adapter(NEW)
-    activate(model, trainable=False)
-    model.requires_grad_(False)
-    return safe
-
-
-class _Told(TrainerCallback):
-    """Tells how many rows are done, of as many as there are."""
-
-    def __init__(self, progress: Callable[[int], object], rows: int):
-        self.progress, self.rows = progress, rows
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After each step; later passes over the rows count as parts of one."""
-        self.progress(round(state.global_step / state.num_train_epochs * self.rows))
