@@ -1,9 +1,12 @@
 """What the alignment and the fine-tuning changed, against the merged weights subtracted."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from holdfast.errors import UserError
 from holdfast.models.loading import Loading, load_last_open
@@ -127,6 +130,42 @@ def test_quantized_weights_are_compared_by_their_adapters_alone(tmp_path):
     other = Stack(str(whole(tmp_path / "other", 1)))
     with pytest.raises(UserError, match="leave quantization out"):
         compare(model, tuned, aligned, other, quantized)
+    whole_ones = stacks(tmp_path / "full", "full")
+    with pytest.raises(UserError, match="leave quantization out"):
+        compare(load_last_open(whole_ones[0]), *whole_ones, quantized)
+
+
+def test_a_whole_update_is_not_put_into_quantized_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("holdfast.repair.checkpoints.is_quantized", lambda _: True)
+    model, found = opened(tmp_path)
+    update = {"model.layers.0.self_attn.q_proj": Update(random(32, 32))}
+    with pytest.raises(UserError, match="these are quantized: leave quantization out"):
+        found.replace(model, update)
+
+
+@pytest.mark.parametrize("targets", [["c_attn"], ["c_attn", "c_fc", "c_proj"]])
+def test_layers_that_are_stored_turned_are_compared_as_all_others(tmp_path, targets):
+    config = GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=64, initializer_range=0.2)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "base")
+    for name in ("aligned", "tuned"):
+        one = LoraConfig(r=3, target_modules=targets, fan_in_fan_out=True, init_lora_weights=False)
+        get_peft_model(GPT2LMHeadModel(config), one).save_pretrained(tmp_path / name)
+    base, one, two = (str(tmp_path / name) for name in ("base", "aligned", "tuned"))
+    aligned = Stack(base, (Path(one),))
+    tuned = Stack(base, (Path(one), Path(two)))
+    W, W_aligned = dense(tuned), dense(aligned)
+    for rank in (3, 9, None):
+        model = load_last_open(tuned)
+        found = compare(model, tuned, aligned, Stack(base))
+        name = "transformer.h.1.attn.c_attn"
+        gap = found.finetuning[name].whole() - (W[f"{name}.weight"] - W_aligned[f"{name}.weight"]).T
+        assert gap.abs().max() < 2e-6
+        update = Update(random(96, rank), random(rank, 32)) if rank else Update(random(96, 32))
+        key = f"{name}.weight"
+        after = effective(found.replace(model, {name: update}))
+        expected = {**W, key: W_aligned[key] + update.whole().T}
+        for one_name, weight in after.items():  # some are zeros
+            assert torch.allclose(weight, expected[one_name], rtol=0, atol=1e-5), one_name
 
 
 def test_norms_products_and_singular_values_need_no_whole_matrix():

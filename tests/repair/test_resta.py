@@ -57,6 +57,9 @@ def test_dare_drops_its_share_at_random_and_scales_the_rest(tmp_path, way):
     assert abs(kept / total - 0.75) < 4 * (0.75 * 0.25 / total) ** 0.5
     again = load_last_open(tuned)
     assert_same(effective(resta(again, compare(again, tuned, aligned, base), config)), after)
+    again, config = load_last_open(tuned), dataclasses.replace(config, seed=4)
+    other = effective(resta(again, compare(again, tuned, aligned, base), config))
+    assert any(not torch.equal(other[name], weight) for name, weight in after.items())
 
 
 @pytest.mark.parametrize("way", WAYS)

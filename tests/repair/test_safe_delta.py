@@ -6,7 +6,8 @@ import torch
 from holdfast import SafeDeltaConfig, UserError, safe_delta
 from holdfast.models.loading import load_last_open, load_merged
 from holdfast.repair.checkpoints import compare
-from three_models import assert_close, dense, effective, opened, stacks
+from holdfast.repair.safe_delta import adjusted
+from three_models import assert_close, assert_same, dense, effective, opened, stacks
 
 ROWS = [{"input_ids": [1, *range(5 + n, 15 + n, 1 + n % 3)], "labels": [1] * 11} for n in range(6)]
 
@@ -80,3 +81,33 @@ def test_without_rows_it_is_refused(tmp_path):
     model, found = opened(tmp_path)
     with pytest.raises(UserError, match="at least one safe row"):
         safe_delta(model, found, [])
+
+
+def test_an_input_that_no_row_has_counts_as_one():
+    generator = torch.Generator().manual_seed(0)
+    W, U = (torch.randn(6, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    X = torch.randn(8, 40, generator=generator, dtype=torch.float64)
+    X[3] = 0
+    H = 0.2 * X @ X.T
+    expected = H.clone()
+    expected[3, 3] = 1
+    after = adjusted(W, U, H.clone(), SafeDeltaConfig(budget=9000.0, block=8))
+    assert torch.allclose(after, slow_weight(W, W + U, expected, 9000.0, 8), atol=1e-9)
+    assert 0.05 < float((after - W).norm() / U.norm()) < 2
+
+
+def test_a_row_counts_up_to_its_longest_length(tmp_path):
+    model, found = opened(tmp_path)
+    config = SafeDeltaConfig(budget=2000.0, max_length=5)
+    after = effective(safe_delta(model, found, ROWS, config))
+    model, found = opened(tmp_path)
+    cut = [{"input_ids": row["input_ids"][:5]} for row in ROWS]
+    assert_same(effective(safe_delta(model, found, cut, SafeDeltaConfig(budget=2000.0))), after)
+
+
+def test_a_layer_whose_inputs_it_cannot_watch_is_refused(tmp_path, monkeypatch):
+    model, found = opened(tmp_path)
+    aligned = model.get_base_model()  # pyright: ignore
+    monkeypatch.setattr(type(found), "replace", lambda *_: aligned)  # its layers carry adapters
+    with pytest.raises(UserError, match="is no plain linear layer"):
+        safe_delta(model, found, ROWS)

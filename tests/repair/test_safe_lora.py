@@ -5,7 +5,9 @@ import torch
 
 from holdfast import SafeLoraConfig, UserError, safe_lora
 from holdfast.models.loading import load_last_open
+from holdfast.models.updates import Update
 from holdfast.repair.checkpoints import compare
+from holdfast.repair.subspace import project
 from three_models import WAYS, assert_close, assert_same, dense, effective, opened, stacks, state
 
 
@@ -62,6 +64,16 @@ def test_none_projected_is_the_model_bit_for_bit(tmp_path, way, config):
     model, found = opened(tmp_path, way)
     before = state(model)
     assert_same(state(safe_lora(model, found, SafeLoraConfig(**config))), before)
+
+
+def test_directions_that_the_alignments_update_does_not_have_are_no_part_of_its_subspace():
+    generator = torch.Generator().manual_seed(0)
+    L, R, U = (torch.randn(size, generator=generator) for size in ((9, 2), (2, 7), (9, 7)))
+    V = L @ R
+    expected = V @ torch.linalg.pinv(V, rtol=1e-5) @ U
+    twice = Update(torch.cat([L, L], dim=1), torch.cat([R, R]))  # four columns, rank two
+    for update in (Update(V), twice):
+        assert torch.allclose(project(Update(U), update, exact=True).whole(), expected, atol=1e-5)
 
 
 def test_an_adapter_keeps_its_rank_and_its_a(tmp_path):

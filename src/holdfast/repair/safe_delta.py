@@ -9,6 +9,7 @@ W [out, in] is an aligned weight, X^(n) [in, tokens] its inputs at safe row n of
 model, d 1 % of H's mean diagonal, R [in, in] upper triangular; q_j is column j with its kept
 changes. The last line is OBS's: what was kept moves the columns behind it so that the outputs on
 safe rows stay. Kept are chosen by blocks of columns; the 15 % with the largest 1/R_jj² never are.
+H_jj is 1, before d, for an input j that no row has.
 Linear layers of the decoder that the fine-tuning changed come out so; all else is the aligned
 model's. s = 0 leaves the aligned model; no s leaves the tuned one, so none is neutral.
 
@@ -138,4 +139,4 @@ def _kept(cost: torch.Tensor, rate: torch.Tensor, budget: float) -> torch.Tensor
     limit = rate.mean() * budget / 2 * len(cost) / _OUT
     kept = torch.zeros(cost.numel(), dtype=torch.bool)
     kept[order] = spent <= limit
-    return kept.reshape(cost.shape) & (budget > 0)
+    return kept.reshape(cost.shape)
