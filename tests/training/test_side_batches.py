@@ -44,6 +44,12 @@ def test_the_order_is_seeded_without_end_and_every_pass_has_each_row_once():
     assert SideRows("side", SIDE, 4).numbers(0, 10) != order[:10]
 
 
+def test_two_sets_of_equal_size_have_orders_of_their_own(tmp_path):
+    trainer = trainer_of(tmp_path)
+    one, other = (trainer.side_rows(SIDE, "side", number) for number in (0, 1))
+    assert one.numbers(0, 10) != other.numbers(0, 10)
+
+
 @pytest.mark.parametrize("padding", ["right", "left"])
 @pytest.mark.parametrize(
     "settings",
@@ -118,8 +124,18 @@ def test_gradients_and_random_numbers_of_training_stay_as_they_are(tmp_path):
     assert all(torch.equal(after[name], before[name]) for name in before)
     again, _ = trainer.gradient(side)
     assert all(torch.equal(first[name], again[name]) for name in first), "the same dropout masks"
+    trainer.model.eval()
+    assert relative_error(trainer.gradient(side)[0], first) == 0, "also outside of a step"
     torch.manual_seed(1)
     assert relative_error(trainer.gradient(side)[0], first) > 1e-2, "there are masks"
+
+
+def test_a_group_is_measured_again_with_smoothed_labels(tmp_path):
+    """transformers' smoothed loss takes the labels out of what it is given."""
+    trainer = trainer_of(tmp_path, label_smoothing_factor=0.1)
+    side = trainer.side_batches(trainer.side, 0)
+    first, again = trainer.gradient(side), trainer.gradient(side)
+    assert relative_error(again[0], first[0]) == 0
 
 
 def test_a_step_is_changed_once_and_a_run_that_adds_nothing_is_sft_bit_for_bit(tmp_path):
@@ -148,12 +164,12 @@ def test_a_term_is_added_and_scaled_as_fp16_scales_the_loss(tmp_path):
     found = gradients(trainer.model)
     for name, weight in term.items():
         torch.testing.assert_close(found[name], 18 * weight)
-    # A gradient is measured with the loss scaled, and given without the scale.
-    side = trainer.side_batches(trainer.side, 0)
-    assert (
-        relative_error(trainer.gradient(side)[0], plain_gradient(model_of(), of_group(0, 4))[0])
-        < 1e-5
-    )
+    # A gradient is measured with the loss scaled, by less where that is too large a number, and
+    # given without the scale.
+    side, expected = trainer.side_batches(trainer.side, 0), plain_gradient(model_of(), of_group(0))
+    for scale in (16.0, 2.0**140):
+        trainer.accelerator.scaler = SimpleNamespace(get_scale=lambda scale=scale: scale)
+        assert relative_error(trainer.gradient(side)[0], expected[0]) < 1e-5
 
 
 def test_norm_and_inner_product_are_over_all_weights():

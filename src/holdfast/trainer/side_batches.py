@@ -10,7 +10,7 @@ and accumulation or processes split a group without changing it.
     processes
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -194,7 +194,31 @@ class SideBatchesMixin:
         """
         loss_of = loss_of or (lambda inputs: self.compute_loss(self.model, inputs))
         names, weights = zip(*self.trainable_weights(), strict=True)
-        scale, state = self.loss_scale(), RandomState(self.args.device)
+        scale = self.loss_scale()
+        whole, total = self._summed(side, loss_of, weights, scale)
+        # So scaled, fp16's may be too large now and then. The scaler leaves out such a step, but
+        # before that the weights are shifted by these gradients: measure them at a smaller scale.
+        while scale > 1.0 and not all(g.isfinite().all() for g in total):
+            scale = max(1.0, scale / 16)
+            whole, total = self._summed(side, loss_of, weights, scale)
+        if self.accelerator.num_processes > 1:
+            whole, total = self.accelerator.reduce((whole, list(total)), reduction="sum")
+        if not torch.isfinite(whole):
+            raise DivergedError(
+                f"the loss on {side.name} became {whole.item()} at step "
+                f"{self.state.global_step + 1}: lower the learning rate or the method's strength."
+            )
+        return dict(zip(names, total, strict=True)), whole
+
+    def _summed(
+        self,
+        side: SideBatches,
+        loss_of: Callable[[dict[str, Any]], Tensor],
+        weights: Sequence[Tensor],
+        scale: float,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """This process's part of a group's loss and gradients, measured with the loss scaled."""
+        state = RandomState(self.args.device)
         whole = torch.zeros((), device=self.args.device)
         total = [torch.zeros_like(w) for w in weights]
         self.model.train()
@@ -209,15 +233,7 @@ class SideBatchesMixin:
             found = torch.autograd.grad(loss * scale, weights, materialize_grads=True)
             total = [a + b for a, b in zip(total, found, strict=True)]
         state.restore()
-        if self.accelerator.num_processes > 1:
-            whole, total = self.accelerator.reduce((whole, list(total)), reduction="sum")
-        if not torch.isfinite(whole):
-            raise DivergedError(
-                f"the loss on {side.name} became {whole.item()} at step "
-                f"{self.state.global_step + 1}: lower the learning rate or the method's strength."
-            )
-        total = total if scale == 1.0 else [g / scale for g in total]
-        return dict(zip(names, total, strict=True)), whole
+        return whole, total if scale == 1.0 else [g / scale for g in total]
 
     def shifted(self, delta: Mapping[str, Tensor], factor: Any = 1.0) -> Any:
         """A context within which the weights are w + factor · δ; afterwards w, bit for bit."""
