@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from steps import arguments, collator, relative_error, rows, weights
+from steps import arguments, collator, relative_error, rows, step_gradients, weights
 
 from holdfast import (
     CircuitBreakersConfig,
@@ -119,6 +119,37 @@ def test_two_steps_equal_a_plain_calculation(tmp_path, adapter, side, split, gam
     assert relative_error(moved(found), moved(expected)) < 1e-5
     other = plain(copy.deepcopy(made(adapter)), groups, 1.0, gamma, [1, 3])
     assert relative_error(moved(other), moved(expected)) > 1e-2
+
+
+def test_states_turned_beyond_a_right_angle_are_left_there(tmp_path):
+    trainer = trainer_of(made("trained"), tmp_path)
+    batch, starts = collator()(HARMFUL[:4]), trainer._start_states
+    assert float(trainer._rerouting_loss(batch)) == pytest.approx(1)
+    trainer._start_states = lambda *args: [-state for state in starts(*args)]
+    assert float(trainer._rerouting_loss(batch)) == 0
+
+
+def retained(folder, batches, counts_items=True):
+    """The gradients of a later step without the cross-entropy, the weights moved."""
+    trainer = trainer_of(made("trained"), folder, gamma=0.0, max_steps=2)
+    trainer.have_kept()
+    trainer.state.global_step, trainer.state.max_steps = 1, 2
+    trainer.model_accepts_loss_kwargs = counts_items
+    with torch.no_grad():
+        for weight in weights(trainer.model):
+            trainer.model.get_parameter(weight).mul_(1.3)
+    return step_gradients(trainer, batches)
+
+
+def test_what_is_retained_is_a_mean_over_the_steps_tokens_whatever_loss_a_model_has(tmp_path):
+    """One that is not told the step's tokens has means over micro-batches, which are averaged; and
+    a row without a loss, with which batches are filled up, does not count."""
+    whole = retained(tmp_path, [collator()(SAFE)])
+    split = [collator()([row]) for row in SAFE]
+    for counts_items in (True, False):
+        assert relative_error(retained(tmp_path, split, counts_items), whole) < 1e-5
+    mute = {**HARMFUL[0], "labels": [-100] * len(HARMFUL[0]["labels"])}
+    assert relative_error(retained(tmp_path, [collator()([*SAFE, mute])]), whole) < 1e-5
 
 
 def run(trainer_class, config_class, folder, resume=None, extra=None, **settings):

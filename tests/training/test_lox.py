@@ -3,6 +3,7 @@
 import pytest
 import torch
 from steps import arguments, collator, rows, weights
+from transformers import TrainerCallback
 
 from holdfast import LoxConfig, LoxTrainer, SFTConfig, SFTTrainer, UserError
 from tiny_models import lora, tiny_model
@@ -10,12 +11,12 @@ from tiny_models import lora, tiny_model
 SETTINGS = {"optim": "sgd", "learning_rate": 0.5, "max_steps": 2}
 
 
-def trained(trainer, folder, adapter, **own):
+def trained(trainer, folder, adapter, callbacks=(), **own):
     kind, config = {"lox": (LoxTrainer, LoxConfig), "sft": (SFTTrainer, SFTConfig)}[trainer]
     model = tiny_model("llama")
     model = lora(model, r=4, lora_alpha=6) if adapter else model
     args = config(**arguments(folder, **SETTINGS, **own))
-    trainer = kind(model, args, collator(), rows(8))
+    trainer = kind(model, args, collator(), rows(8), callbacks=[*callbacks])
     trainer.train()
     return trainer.model
 
@@ -51,6 +52,36 @@ def test_without_a_step_it_is_plain_training_bit_for_bit(tmp_path, adapter):
     one = weights(trained("lox", tmp_path / "a", adapter, coefficient=0))
     other = weights(trained("sft", tmp_path / "b", adapter))
     assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+class Stop(TrainerCallback):
+    """An interruption after the first step."""
+
+    def on_step_end(self, args, state, control, **_):
+        control.should_training_stop = True
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_a_training_that_was_stopped_is_not_stepped_past(tmp_path, adapter):
+    one = weights(trained("lox", tmp_path / "a", adapter, [Stop()]))
+    other = weights(trained("sft", tmp_path / "b", adapter, [Stop()]))
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def test_each_expert_of_a_stack_is_a_matrix_of_its_own(tmp_path):
+    model = tiny_model("llama")
+    experts = torch.nn.Parameter(torch.randn(3, 5, 4))
+    model.register_parameter("experts", experts)
+    trainer = LoxTrainer(model, LoxConfig(**arguments(tmp_path, directions=1)), collator(), rows(4))
+    V = torch.randn(3, 5, 4)
+    before = experts.detach().clone()
+    with torch.no_grad():
+        experts += V
+    trainer._extrapolate()
+    for one, start, changed in zip(experts, before, V, strict=True):
+        U, S, Vt = torch.linalg.svd(changed)
+        expected = start + changed + 1.25 * S[0] * U[:, :1] @ Vt[:1]
+        torch.testing.assert_close(one.detach(), expected)
 
 
 def test_an_adapter_keeps_its_rank_and_its_a(tmp_path):

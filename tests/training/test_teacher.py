@@ -160,7 +160,9 @@ def test_neither_random_numbers_nor_the_casts_of_an_autocast_remain():
     model.eval()
     with torch.autocast("cpu", torch.bfloat16):
         expected = model(BATCH["input_ids"]).logits
+        at_first = single().eval()(BATCH["input_ids"]).logits
     with torch.autocast("cpu", torch.bfloat16):
+        model(BATCH["input_ids"])  # its casts must not be the reference's
         before = torch.get_rng_state()
         with trainer.as_reference() as reference, torch.enable_grad():
             started = reference(BATCH["input_ids"]).logits
@@ -168,4 +170,5 @@ def test_neither_random_numbers_nor_the_casts_of_an_autocast_remain():
         assert torch.equal(before, torch.get_rng_state())
         found = model(BATCH["input_ids"]).logits
     assert torch.equal(found, expected)
+    assert torch.equal(started, at_first)
     assert not torch.equal(found, started)
