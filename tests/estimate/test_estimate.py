@@ -263,6 +263,11 @@ def test_repairs_and_evaluations():
     assert scored.peak_bytes > 2 * LLAMA.parameters
     for free in ({"method": "random_mask"}, {"method": "antidote", "score": "magnitude"}):
         assert of("repair", **free).gpu_seconds == 0
+    rows = {"rows": 2000, "alignment_data": "beavertails:safe", "alignment_rows": 50}
+    once = of("repair", method="safe_delta", **rows)
+    assert once.tokens == 50 * 200
+    trained = of("repair", method="safe_merge", epochs=3, **rows)
+    assert trained.gpu_seconds == pytest.approx(6 * once.gpu_seconds)  # forward, and back
     short = of("evaluate", protocol="vaccine-2024", task="sst2")
     long = of("evaluate", protocol="antidote-2024", task="gsm8k")
     assert 0 < short.gpu_seconds < long.gpu_seconds

@@ -32,10 +32,10 @@ from holdfast.estimate.cost_model import (
 from holdfast.estimate.model_size import ModelSize, model_size
 from holdfast.finetune.schedule import SWAPPED
 from holdfast.models.accelerator import has_accelerator
-from holdfast.plans import Plan
+from holdfast.plans import Pass, Plan
 from holdfast.registry import plan_of
 from holdfast.stages.evaluation.settings import prompts_asked, stage_protocol
-from holdfast.stages.methods import is_own
+from holdfast.stages.methods import is_own, method_of
 from holdfast.stages.pipeline import Stage
 
 _SHORT_ANSWERS = {"sst2": 4, "agnews": 4}
@@ -98,7 +98,7 @@ def estimate_stage(
         return Estimate(None, None, 0.0, None, OWN, None) if organism else _UNKNOWN
     count = settings.get("rows") or rows
     if kind == "repair":
-        return _repair(settings, model, count or 0, organism)
+        return _repair(settings, model, rows, organism)
     if count is None and settings["max_steps"] <= 0:
         return Estimate(None, None, None, None, NO_ROWS, None)
     count = plan_of(kind, settings["method"]).rows(settings, count or 1)
@@ -172,13 +172,16 @@ def _seen_tokens(
 
 
 def _repair(
-    settings: Mapping[str, Any], model: ModelSize | None, rows: int, organism: bool
+    settings: Mapping[str, Any], model: ModelSize | None, rows: int | None, organism: bool
 ) -> Estimate:
     plan = plan_of("repair", settings["method"])
-    scores = plan.reads_rows(settings)
-    if scores and not rows:
+    reads = plan.reads_rows(settings)
+    prefix = "alignment_" * ("dataset" not in method_of("repair", settings["method"]).asks)
+    count = settings.get(f"{prefix}rows") or rows or 0
+    if reads and not count:
         return Estimate(0, None, None, None, NO_ROWS, None)
-    tokens = rows * row_tokens({**settings, "harmful_ratio": 0.0}, organism) if scores else 0
+    read = {**settings, "data": settings.get(f"{prefix}data"), "harmful_ratio": 0.0}
+    tokens = count * row_tokens(read, organism) if reads else 0
     if model is None:
         return Estimate(0, tokens, None, None, NO_SIZE, None)
     n = model.parameters
@@ -186,9 +189,10 @@ def _repair(
     # Without gradients one layer's activations live at a time.
     batch = settings.get("batch_size", 0) * longest * (16 * model.hidden + 6 * model.intermediate)
     peak = round(weight_bytes(settings, n) + RESERVE * batch)
+    forward = Pass(forward=2 * n, again=0, backward=0, weights=0)
+    operations = tokens * plan.operations(forward, settings, 0, 1)
     if organism:
-        return Estimate(0, tokens, 0.0, peak, core_seconds=tokens * 2 * n / CORE_OPERATIONS)
-    operations = tokens * 2 * n
+        return Estimate(0, tokens, 0.0, peak, core_seconds=operations / CORE_OPERATIONS)
     seconds, core = operations / operations_a_second(settings), operations / PROCESSOR_OPERATIONS
     return Estimate(0, tokens, seconds, peak, core_seconds=core)
 

@@ -67,6 +67,7 @@ REPAIR: dict[str, Entry] = {
         control="scale",
         organism={"alignment_rows": 500, "learning_rate": 1e-3, "rows_a_step": 10}
         | {"threshold": 1.0, "weight": 0.6},
+        plan="holdfast.repair.plans:SafeMergePlan",
         adapters=("double",),
         unverified="how the paper's safe adapter was trained",
     ),

@@ -27,3 +27,11 @@ class RestaPlan(Plan):
             f"quantization is {settings['quantization']}, and drop_rate of method=resta changes "
             "single weights: leave one of them out."
         )
+
+
+class SafeMergePlan(Plan):
+    """It trains an adapter on its rows."""
+
+    def passes(self, settings: Settings, steps: int) -> float:
+        """Forward passes, and backward ones, which take as many operations."""
+        return 2.0 * settings["epochs"] * steps
