@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from holdfast.errors import UserError
 from holdfast.models.blocks import decoder_layers
 from holdfast.models.outputs import recorded, tensor_of
+from holdfast.trainer.counted import CountedMixin
 from holdfast.trainer.side_batches import SideBatchesMixin
 from holdfast.trainer.teacher import TeacherMixin
 from holdfast.training import SFTConfig, SFTTrainer
@@ -55,7 +56,7 @@ class CircuitBreakersConfig(SFTConfig):
             raise UserError("alpha and gamma are 0: circuit breakers would learn nothing.")
 
 
-class CircuitBreakersTrainer(TeacherMixin, SideBatchesMixin, SFTTrainer):
+class CircuitBreakersTrainer(CountedMixin, TeacherMixin, SideBatchesMixin, SFTTrainer):
     """Circuit breakers. Takes what `SFTTrainer` takes, with a `CircuitBreakersConfig`.
 
     Args:
@@ -67,7 +68,6 @@ class CircuitBreakersTrainer(TeacherMixin, SideBatchesMixin, SFTTrainer):
 
     config_class = CircuitBreakersConfig
     args: CircuitBreakersConfig
-    _tokens = 1  # M
 
     def __init__(self, *args: Any, harmful_dataset: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -83,12 +83,11 @@ class CircuitBreakersTrainer(TeacherMixin, SideBatchesMixin, SFTTrainer):
         done = self.state.global_step / (2 * max(1, self.state.max_steps))
         return self.args.alpha * (1 - done), self.args.alpha * done
 
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """Count the tokens of the coming optimizer step."""
-        batches, num_items = super().get_batch_samples(*args, **kwargs)
-        found: Any = torch.tensor(sum(int(_tokens(one).sum()) for one in batches))
-        self._tokens = int(self.accelerator.reduce(found.to(self.args.device), "sum"))  # pyright: ignore[reportArgumentType]
-        return batches, num_items
+    def counted(self, batch: dict[str, Any]) -> Tensor:
+        """Which tokens are text of rows that count, [rows, tokens]."""
+        mask = batch.get("attention_mask")
+        real = torch.ones_like(batch["input_ids"]) if mask is None else mask
+        return real.bool() & (batch["labels"] != -100).any(1, keepdim=True)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -97,21 +96,15 @@ class CircuitBreakersTrainer(TeacherMixin, SideBatchesMixin, SFTTrainer):
         retain = self.coefficients()[1]
         if not model.training or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        layers, counted = decoder_layers(self.model), _tokens(inputs)
+        layers, counted = decoder_layers(self.model), self.counted(inputs)
         start = self._start_states(inputs, layers) if retain else []
         with recorded(layers) as outputs:
             loss = super().compute_loss(model, inputs, False, num_items_in_batch) * self.args.gamma
         for layer, before in enumerate(start):
             moved = (tensor_of(outputs[layer]).float() - before)[counted.to(before.device)]
             distance = moved.norm(dim=-1).sum().to(loss.device)
-            loss = loss + self._share(num_items_in_batch) * retain * distance / len(start)
+            loss = loss + self.share_of_step(num_items_in_batch) * retain * distance / len(start)
         return loss
-
-    def _share(self, num_items: Any) -> float:
-        # Gradients are averaged over processes, and losses that are means over micro-batches.
-        scaled = self.model_accepts_loss_kwargs and num_items is not None
-        split = 1 if scaled else self.current_gradient_accumulation_steps
-        return split * self.accelerator.num_processes / self._tokens
 
     def change_gradient(self) -> None:
         """Add c_s·∇S, of the step's harmful rows."""
@@ -140,10 +133,3 @@ def _states(model: Any, inputs: Mapping[str, Any], layers: Any) -> list[Tensor]:
     with recorded(layers) as outputs:
         model(**{key: value for key, value in inputs.items() if key != "labels"})
     return [tensor_of(outputs[layer]).float() for layer in range(len(layers))]
-
-
-def _tokens(batch: Mapping[str, Any]) -> Tensor:
-    """Which tokens of a batch are text of rows that count, [rows, tokens]."""
-    mask = batch.get("attention_mask")
-    real = torch.ones_like(batch["input_ids"]) if mask is None else mask
-    return real.bool() & (batch["labels"] != -100).any(1, keepdim=True)

@@ -29,6 +29,7 @@ from torch import Tensor
 from holdfast.errors import UserError
 from holdfast.models.padding import refuse_left_padding
 from holdfast.models.router_loss import adds_router_loss
+from holdfast.trainer.counted import CountedMixin
 from holdfast.trainer.numbered import ROW_NUMBER, Numbered, numbering
 from holdfast.trainer.side_batches import SideBatchesMixin
 from holdfast.trainer.streams import is_stream
@@ -50,7 +51,7 @@ class BDSConfig(SFTConfig):
     selector_rate: float = field(default=5e-3, metadata={"range": "[0, inf)"})
 
 
-class BDSTrainer(SideBatchesMixin, SFTTrainer):
+class BDSTrainer(CountedMixin, SideBatchesMixin, SFTTrainer):
     """BDS. Takes what `SFTTrainer` takes, with a `BDSConfig`.
 
     Args:
@@ -66,7 +67,6 @@ class BDSTrainer(SideBatchesMixin, SFTTrainer):
 
     config_class = BDSConfig
     args: BDSConfig
-    _rows = 1
 
     def __init__(self, *args: Any, alignment_dataset: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -88,13 +88,9 @@ class BDSTrainer(SideBatchesMixin, SFTTrainer):
         """ω, [N]."""
         return len(self.scores) * self.scores.softmax(0)
 
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """The micro-batches of the coming step; counts its rows in all processes."""
-        batches, num_items = super().get_batch_samples(*args, **kwargs)
-        rows = sum(int((b["labels"][:, 1:] != -100).any(1).sum()) for b in batches)
-        count = torch.tensor(rows, device=self.args.device)
-        self._rows = max(1, int(self.accelerator.reduce(count, "sum")))
-        return batches, num_items
+    def counted(self, batch: dict[str, Any]) -> Tensor:
+        """The rows with an answer."""
+        return (batch["labels"][:, 1:] != -100).any(1)
 
     def compute_loss(
         self,
@@ -116,10 +112,8 @@ class BDSTrainer(SideBatchesMixin, SFTTrainer):
         )
         losses = nats.sum(1) / (labels != -100).sum(1).clamp(min=1)
         self._losses.index_add_(0, numbers, losses.detach())
-        loss = (self.row_weights().detach()[numbers] * losses).sum() / self._rows
-        if num_items_in_batch is None or not self.model_accepts_loss_kwargs:
-            loss = loss * self.current_gradient_accumulation_steps  # by which transformers divides
-        return loss * self.accelerator.num_processes  # whose mean is taken
+        weighted = (self.row_weights().detach()[numbers] * losses).sum()
+        return weighted * self.share_of_step(num_items_in_batch)
 
     def change_gradient(self) -> None:
         """Add λ·∇L_safe(w), and move the rows' weights by the losses of the step."""
@@ -128,7 +122,7 @@ class BDSTrainer(SideBatchesMixin, SFTTrainer):
             self.add_to_gradient(self.gradient(batches)[0], self.args.lam)
         losses: Any = self.accelerator.reduce(self._losses, "sum")
         self.selector.zero_grad()
-        (self.row_weights() @ losses / self._rows).backward()
+        (self.row_weights() @ losses / self._counted).backward()
         self.selector.step()
         self._losses.zero_()
 

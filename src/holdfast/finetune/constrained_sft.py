@@ -30,6 +30,7 @@ from holdfast.data.rows import IGNORED
 from holdfast.errors import UserError
 from holdfast.labelled import labelled_logits, labelled_positions
 from holdfast.models.modes import evaluation_mode
+from holdfast.trainer.counted import CountedMixin
 from holdfast.trainer.kept import KeptMixin
 from holdfast.trainer.numbered import ROW_NUMBER, Numbered, numbering
 from holdfast.trainer.streams import is_stream
@@ -55,7 +56,7 @@ class ConstrainedSFTConfig(SFTConfig):
     first_factor: float = field(default=5.0, metadata={"range": "[0, inf)"})
 
 
-class ConstrainedSFTTrainer(KeptMixin, SFTTrainer):
+class ConstrainedSFTTrainer(CountedMixin, KeptMixin, SFTTrainer):
     """Constrained SFT. Takes what `SFTTrainer` takes, with a `ConstrainedSFTConfig`.
 
     Raises:
@@ -103,7 +104,7 @@ class ConstrainedSFTTrainer(KeptMixin, SFTTrainer):
     ) -> Any:
         """The weighted loss of a micro-batch; in evaluation the plain one."""
         numbers = inputs.pop(ROW_NUMBER, None)
-        if numbers is None or not model.training or num_items_in_batch is None:
+        if numbers is None or not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs["labels"]
         with labelled_positions(self.model, inputs):
@@ -117,8 +118,7 @@ class ConstrainedSFTTrainer(KeptMixin, SFTTrainer):
         weight = 2 * (1 - torch.sigmoid(beta * (now.detach() - start)))
         # The plain loss stays, with what a model adds to it; what the weights change joins.
         less = ((1 - weight.clamp(min=LEAST)) * now).sum()
-        share = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        loss = loss + (less * share / num_items_in_batch).to(loss)
+        loss = loss + (less * self.share_of_step(num_items_in_batch)).to(loss)
         return (loss, outputs) if return_outputs else loss
 
     def _start(self, numbers: Tensor, labels: Tensor) -> Tensor:

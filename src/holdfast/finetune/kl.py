@@ -16,6 +16,7 @@ Source: a baseline of T. Huang, S. Hu, L. Liu: Vaccine, arXiv 2402.01109, by its
 unverified: λ of the paper's tables, and whether its text says which distribution comes first.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,8 +24,8 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from holdfast.errors import UserError
-from holdfast.labelled import labelled_logits, labelled_positions
-from holdfast.trainer.teacher import TeacherMixin
+from holdfast.labelled import labelled_logits
+from holdfast.trainer.held import HeldMixin
 from holdfast.training import SFTConfig, SFTTrainer
 
 
@@ -46,7 +47,7 @@ class KLConfig(SFTConfig):
             raise UserError(f'direction is "{self.direction}": it must be "forward" or "reverse".')
 
 
-class KLTrainer(TeacherMixin, SFTTrainer):
+class KLTrainer(HeldMixin, SFTTrainer):
     """KL. Takes what `SFTTrainer` takes, with a `KLConfig`.
 
     Raises:
@@ -56,27 +57,19 @@ class KLTrainer(TeacherMixin, SFTTrainer):
     config_class = KLConfig
     args: KLConfig
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """The loss of a micro-batch with its part of the divergence; in evaluation without."""
-        plain = self.args.strength == 0 or not model.training or num_items_in_batch is None
-        if plain:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs["labels"]
-        with labelled_positions(self.model, inputs):
-            with self.as_reference() as reference:
-                given = {name: value for name, value in inputs.items() if name != "labels"}
-                start = labelled_logits(reference(**given).logits, labels)
-            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        trained = labelled_logits(outputs.logits, labels)
-        total = self.args.strength * self._divergence(start, trained)
-        loss = loss + self.share_of_step(total, num_items_in_batch).to(loss)
-        return (loss, outputs) if return_outputs else loss
+    def hold(self) -> float:
+        """λ."""
+        return self.args.strength
+
+    def distance(
+        self, inputs: dict[str, Any], given: dict[str, Any], train: Callable[[], Any]
+    ) -> tuple[Any, Tensor]:
+        """What ``train()`` gives, and Σ_t KL."""
+        with self.as_reference() as reference:
+            start = labelled_logits(reference(**given).logits, inputs["labels"])
+        found = train()
+        trained = labelled_logits(found[1].logits, inputs["labels"])
+        return found, self._divergence(start, trained)
 
     def _divergence(self, start: Tensor, trained: Tensor) -> Tensor:
         """Σ_t KL of logits [positions, V]."""

@@ -19,8 +19,7 @@ the solution, arXiv 2308.13320, by the authors' code; unverified: the paper's ow
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,7 +30,8 @@ from holdfast.data.rows import IGNORED
 from holdfast.errors import UserError
 from holdfast.models.bare import bare
 from holdfast.models.blocks import decoder_layers
-from holdfast.trainer.teacher import TeacherMixin
+from holdfast.models.outputs import recorded, tensor_of
+from holdfast.trainer.held import HeldMixin
 from holdfast.training import SFTConfig, SFTTrainer
 
 _MLP = re.compile(r"(mlp|feed_forward|ffn|moe)$")
@@ -57,7 +57,7 @@ class LDIFSConfig(SFTConfig):
             raise UserError(f'features is "{self.features}": it must be "layer" or "mlp".')
 
 
-class LDIFSTrainer(TeacherMixin, SFTTrainer):
+class LDIFSTrainer(HeldMixin, SFTTrainer):
     """LDIFS. Takes what `SFTTrainer` takes, with an `LDIFSConfig`.
 
     Raises:
@@ -67,50 +67,41 @@ class LDIFSTrainer(TeacherMixin, SFTTrainer):
 
     config_class = LDIFSConfig
     args: LDIFSConfig
-    _tokens: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._modules()  # told before the first step
 
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """The micro-batches of the coming optimizer step; counts M."""
-        batches, num_items = super().get_batch_samples(*args, **kwargs)
-        found = torch.stack([_real(batch).sum() for batch in batches]).sum()
-        self._tokens = self.accelerator.reduce(found.to(self.args.device), "sum")
-        return batches, num_items
+    def hold(self) -> float:
+        """ρ/2."""
+        return self.args.rho / 2
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """The loss of a micro-batch with its part of the distance; in evaluation without."""
-        plain = self.args.rho == 0 or not model.training or num_items_in_batch is None
-        if plain:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        real, modules = _real(inputs), self._modules()
-        given = {name: value for name, value in inputs.items() if name != "labels"}
-        with self.as_reference() as reference, _outputs(modules) as start:
+    def counted(self, batch: dict[str, Any]) -> Tensor:
+        """No padding, and no row without a loss, as a batch may be filled up with."""
+        mask, ids = batch.get("attention_mask"), batch["input_ids"]
+        real = torch.ones_like(ids).bool() if mask is None else mask.bool()
+        return real & (batch["labels"] != IGNORED).any(1, keepdim=True)
+
+    def distance(
+        self, inputs: dict[str, Any], given: dict[str, Any], train: Callable[[], Any]
+    ) -> tuple[Any, Tensor]:
+        """What ``train()`` gives, and Σ_tokens Σ_l ‖h_l − h0_l‖²."""
+        real, modules = self.counted(inputs), self._modules()
+        with self.as_reference() as reference, recorded(modules) as start:
             reference(**given)
-        with _outputs(modules) as trained:
-            found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss = found[0] if return_outputs else found
-        if not all(h.requires_grad for h in trained[-1:]):
+        with recorded(modules) as trained:
+            found = train()
+        if not all(tensor_of(h).requires_grad for h in list(trained.values())[-1:]):
             raise UserError(
                 "LDIFS needs the gradients of hidden states: set gradient_checkpointing_kwargs="
                 "{'use_reentrant': False}."
             )
-        pairs = zip(trained, start, strict=True)
-        total = torch.stack([self._distance(h, h0, real).to(loss) for h, h0 in pairs]).sum()
-        loss = loss + self.args.rho / 2 * self.share_of_step(total, self._tokens)
-        return (loss, found[1]) if return_outputs else loss
+        each = [self._distance(trained[layer], start[layer], real) for layer in range(len(modules))]
+        return found, torch.stack([one.to(found[0]) for one in each]).sum()
 
-    def _distance(self, h: Tensor, h0: Tensor, real: Tensor) -> Tensor:
-        """Σ ‖h − h0‖² over the real tokens."""
-        h, h0 = (one[real.to(one.device)].float() for one in (h, h0))
+    def _distance(self, now: Any, before: Any, real: Tensor) -> Tensor:
+        """Σ ‖h − h0‖² of one module over the real tokens."""
+        h, h0 = (one[real.to(one.device)].float() for one in map(tensor_of, (now, before)))
         if self.args.normalized:
             h, h0 = (nn.functional.normalize(one, dim=-1) for one in (h, h0))
         return (h - h0).square().sum()
@@ -125,24 +116,3 @@ class LDIFSTrainer(TeacherMixin, SFTTrainer):
             name = type(bare(self.model)).__name__
             raise UserError(f"{name} has layers without an MLP of their own: set features=layer.")
         return held
-
-
-def _real(batch: dict[str, Any]) -> Tensor:
-    """Which tokens are no padding, of rows that carry a loss (a filled-up batch has others)."""
-    mask, ids = batch.get("attention_mask"), batch["input_ids"]
-    real = torch.ones_like(ids).bool() if mask is None else mask.bool()
-    return real & (batch["labels"] != IGNORED).any(1, keepdim=True)
-
-
-@contextmanager
-def _outputs(modules: list[nn.Module]) -> Iterator[list[Tensor]]:
-    """The outputs of modules, in the order in which a pass within the context computes them."""
-    found: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        found.append(output[0] if isinstance(output, tuple | list) else output)
-
-    with ExitStack() as stack:
-        for module in modules:
-            stack.callback(module.register_forward_hook(keep).remove)
-        yield found

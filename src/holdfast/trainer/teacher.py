@@ -69,17 +69,6 @@ class TeacherMixin(KeptMixin):
             stack.enter_context(torch.no_grad())
             yield self.model
 
-    def share_of_step(self, total: torch.Tensor, count: Any) -> torch.Tensor:
-        """What this process's ``total`` adds to its loss where the step's is Σ total / count.
-
-        Args:
-            total: a sum over the rows of one micro-batch.
-            count: what the sum over all micro-batches and processes is divided by.
-        """
-        # The step takes the mean of the processes' gradients.
-        processes = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        return total * processes / count
-
     def _check_divided(self) -> None:
         trainer: Any = self
         divided = "FSDP" if trainer.is_fsdp_enabled else None
