@@ -81,9 +81,10 @@ def main(words: list[str] | None = None) -> None:
 
 
 def variants(methods: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and stages of every method alone, SFT first."""
+    """Name and stages of every method alone, SFT first, with a fresh adapter and with one."""
     plain = {"align": "sft", "finetune": "sft", "repair": None}
     yield "SFT", plain
+    yield "SFT, one adapter", {**plain, "finetune": {"method": "sft", "adapter": "single"}}
     for kind in ("align", "finetune", "repair"):
         for name, entry in METHODS[kind].items():
             if name != "sft" and (not methods or name in methods):

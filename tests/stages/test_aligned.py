@@ -223,3 +223,34 @@ def test_a_users_own_repair_gets_them_and_its_result_is_saved(here, adapter_of):
     provenance = json.loads((here / "repair" / "provenance.json").read_text())
     assert provenance["kind"] == "repair"
     assert len(after) == len(W)
+
+
+def adapter_of(spec) -> str:
+    """The adapter that a pipeline's fine-tuning trains."""
+    return make_pipeline(spec).stages["finetune"].settings["adapter"]
+
+
+def test_fine_tuning_goes_on_with_the_adapter_that_an_alignment_protects():
+    assert adapter_of({"align": "booster", "finetune": "sft"}) == "single"
+    assert adapter_of({"align": "vaccine", "finetune": "sft"}) == "double"
+    full = {"method": "booster", "adapter": "full"}
+    assert adapter_of({"align": full, "finetune": "sft"}) == "double"
+    given = {"method": "sft", "adapter": "single"}
+    assert adapter_of({"align": "booster", "finetune": given}) == "single"
+
+
+@pytest.mark.parametrize("other", ["double", "full"])
+def test_another_adapter_than_the_protected_one_is_refused(other):
+    tuned = {"method": "sft", "adapter": other}
+    with pytest.raises(UserError, match=f"adapter is {other}, .*method=booster.*adapter=single"):
+        make_pipeline({"align": "booster", "finetune": tuned})
+
+
+def test_a_folder_tells_that_its_adapter_is_protected(tmp_path):
+    folder = tmp_path / "aligned"
+    stage = make_stage("align", {"method": "booster", "max_steps": 1, "rows": 10})
+    execute(stage, folder, resolve("organism"))
+    given = {"model": str(folder), "task": "sums"}
+    assert make_stage("finetune", given).settings["adapter"] == "single"
+    with pytest.raises(UserError, match="adapter is double"):
+        make_stage("finetune", {**given, "adapter": "double"})

@@ -11,7 +11,8 @@ the step's direction taken as fixed, its gradient is that of the two harmful los
 step's alignment rows, and the same dropout masks. λ = 0 or α = 0 is plain SFT.
 
 The simulated step is one of the adapter that is aligned: its authors say that user fine-tuning must
-go on with that adapter (``finetune.adapter=single``); a fresh one on top is another step.
+go on with that adapter. So it does where ``finetune.adapter`` is not given, and a fresh adapter on
+top, which takes another step, is refused.
 
 Source: T. Huang, S. Hu, F. Ilhan, S. F. Tekin, L. Liu: Booster, arXiv 2409.01586, algorithm 1, and
 its code (λ = 5, α = 0.1, 5,000 harmful rows). There w − step + step brings w back up to rounding;

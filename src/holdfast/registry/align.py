@@ -41,7 +41,9 @@ ALIGN: dict[str, Entry] = {
         "Booster: Tackling Harmful Fine-tuning for Large Language Models via Attenuating "
         "Harmful Perturbation",
         "2409.01586",
+        control="booster with lam=0 (SFT, and its adapter trained on)",
         plan=Plan(passes_a_step=3, copies=3),
+        same_adapter=True,
         refuses=WHOLE_GRADIENTS,
     ),
     "repnoise": Entry(

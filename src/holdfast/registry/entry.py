@@ -26,6 +26,8 @@ class Entry:
         organism: its settings on the organism, as `benchmarks/search_organism.py` chose them.
         adapters: the values of the setting ``adapter`` that it can do, of a repair those of the
             fine-tuning before it; empty for all.
+        same_adapter: of an alignment: its protection is of the adapter that it trained, so that
+            fine-tuning must go on with that one (``adapter=single``).
         refuses: what it cannot do, as "setting" or "setting=value" ("parallel=fsdp2" and
             "processes" count with several processes alone), each with the reason in half a
             sentence.
@@ -43,6 +45,7 @@ class Entry:
     plan: Plan | str = field(default_factory=Plan)
     organism: Mapping[str, Any] = field(default_factory=dict)
     adapters: tuple[str, ...] = ()
+    same_adapter: bool = False
     refuses: Mapping[str, str] = field(default_factory=dict)
     unverified: str = ""
 

@@ -77,6 +77,36 @@ def check_comparable(
         raise UserError(f"{at(where, 'method')}: method={method} {error}") from None
 
 
+def adapter_of_alignment(
+    given: Mapping[str, Any], parent: Stage | None, stack: Stack, where: str
+) -> dict[str, str]:
+    """The setting ``adapter`` that a fine-tuning has where its model's alignment demands one.
+
+    Args:
+        given: what the user set.
+        parent: the stage whose model is fine-tuned, if it is one of this run.
+        stack: the model, where there is none.
+        where: where the settings are from, for messages.
+
+    Raises:
+        UserError: the user set another.
+    """
+    if parent is not None:
+        made = {**parent.settings, "stage": parent.kind}
+    else:
+        made = stage_config(_folder(stack)) if stack.source else {}
+    entry = entry_of("align", str(made.get("method"))) if made.get("stage") == "align" else None
+    if entry is None or not entry.same_adapter or made.get("adapter") == "full":
+        return {}
+    if given.get("adapter", "single") != "single":
+        raise UserError(
+            f"{at(where, 'adapter')}: adapter is {given['adapter']}, and the model was aligned "
+            f"with method={made['method']}, which protects the adapter that it trained: "
+            "use adapter=single."
+        )
+    return {"adapter": "single"}
+
+
 def _here(stack: Stack) -> Stack | None:
     """A model that only its name is known of, if it can be known without the Hub."""
     if stack.source:

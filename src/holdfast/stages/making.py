@@ -15,7 +15,7 @@ from holdfast.models.stack import Stack, check_name
 from holdfast.models.stack import resolve as resolve_model
 from holdfast.models.templates import template_marks, template_text
 from holdfast.settings import at, check, inside, nearest
-from holdfast.stages.aligned import check_comparable
+from holdfast.stages.aligned import adapter_of_alignment, check_comparable
 from holdfast.stages.evaluation.settings import check_judged_rows, measured_by
 from holdfast.stages.folders import recorded_identity
 from holdfast.stages.identity import model_identity, stage_identity
@@ -101,6 +101,8 @@ def make_stage(
         stack = resolve_model(model) if Path(model).expanduser().exists() else Stack(model)
     else:
         stack = resolve_model(model)
+    if kind == "finetune":
+        given = {**adapter_of_alignment(given, parent, stack, where), **given}
     settings = resolve(kind, given, stack, where)
     if kind in ("align", "finetune"):
         check_optimizer(settings, where)

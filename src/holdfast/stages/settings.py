@@ -179,7 +179,7 @@ class FinetuneStage(TrainingStage):
         probe_data: the defender's harmful rows, none of them the user's, likewise.
         probe_rows: how many of those rows; all if not given.
         adapter: double merges what is there and trains a fresh adapter; single goes on with the
-            last adapter; full trains the weights themselves.
+            last adapter (Booster's demand, and its default); full trains the weights themselves.
     """
 
     model: str = "organism"
