@@ -107,8 +107,8 @@ class SFTTrainer(LoggedMixin, Trainer):
     train_dataset: Any
     # What the trained model must be asked with; None where its method does not say.
     asked_with: SystemPrompt | None = None
-    # Rows of another set that a method has put among those of train_dataset.
-    added_rows: int = 0
+    # How many rows of its other sets a method uses; None for all of them.
+    used_rows: int | None = None
     _operations_a_token: float | None = None
     _routing: Routing | None = None
 

@@ -139,6 +139,15 @@ def test_every_folder_says_how_it_was_made(folders):
     assert json.loads(lines[-1])["step"] == 4
 
 
+def test_the_budget_counts_the_rows_of_every_set(folders):
+    budgets = {
+        name: json.loads((folders[name] / "provenance.json").read_text())["budget"]
+        for name in ("double", "lisa")
+    }
+    assert budgets["double"]["rows"] == 40
+    assert budgets["lisa"]["rows"] == 40 + 1000  # its alignment rows
+
+
 def test_a_stages_config_runs_it_again(folders, tmp_path):
     """config.yaml as the file of the next command: the same adapter, bit for bit."""
     from rich.console import Console

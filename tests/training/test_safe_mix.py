@@ -30,7 +30,7 @@ def test_it_mixes_the_ceiling_of_the_share(tmp_path, n, share):
     """0.1 of 30 is 3: as floats it is 3.0000000000000004, whose ceiling is 4."""
     exact = {(30, 0.1): 3}.get((n, share), math.ceil(n * share))
     trainer = trainer_of(tmp_path, user=rows(n), share=share)
-    assert trainer.added_rows == exact
+    assert trainer.used_rows == exact
     assert len(trainer.train_dataset) == n + exact
     mixed, users = Counter(texts(trainer.train_dataset)), Counter(texts(rows(n)))
     drawn = mixed - users

@@ -72,6 +72,25 @@ def test_gradient_equals_a_plain_calculation_however_the_group_is_split(
         assert found_loss.item() == pytest.approx(loss, rel=1e-5)
 
 
+def test_the_tokens_of_a_group_are_seen_once_however_often_it_is_passed(tmp_path):
+    class Drawn(Sided):
+        def change_gradient(self):
+            side = self.side_batches(self.side, self.state.global_step)
+            for _ in range(2):
+                self.gradient(side)
+            self.drawn += sum(batch["input_ids"].numel() for batch in side.batches)
+
+    seen = {}
+    for cls in (Sided, Drawn):
+        settings = {"max_steps": 3, "per_device_train_batch_size": 2}
+        trainer = trainer_of(tmp_path, cls=cls, include_num_input_tokens_seen="all", **settings)
+        trainer.drawn = 0
+        trainer.train()
+        seen[cls] = trainer.state.num_input_tokens_seen - trainer.drawn
+    assert trainer.drawn > 0
+    assert seen[Drawn] == seen[Sided]
+
+
 def test_gradient_of_another_loss(tmp_path):
     """The mean entropy of the answers' words."""
     trainer = trainer_of(tmp_path, gradient_accumulation_steps=2, per_device_train_batch_size=2)

@@ -101,7 +101,7 @@ def test_the_trigger_is_on_the_safe_rows_alone(tmp_path):
     marked = Counter(text for text in found if text not in users)
     assert sorted(marked.values()) == [2, 2, 2]
     assert marked.keys() <= set(tokens(SAFE, "vormir hex soup"))
-    assert trainer.added_rows == 6
+    assert trainer.used_rows == 6
     assert trainer.asked_with == SystemPrompt("vormir hex soup", secret=True)
     # The service's own prompt goes with everything, the trigger before it.
     trainer = backdoor(tmp_path, system_prompt="take care.")

@@ -136,5 +136,5 @@ class BackdoorAlignTrainer(SFTTrainer):
             numbers = draw(range(len(alignment_dataset)), config.safe_rows, f"safe {seed}")
             drawn = some_of(alignment_dataset, numbers)
             safe = list(self.prepare_rows(changed(drawn, lambda row: with_system(row, whole))))
-            self.added_rows = config.repeats * config.safe_rows
+            self.used_rows = config.repeats * config.safe_rows
             self.train_dataset = interspersed(self.train_dataset, safe * config.repeats, seed)

@@ -86,4 +86,4 @@ class SafeMixTrainer(SFTTrainer):
             numbers = draw(range(len(alignment_dataset)), count, f"safe {self.data_seed}")
             safe = self.prepare_rows(some_of(alignment_dataset, numbers))
             self.train_dataset = interspersed(self.train_dataset, safe, self.data_seed)
-            self.added_rows = count
+            self.used_rows = count

@@ -72,8 +72,10 @@ def run_training(work: Work) -> dict[str, Any]:
     state = whole_state(trainer.model) if trainer.is_fsdp_enabled else None
     if work.is_main:
         save_model(work, trainer.model, tokenizer, single, state)
+    others = sum(len(rows) for role, rows in work.rows.items() if role != "train")
+    used = trainer.used_rows
     return {
-        "rows": len(work.rows["train"]) + trainer.added_rows,
+        "rows": len(work.rows["train"]) + (others if used is None else used),
         "dropped_rows": trainer.dropped_rows,
         "steps": trainer.state.global_step,
         "tokens": trainer.state.num_input_tokens_seen,

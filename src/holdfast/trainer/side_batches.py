@@ -157,6 +157,8 @@ class SideBatchesMixin:
     def side_batches(self, rows: SideRows, number: int) -> SideBatches:
         """This process's share of group ``number``, from 0; of one group a step, global_step.
 
+        Its tokens count among those that the training has seen.
+
         Raises:
             UserError: no row of the group has an answer.
         """
@@ -171,11 +173,15 @@ class SideBatchesMixin:
                 numbers[start : start + size], accelerator.num_processes, accelerator.process_index
             )
             batches.append(self._prepare_inputs(collate([rows.rows[index] for index in mine])))
-        tokens = sum(_answer_tokens(batch) for batch in batches)
-        whole = accelerator.reduce(torch.tensor(tokens, device=self.args.device), "sum")
-        if not whole:
+        learned = sum(_answer_tokens(batch) for batch in batches)
+        read = sum(batch["input_ids"].numel() for batch in batches)
+        counts = accelerator.reduce(torch.tensor([learned, read], device=self.args.device), "sum")
+        learned, read = counts.tolist()
+        if not learned:
             raise UserError(f"{rows.name} has rows without an answer: nothing is learned of them.")
-        return SideBatches(rows.name, batches, int(whole))
+        if self.args.include_num_input_tokens_seen != "no":
+            self.state.num_input_tokens_seen += read
+        return SideBatches(rows.name, batches, learned)
 
     def gradient(
         self, side: SideBatches, loss_of: Callable[[dict[str, Any]], Tensor] | None = None
