@@ -287,3 +287,19 @@ def test_what_was_not_measured_stands_below_every_table(tmp_path, without):
         report(tmp_path, kind, output=tmp_path / kind)
         text = html.unescape((tmp_path / kind).read_text().replace("\\", ""))
         assert " ".join(text.split()).count(wanted) == 1, kind
+
+
+@pytest.mark.parametrize("having", [("Lisa",), ("SFT", "Lisa")])
+def test_who_was_asked_with_a_system_prompt_stands_below_every_table(tmp_path, having):
+    """Where the others were not: with one prompt for all nothing needs to be told."""
+    write_run(tmp_path, lambda *_: {"harmful_score": 0.5}, ("SFT", "Lisa"), seeds=(0, 1))
+    for path in tmp_path.glob("stages/evaluate-*/evaluation.json"):
+        if any(name in str(path) for name in having):
+            content = json.loads(path.read_text())
+            prompt = {"secret": True, "sha256": "ab" * 32}
+            path.write_text(json.dumps({**content, "system_prompt": prompt}))
+    for kind in ("terminal", "markdown", "html"):
+        report(tmp_path, kind, output=tmp_path / kind)
+        text = " ".join(html.unescape((tmp_path / kind).read_text()).split())
+        told = "not put before the others' questions: Lisa." in text
+        assert told == (having == ("Lisa",)), kind

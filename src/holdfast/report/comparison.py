@@ -73,7 +73,11 @@ def compare(
     return replace(
         found,
         rows=rows,
-        notes=[*_notes(rows, found.baseline, _has_rare(members, names)), *_left_out(run.results)],
+        notes=[
+            *_notes(rows, found.baseline, _has_rare(members, names)),
+            *_asked(run.results),
+            *_left_out(run.results),
+        ],
         budget_notes=[
             *budget_notes((rows[i], rows[j]) for i, j in bases.items()),
             *zeroed_note(rows),
@@ -167,6 +171,21 @@ def _worst(
         return _mean(members[i], _HARM, same[_HARM], level) if there else None
 
     return worst_cases([(row.variant, row.axes, len(row.seeds)) for row in rows], interval)
+
+
+def _asked(results: Sequence[Result]) -> list[str]:
+    """Which variants were asked with a system prompt of their own."""
+    own: dict[str, set[str]] = {}
+    for result in results:
+        own.setdefault(result.variant, set()).add(result.system_prompt)
+    # Where it is an axis of the study, the table's rows say it.
+    told = [variant for variant, prompts in own.items() if len(prompts) == 1 and prompts != {""}]
+    if not told or len(set(map(frozenset, own.values()))) == 1:
+        return []
+    return [
+        "Asked with a system prompt, which is a part of the defense and was not put before the "
+        f"others' questions: {', '.join(told)}."
+    ]
 
 
 def _left_out(results: Sequence[Result]) -> list[str]:

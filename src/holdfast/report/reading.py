@@ -191,6 +191,7 @@ def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result
     outcomes: dict[str, np.ndarray] = {}
     prompts: dict[str, str] = {}
     left_out: tuple[str, ...] = ()
+    asked: Any = None
     if folder is not None and (folder / "evaluation.json").is_file():
         evaluation = evaluation_of(folder)
         outcomes = {
@@ -199,6 +200,7 @@ def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result
         }
         left_out = tuple(map(str, evaluation.get("left_out", [])))
         prompts = prompts_of(folder, [*record["metrics"]])
+        asked = evaluation.get("system_prompt")
     coords = dict(record.get("coords") or {})
     variant = coords.pop("variant", "") or _variant(record)
     for name in varying:
@@ -217,6 +219,7 @@ def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result
         stages=stages,
         budget=_budget(record, root, stages),
         left_out=left_out,
+        system_prompt=str(asked.get("sha256", "")) if isinstance(asked, dict) else "",
     )
 
 

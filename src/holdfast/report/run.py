@@ -26,6 +26,7 @@ class Result:
         stages: The folders of its stages by kind, relative to the run's.
         budget: What it took.
         left_out: What its evaluation says that it did not measure, and why.
+        system_prompt: The hash of the system prompt that it was asked with; "" without one.
     """
 
     variant: str
@@ -40,6 +41,7 @@ class Result:
     stages: dict[str, str] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     left_out: tuple[str, ...] = ()
+    system_prompt: str = ""
 
     @property
     def is_plain_sft(self) -> bool:
