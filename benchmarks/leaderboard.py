@@ -3,14 +3,16 @@
     python benchmarks/leaderboard.py [--parts 5] [--seeds 5] [--workers 2] [--methods NAME …]
 
 Every method of the registry with the settings that `benchmarks/search_organism.py` chose for it on
-other seeds, and plain SFT, at harmful ratios 0 to 0.2, on two tasks, at 1 and 3 × the user's
-learning rate and at 1 and 3 × the epochs. The places are run in parts, the most telling first; a
-part that is not asked for is named on the page as cut. Writes docs/leaderboard.md after each part;
+other seeds, plain SFT, and the combinations that `benchmarks/search_combinations.py` chose on the
+same other seeds, at harmful ratios 0 to 0.2, on two tasks, at 1 and 3 × the user's learning rate
+and at 1 and 3 × the epochs. The places are run in parts, the most telling first; a part that is not
+asked for is named on the page as cut. Writes docs/leaderboard.md after each part;
 `benchmarks/leaderboard.prose.md`, written by hand, stands above the tables. What is finished is
 kept, so that the same command goes on after an interruption.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,7 @@ from holdfast.stages.pipeline import Pipeline, Stage
 from holdfast.statistics.estimates import Difference
 
 ROOT = Path(__file__).parent.parent
+COMBINATIONS = Path(__file__).with_name("combinations.json")
 TASKS = ("sums", "topic")
 RATIOS = (0.0, 0.05, 0.1, 0.2)
 _RATE = ORGANISM["finetune"]["learning_rate"]
@@ -81,7 +84,11 @@ def main(words: list[str] | None = None) -> None:
 
 
 def variants(methods: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and stages of every method alone, SFT first, with a fresh adapter and with one."""
+    """Name and stages of SFT (with two adapters, and one), of every method alone, of combinations.
+
+    Args:
+        methods: of the methods these, and no combination; all where there are none.
+    """
     plain = {"align": "sft", "finetune": "sft", "repair": None}
     yield "SFT", plain
     yield "SFT, one adapter", {**plain, "finetune": {"method": "sft", "adapter": "single"}}
@@ -93,6 +100,9 @@ def variants(methods: list[str] | None = None) -> Iterator[tuple[str, dict[str, 
                     # Of a method that goes on with the aligned adapter.
                     spec["finetune"] = {"method": spec["finetune"], "adapter": entry.adapters[0]}
                 yield entry.title, spec
+    if COMBINATIONS.is_file() and not methods:
+        for one in json.loads(COMBINATIONS.read_text(encoding="utf-8"))["combinations"]:
+            yield one["title"], {kind: one[kind] for kind in plain}
 
 
 def _pipelines(
