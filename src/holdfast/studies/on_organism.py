@@ -5,12 +5,14 @@ to the size of its models is the organism's own recipe instead: rows, epochs, le
 adapter, data, protocol. A number that the study varies around a value of its own (a learning
 rate from 1e-7 to 1e-3 around 1e-4) becomes the same multiple of the organism's value (see
 `holdfast.studies.scaling`); a zero stays zero, and shares (harmful ratio, dense ratio) stay as they
-are. The tasks become the organism's counterparts.
+are. The tasks become the organism's counterparts. A chat model is aligned already: where a study of
+chat models has no alignment, the organism has its plain one.
 
 Points of the grid carry the organism's numbers, since that is what runs. A published entry keeps
 the paper's beside them: ``{align.rho: 22.0, paper: {align.rho: 2}, HS: 49.0}``.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -24,6 +26,8 @@ from holdfast.studies.study import Study
 from holdfast.studies.variants import METHOD_KINDS
 
 TASKS = {"sst2": "sentiment", "agnews": "topic", "gsm8k": "sums"}
+# Names of aligned models: Llama-2-7b-chat-hf, Meta-Llama-3-8B-Instruct, gemma-1.1-7b-it.
+_CHAT = re.compile(r"\b(chat|instruct|it)\b", re.IGNORECASE)
 # What makes a method what it is; everything else of a stage belongs to the models' size.
 _KEPT = ("method", "name", "adapter", "source")
 
@@ -45,6 +49,8 @@ def on_organism(study: Study) -> tuple[Study, list[str]]:
     if isinstance(study.shared.get("model"), list):
         count = len(study.shared["model"])
         notes.append(f"The study compares {count} models; the organism stands for all of them.")
+    if of_chat_models(study):
+        notes.append("Chat models are aligned already; the organism is aligned first here.")
     if "task" in shared:
         shared["task"], told = _tasks(shared["task"], study.where)
         notes += told
@@ -65,6 +71,13 @@ def on_organism(study: Study) -> tuple[Study, list[str]]:
     if study.search:
         notes.append("Settings are not searched: the organism's own were chosen before.")
     return small, [*notes, *scaling.notes(lost=[axis for axis, new in axes.items() if not new])]
+
+
+def of_chat_models(study: Study) -> bool:
+    """Whether all models of a study are chat models by their names."""
+    models = study.shared.get("model", ORGANISM)
+    models = models if isinstance(models, list) else [models]
+    return all(_CHAT.search(str(model)) for model in models)
 
 
 def _tasks(given: Any, where: str) -> tuple[Any, list[str]]:
@@ -94,6 +107,8 @@ def _variant(study: Study, stages: Mapping[str, Any], scaling: Scaling) -> dict[
         if kind not in stages:
             continue
         value = stages[kind]
+        if value is None and kind == "align" and of_chat_models(study):
+            value = "sft"
         own = {"method": value} if isinstance(value, str) else value
         found[kind] = None if own is None else _stage(study, kind, own, scaling)
     return found
