@@ -64,8 +64,8 @@ def with_counterpart() -> list[str]:
 
 _HEAD = """# The papers' experiments on the model organism
 
-The numbers of the Vaccine, T-Vaccine, Lisa and Antidote papers (real models, one seed) beside those
-of the built-in model organism, written by `python benchmarks/papers_on_organism.py`. The organism
+The papers' numbers (real models, one seed), where they could be read, beside those of the built-in
+model organism, written by `python benchmarks/papers_on_organism.py`. The organism
 is a tiny model of a made-up world, so values cannot be compared, only their order; how often the
 order is the paper's is counted below each title. A pair is *too close to tell* where the two 95 %
 intervals of the organism overlap: a cautious rule, for a paired difference tells more of them

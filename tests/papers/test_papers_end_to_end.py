@@ -23,26 +23,26 @@ REFERENCES = [experiment.reference for experiment in papers.papers()]
 # Pipelines of each study on the organism, by hand from the files: variants times axes. Models are
 # one, the task alpaca is none, and of the axes that have equal values there those that differ.
 PIPELINES = {
-    "vaccine/table1": 3 * 5,
-    "vaccine/table2": 3 * 5,
-    "vaccine/table3": 3,
-    "vaccine/table4": 3 * 3,
+    "vaccine/table1": 6 * 5,
+    "vaccine/table2": 4 * 5,
+    "vaccine/table3": 4,
+    "vaccine/table4": 4 * 3,
     "vaccine/table5": 2,
     "vaccine/table6": 6,
     "vaccine/table7": 12,
     "vaccine/table8": 4 * 3,
-    "vaccine/table9": 2 * 3,
+    "vaccine/table9": 5 * 3,
     "vaccine/table10": 1 + 4,  # plain SFT perturbs never; 1 and 100 are one
-    "vaccine/table11": 2,
+    "vaccine/table11": 3,
     "vaccine/figure3": 2,
     "vaccine/base-model": 2,
     "vaccine/drift": 3 * 2 * 3,
     "vaccine/one-cell": 2,
-    "t-vaccine/harmful-ratio": 4 * 5,
-    "t-vaccine/sample-number": 4 * 5,
-    "t-vaccine/tasks": 4 * 3,
-    "t-vaccine/models": 5,
-    "t-vaccine/benign": 4,
+    "t-vaccine/harmful-ratio": 6 * 5,
+    "t-vaccine/sample-number": 6 * 5,
+    "t-vaccine/tasks": 6 * 3,
+    "t-vaccine/models": 7,
+    "t-vaccine/benign": 6,
     "t-vaccine/rho": 6,
     "t-vaccine/layers": 4,  # 16 and 32 are one
     "t-vaccine/probe-interval": 4,  # 1000 and 4000 are one
@@ -51,11 +51,11 @@ PIPELINES = {
     "t-vaccine/one-cell": 2,
     "lisa/table1": 2 * 6,
     "lisa/table2": 7,
-    "lisa/table3": 5 * 5,
-    "lisa/table4": 5 * 5,
-    "lisa/table5": 5,
-    "lisa/table6": 5 * 3,
-    "lisa/table7": 3,
+    "lisa/table3": 7 * 5,
+    "lisa/table4": 7 * 5,
+    "lisa/table5": 6,
+    "lisa/table6": 6 * 3,
+    "lisa/table7": 4,
     "lisa/table8": 7 * 2,
     "lisa/table9": 7,
     "lisa/table10": 4 * 5,
@@ -63,37 +63,75 @@ PIPELINES = {
     "lisa/table12": 2 * 5,
     "lisa/table13": 3 * 7,
     "lisa/one-cell": 2,
-    "antidote/harmful-ratio": 4 * 5,
-    "antidote/sample-number": 4 * 5,
-    "antidote/tasks": 4 * 3,
-    "antidote/models": 4,
-    "antidote/llama3": 4,
-    "antidote/learning-rate": 4 * 5,
-    "antidote/epochs": 4 * 5,
+    "antidote/harmful-ratio": 6 * 5,
+    "antidote/sample-number": 6 * 5,
+    "antidote/tasks": 6 * 3,
+    "antidote/models": 6,
+    "antidote/llama3": 6,
+    "antidote/learning-rate": 6 * 5,
+    "antidote/epochs": 6 * 5,
     "antidote/dense-ratio": 2 * 6,
+    "antidote/ldifs-rho": 4,
     "antidote/dense-ratio-sst2": 2 * 6,
-    "antidote/learning-rate-sst2": 4 * 5,
-    "antidote/epochs-sst2": 4 * 5,
-    "antidote/drift-learning-rate": 4 * 5,
-    "antidote/drift-epochs": 4 * 5,
+    "antidote/learning-rate-sst2": 6 * 5,
+    "antidote/epochs-sst2": 6 * 5,
+    "antidote/drift-learning-rate": 6 * 5,
+    "antidote/drift-epochs": 6 * 5,
     "antidote/harmful-ratio-gsm8k": 2 * 5,
     "antidote/combinations": 4 * 5,
     "antidote/realignment-rows": 1 + 4,
     "antidote/no-harmful-rows": 3,
     "antidote/gsm8k-zh": 2,
     "antidote/one-cell": 2,
-    "antidote/benign": 5,
+    "antidote/benign": 7,
     "antidote/full": 2,
     "antidote/ablation": 4,
-    "antidote/system": 4,
+    "antidote/system": 6,
+    "booster/harmful-ratio": 6 * 5,
+    "booster/sample-number": 5 * 5,
+    "booster/tasks": 5 * 3,
+    "booster/models": 5,
+    "booster/lam": 5,
+    "booster/alpha": 5,
+    "booster/harmful-rows": 5,
+    "booster/system": 5,
+    "booster/vlguard": 4,
+    "booster/one-cell": 2,
+    "repnoise/attacks": 4 * 3 * 2,
+    "repnoise/before": 4,
+    "repnoise/trainability": 2 * 3,
+    "repnoise/ablation": 4,
+    "repnoise/defence-rate": 3,
+    "repnoise/demo": 4,
+    "repnoise/one-cell": 2,
+    "safe-lora/pure-bad": 6,
+    "safe-lora/models": 6,
+    "safe-lora/threshold": 5,
+    "safe-lora/number": 1,  # the organism has no number of modules to take multiples of
+    "safe-lora/one-cell": 2,
+    "lox/gsm8k": 5,
+    "lox/dolly": 5,
+    "lox/pure-bad": 5,
+    "lox/coefficient": 6,
+    "lox/directions": 5,
+    "lox/one-cell": 2,
+    "panacea/harmful-ratio": 5 * 5,
+    "panacea/tasks": 5 * 3,
+    "panacea/models": 5,
+    "panacea/rho": 6,
+    "panacea/lam": 5,
+    "panacea/one-cell": 3,
+    "constrained-sft/harmful-examples": 4,
+    "constrained-sft/benign": 4,
+    "constrained-sft/models": 4,
+    "constrained-sft/beta": 4,
+    "constrained-sft/deep-alignment": 4,
+    "constrained-sft/one-cell": 2,
 }
 # What stands in the published numbers alone, for holdfast does not do it (yet).
-ABSENT = {
-    "EWC", "VLGuard", "KL", "RepNoise", "LDIFS", "Filter + SFT", "Filter + Lisa",
-    "Vaccine + EWC, 1e6", "Vaccine + EWC, 1e9", "Vaccine + EWC, 1e12",
-}  # fmt: skip
+ABSENT = {"Filter + SFT", "Filter + Lisa"}
 # The organism has nothing like the task of these, and says so.
-NOT_THERE = ("antidote/alpaca", "antidote/perplexity")
+NOT_THERE = ("antidote/alpaca", "antidote/perplexity", "safe-lora/mixed", "lox/alpaca")
 METRICS = {"HS": 1, "FA": 1, "seconds_per_step": 3, "memory_gb": 2}  # digits
 TITLES = {"HS": "HS ↓", "FA": "FA ↑", "seconds_per_step": "s a step", "memory_gb": "GiB"}
 NUMBER = re.compile(r"\d+\.\d+( \[\d+\.\d+, \d+\.\d+\])?")
@@ -136,7 +174,7 @@ def test_a_plan_reads_the_study_and_nothing_else(reference, tmp_path):
     assert strange == []
     assert not (tmp_path / "run").exists()
     text = out.file.getvalue()
-    assert "GPU hours on one A100" in text
+    assert "GPU hours on one A100" in text or "minutes on one core" in text  # a small model
     assert "are shared" in text
 
 
@@ -171,8 +209,10 @@ def small(reference: str) -> list[str]:
         words.append("finetune.max_steps=1")
         if "finetune.rows" not in study.vary:
             words.append("finetune.rows=20")
-    if "lisa" in methods.get("finetune", {}):
+    if methods.get("finetune", set()) & {"lisa", "ewc", "safe_mix", "vlguard"}:
         words.append("finetune.alignment_rows=20")
+    if "backdoor_align" in methods.get("finetune", set()):
+        words.append("finetune.safe_rows=10")
     if "repair" in methods and "repair.rows" not in study.vary:
         words.append("repair.rows=10")
     return words

@@ -23,7 +23,7 @@ class Experiment:
     Args:
         reference: what `find` and ``holdfast run`` take.
         title: what it varies, in a few words.
-        paper: "vaccine", "t-vaccine", "lisa" or "antidote".
+        paper: its folder here: "vaccine", "t-vaccine", "lisa" and so on.
         source: the paper's table or figure.
         note: what it asks, and how our run differs from the paper's.
     """
@@ -79,7 +79,11 @@ def _files() -> dict[str, Path]:
     return {f"{PREFIX}{file.parent.name}/{file.stem}": file for file in files}
 
 
-_PAPERS = ("vaccine", "t-vaccine", "lisa", "antidote")
+# In the order in which they are listed.
+_PAPERS = (
+    *("vaccine", "t-vaccine", "lisa", "antidote", "booster"),
+    *("repnoise", "safe-lora", "lox", "panacea", "constrained-sft"),
+)
 
 
 def _numbered(name: str) -> tuple[bool, str, int]:
