@@ -11,6 +11,7 @@ import torch
 import transformers
 from torch.profiler import ProfilerActivity, profile
 
+from holdfast.models.updates import Update
 from holdfast.plans import Pass
 from holdfast.registry import METHODS, plan_of
 from holdfast.settings import fields_of
@@ -71,6 +72,18 @@ def random_rows(count: int, tokens: int, vocabulary: int = 1000) -> list[dict[st
     return [{"input_ids": r, "attention_mask": [1] * len(r), "labels": r} for r in ids]
 
 
+def random_update(model: Any, rank: int = 8, seed: int = 0) -> dict[str, Update]:
+    """What an alignment by an adapter could have changed in every linear layer of a model."""
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, module in getattr(model, "get_base_model", lambda: model)().named_modules():
+        if hasattr(module, "in_features") and ".lora_" not in name:
+            sizes = (module.out_features, rank), (rank, module.in_features)
+            left, right = (torch.randn(size, generator=generator) / 10 for size in sizes)
+            found[name.removesuffix(".base_layer")] = Update(left, right)
+    return found
+
+
 def collator() -> Collator:
     """Makes batches of such rows."""
     pads: Any = SimpleNamespace(pad_token_id=0, eos_token_id=2, padding_side="right")
@@ -95,7 +108,9 @@ def make_trainer(
     attention = METHODS[method.kind][method.name].organism.get("attn_implementation")
     if attention:
         getattr(model, "get_base_model", lambda: model)().set_attn_implementation(attention)
-    extra = {name: rows for name in found.asks if name in _ROWS}
+    extra: dict[str, Any] = {name: rows for name in found.asks if name in _ROWS}
+    if "alignment_update" in found.asks:
+        extra["alignment_update"] = random_update(model)
     trainer = trainer_class(model, args, train_dataset=rows, data_collator=collator(), **extra)
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.tar import TARConfig, TARTrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
+    from holdfast.finetune.asft import AsFTConfig, AsFTTrainer
     from holdfast.finetune.backdoor_align import BackdoorAlignConfig, BackdoorAlignTrainer
     from holdfast.finetune.bds import BDSConfig, BDSTrainer
     from holdfast.finetune.constrained_sft import ConstrainedSFTConfig, ConstrainedSFTTrainer
@@ -104,6 +105,10 @@ _HOMES = {
         "VaccineConfig",
         "VaccineMixin",
         "VaccineTrainer",
+    ),
+    "holdfast.finetune.asft": (
+        "AsFTConfig",
+        "AsFTTrainer",
     ),
     "holdfast.finetune.backdoor_align": (
         "BackdoorAlignConfig",
@@ -204,6 +209,8 @@ _HOMES = {
 
 __all__ = [
     "AntidoteConfig",
+    "AsFTConfig",
+    "AsFTTrainer",
     "BDSConfig",
     "BDSTrainer",
     "BackdoorAlignConfig",

@@ -28,3 +28,4 @@ def test_needs_are_in_words():
     assert needs("finetune", "lisa") == "alignment rows"
     assert needs("repair", "antidote") == "harmful rows"
     assert needs("repair", "safe_lora") == "the base and the aligned model"
+    assert needs("finetune", "asft") == "the base and the aligned model"

@@ -7,10 +7,11 @@ import pytest
 import torch
 import yaml
 
+from holdfast import AsFTTrainer
 from holdfast.errors import UserError
 from holdfast.models.loading import load_merged
 from holdfast.models.stack import Stack, resolve
-from holdfast.stages.aligned import aligned_and_base
+from holdfast.stages.aligned import aligned_and_base, base_of
 from holdfast.stages.execute import execute
 from holdfast.stages.making import make_pipeline, make_stage
 from three_models import adapter, as_stage, whole
@@ -254,3 +255,72 @@ def test_a_folder_tells_that_its_adapter_is_protected(tmp_path):
     assert make_stage("finetune", given).settings["adapter"] == "single"
     with pytest.raises(UserError, match="adapter is double"):
         make_stage("finetune", {**given, "adapter": "double"})
+
+
+def test_a_fine_tuning_is_told_the_base_of_its_model_too(tmp_path):
+    base = whole(tmp_path / "base", 1)
+    one = adapter(tmp_path / "one", 1)
+    aligned = as_stage(whole(tmp_path / "aligned", 2), "align", base, adapter="full")
+    repaired = as_stage(adapter(tmp_path / "fixed", 4), "repair", aligned, base=str(aligned))
+    none = {"method": "m", "base_model": None, "quantization": None}
+    for model in (f"{base}+{one}", aligned, repaired):
+        assert Path(base_of(resolve(str(model)), none).base).name == "base"
+    with pytest.raises(UserError, match="carries no adapter of one: name the model"):
+        base_of(resolve(str(base)), none)
+    named = {**none, "base_model": str(base), "quantization": "4bit"}
+    with pytest.raises(UserError, match="method=m compares the models' own weights"):
+        base_of(resolve(str(aligned)), named)
+    assert base_of(resolve(f"{base}+{one}"), named).base == str(base)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [
+        ({"align": "sft"}, ""),
+        ({"finetune": {"base_model": "organism"}}, ""),
+        ({}, "method=asft needs the base of the alignment, and organism carries no adapter of one"),
+        (
+            {"align": "sft", "finetune": {"method": "sft", "base_model": "organism"}},
+            "method=sft compares the model with none: leave base_model out",
+        ),
+    ],
+)
+def test_a_fine_tuning_without_a_base_is_refused_before_it_runs(stages, sentence, by_name):
+    finetune = {"method": "asft", **stages.get("finetune", {})}
+    spec = {"model": "organism", **stages, "finetune": finetune}
+    if not sentence:
+        assert make_pipeline(spec, by_name=by_name).stages["finetune"].settings["lam"]
+        return
+    with pytest.raises(UserError, match=sentence):
+        make_pipeline(spec, by_name=by_name)
+
+
+def test_a_whole_alignment_below_quantized_weights_is_refused(here):
+    aligned = make_stage("align", {"method": "sft", "adapter": "full"})
+    given = {"method": "asft", "quantization": "4bit"}
+    with pytest.raises(UserError, match="compares the models' own weights where adapter is full"):
+        make_stage("finetune", given, parent=aligned)
+
+
+@pytest.mark.parametrize("of_alignment", ["lora", "full"])
+def test_asft_gets_what_the_alignment_changed(here, of_alignment, monkeypatch):
+    short = {"rows": 20, "max_steps": 2}
+    seen = {}
+    made = AsFTTrainer.__init__
+
+    def watched(self, *args, alignment_update, **kwargs):
+        seen.update({name: alignment_update[name].whole() for name in alignment_update})
+        made(self, *args, alignment_update=alignment_update, **kwargs)
+
+    monkeypatch.setattr(AsFTTrainer, "__init__", watched)
+    align = make_stage("align", {**short, "adapter": of_alignment})
+    aligned = resolve(execute(align, here / "align", resolve("organism")))
+    stage = make_stage("finetune", {**short, "method": "asft", "model": aligned.source})
+    execute(stage, here / "finetune", aligned)
+    before, after = (load_merged(m).state_dict() for m in (resolve("organism"), aligned))
+    for name, V in seen.items():
+        weight = f"{name}.weight"
+        moved = (after[weight] - before[weight]).reshape(V.shape)
+        torch.testing.assert_close(V, moved, rtol=1e-4, atol=1e-6)
+    assert any(V.norm() > 0 for V in seen.values())

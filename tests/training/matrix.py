@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from holdfast.registry import METHODS
 from holdfast.stages.methods import load_method
+from measuring import random_update
 from tiny_models import lora, tiny_model
 
 ADAPTERS = ("double", "single", "full")
@@ -50,6 +51,7 @@ OWN: dict[str, dict[str, Any]] = {
     "ctrap": {"lam": 0.5},
     "tar": {"lam": 0.5, "attack_steps": 2, "tamper_every": 1, "attack_learning_rate": 0.01},
     "kl": {"strength": 2.0},
+    "asft": {"lam": 0.2},
     "ldifs": {"rho": 0.2},
     "sppft": {"first_layer": 1, "last_layer": 1},
     "bds": {"selector_rate": 0.2},
@@ -149,6 +151,11 @@ class _Stop(TrainerCallback):
         control.should_training_stop = state.global_step == 2
 
 
+def given_to(model: Any) -> dict[str, Any]:
+    """All that a method may ask for."""
+    return {**ROWS, "alignment_update": random_update(model, rank=3)}
+
+
 def moved(
     case: Case,
     folder: Path,
@@ -170,7 +177,7 @@ def moved(
         train_dataset=USER,
         data_collator=collator(side),
         callbacks=[*callbacks],
-        **{name: some for name, some in ROWS.items() if name in method.asks},
+        **{name: some for name, some in given_to(model).items() if name in method.asks},
     )
     trainer.train(resume_from_checkpoint=resume)
     return {name: w - before[name] for name, w in weights(trainer.model).items()}

@@ -7,7 +7,8 @@ starting that is what takes the time; the first process writes what the weights 
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+_TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(_TESTS), str(_TESTS / "training"), str(_TESTS.parent / "benchmarks")]
 
 import torch  # noqa: E402
 from matrix import Case, cover, moved  # noqa: E402

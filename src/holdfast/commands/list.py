@@ -45,6 +45,7 @@ _NEEDS = {
     "paired_dataset": "harmful answers to prompts of the alignment rows",
     "alignment_dataset": "alignment rows",
     "checkpoints": "the base and the aligned model",
+    "alignment_update": "the base and the aligned model",
 }
 _VARIES = "what it varies, and where it stands in the paper"
 WHAT = ("stages", "methods", "papers", "protocols", "judges", "tasks")

@@ -82,6 +82,18 @@ class Update:
         U, S, Vt = torch.linalg.svd(R @ T.T, full_matrices=False)
         return Q @ U, S, Vt @ P.T
 
+    def columns(self) -> torch.Tensor:
+        """An orthonormal basis [out, rank] of what ΔW's columns span, in float64."""
+        U, S, _ = self.svd()
+        return U[:, S.max() * max(self.shape) * torch.finfo(torch.float32).eps < S]
+
+    def gram_root(self) -> torch.Tensor:
+        """A matrix K [out, n] with K·Kᵀ = ΔWΔWᵀ, n the factors' rank, or ``in`` without."""
+        if self.right is None:
+            return self.left
+        triangle = torch.linalg.qr(self.right.double().T)[1]  # R = (P·T)ᵀ, and PᵀP = 1
+        return (self.left.double() @ triangle.T).to(self.left)
+
 
 def total(updates: Sequence[Update]) -> Update:
     """The sum of one or more updates of one weight."""

@@ -184,4 +184,16 @@ FINETUNE: dict[str, Entry] = {
         refuses=WHOLE_GRADIENTS,
         unverified="whether the paper's text has the settings of its authors' script",
     ),
+    "asft": Entry(
+        "holdfast.finetune.asft:AsFTTrainer",
+        "holdfast.finetune.asft:AsFTConfig",
+        "AsFT",
+        "AsFT: Anchoring Safety During LLM Fine-Tuning Within Narrow Safety Basin",
+        "2506.08473",
+        control="asft with shuffled=true",
+        plan=Plan(copies=2.0),
+        organism={"lam": 0.0625},
+        refuses={"parallel=fsdp2": "it compares whole matrices, so use ddp"},
+        unverified="the paper's own definition of its matrix and λ; they are its code's",
+    ),
 }

@@ -6,8 +6,6 @@ V, the alignment's update, and U, the fine-tuning's, are [out, in]; C, [out, out
 stands for the projector onto V's columns, V(VᵀV)⁻¹Vᵀ, which is taken where ``exact`` is asked for.
 """
 
-import torch
-
 from holdfast.models.updates import Update
 from holdfast.repair.checkpoints import Checkpoints
 
@@ -39,6 +37,5 @@ def project(U: Update, V: Update, exact: bool = False) -> Update:
     if not exact:
         size = V.norm()
         return Update(V.gram_times(U.left) / size if size else 0 * U.left, U.right)
-    Q, S, _ = V.svd()
-    Q = Q[:, S.max() * max(V.shape) * torch.finfo(torch.float32).eps < S]
+    Q = V.columns()
     return Update((Q @ (Q.T @ U.left.double())).to(U.left), U.right)

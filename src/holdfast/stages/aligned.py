@@ -1,7 +1,8 @@
 """Which models a fine-tuned one came from: the aligned one, and the base of the alignment.
 
-A stack of adapters says it by its order, a stage's folder by the model that it records; a published
-chat model does not, and its base is named by ``base_model``.
+A repair may ask for all three, a fine-tuning for what its model's alignment changed. A stack of
+adapters says which they are by its order, a stage's folder by the model that it records; a
+published chat model does not, and its base is named by ``base_model``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from holdfast.stages.methods import method_of
 from holdfast.stages.pipeline import Stage
 
 _NAME = "name the model that the alignment started from, as base_model=MODEL"
+# The parameters by which a method asks for what is found here.
+_ASKED = {"checkpoints", "alignment_update"}
 
 
 def aligned_and_base(tuned: Stack, settings: Mapping[str, Any]) -> tuple[Stack, Stack]:
@@ -31,32 +34,57 @@ def aligned_and_base(tuned: Stack, settings: Mapping[str, Any]) -> tuple[Stack, 
     Raises:
         UserError: they cannot be known, or are no longer where they were.
     """
-    named = settings["base_model"]
     try:
         aligned = _aligned(tuned)
-        return aligned, resolve_model(named) if named else _base(aligned)
+        return aligned, _base_of(aligned, settings)
     except UserError as error:
         raise UserError(f"method={settings['method']} {error}") from None
 
 
-def check_comparable(
-    settings: Mapping[str, Any], parent: Stage | None, stack: Stack, where: str, by_name: bool
-) -> None:
-    """Check before a run that a repair will find the models that it compares.
+def base_of(aligned: Stack, settings: Mapping[str, Any]) -> Stack:
+    """The model that the alignment of the one that a fine-tuning starts from started from.
 
     Args:
-        settings: the repair's.
-        parent: the stage whose model it repairs, if it is one of this run.
+        aligned: what the fine-tuning starts from.
+        settings: the fine-tuning's; ``base_model`` among them is the base where a user names it.
+
+    Raises:
+        UserError: it cannot be known, is no longer where it was, or its weights would have to be
+            compared and are quantized.
+    """
+    try:
+        base = _base_of(aligned, settings)
+        same = (aligned.base, aligned.revision) == (base.base, base.revision)
+        _check_quantization(settings, by_adapters=same)
+    except UserError as error:
+        raise UserError(f"method={settings['method']} {error}") from None
+    return base
+
+
+def check_comparable(
+    kind: str,
+    settings: Mapping[str, Any],
+    parent: Stage | None,
+    stack: Stack,
+    where: str,
+    by_name: bool,
+) -> None:
+    """Check before a run that a method will find the models that it compares.
+
+    Args:
+        kind: "repair" or "finetune".
+        settings: the stage's.
+        parent: the stage whose model it starts from, if it is one of this run.
         stack: the model that the lowest stage starts from.
         where: where the settings are from, for messages.
         by_name: whether models of the Hub were not looked up yet.
 
     Raises:
         UserError: it will not, or they are of a kind that it cannot compare; or base_model is given
-            to a repair that compares nothing.
+            to a method that compares nothing.
     """
     named, method = settings["base_model"], settings["method"]
-    if "checkpoints" not in method_of("repair", method).asks:
+    if not _ASKED & method_of(kind, method).asks:
         if named:
             raise UserError(
                 f"{at(where, 'base_model')}: base_model is {named}, and method={method} compares "
@@ -66,7 +94,9 @@ def check_comparable(
     known = _here(stack) if by_name else stack
     stages = [s for s in (parent.lineage() if parent else []) if s.kind != "repair"]
     try:
-        if stages:
+        if kind == "finetune":
+            _check_alignment(stages, known, settings)
+        elif stages:
             _check_lineage(stages, known, named)
             _check_adapters([s.settings["adapter"] for s in stages], settings)
         elif known is not None:
@@ -115,6 +145,19 @@ def _here(stack: Stack) -> Stack | None:
     return resolve_model(stack.base) if local else None
 
 
+def _check_alignment(
+    stages: Sequence[Stage], known: Stack | None, settings: Mapping[str, Any]
+) -> None:
+    """Check that there is an alignment below a fine-tuning, or its base is named."""
+    named = settings["base_model"]
+    if not named and stages and stages[-1].kind != "align":
+        raise UserError(f"needs the base of the alignment, and no stage here aligns: {_NAME}.")
+    if stages:
+        _check_quantization(settings, stages[-1].settings["adapter"] != "full")
+    elif known is not None and not named:
+        _check_quantization(settings, _base(known).base == known.base)
+
+
 def _check_lineage(stages: Sequence[Stage], stack: Stack | None, named: str | None) -> None:
     if stages[-1].kind != "finetune":
         raise UserError("needs a fine-tuned model, and no fine-tuning comes before it.")
@@ -133,7 +176,11 @@ def _check_adapters(adapters: Sequence[str], settings: Mapping[str, Any]) -> Non
             f"needs a fine-tuning with adapter={' or '.join(entry.adapters)}, and adapter is "
             f"{adapters[-1]} in the one before it."
         )
-    if settings["quantization"] and "full" in adapters:
+    _check_quantization(settings, "full" not in adapters)
+
+
+def _check_quantization(settings: Mapping[str, Any], by_adapters: bool) -> None:
+    if settings["quantization"] and not by_adapters:
         raise UserError(
             "compares the models' own weights where adapter is full, and quantization is "
             f"{settings['quantization']}: leave quantization out."
@@ -153,6 +200,11 @@ def _aligned(tuned: Stack) -> Stack:
         f"needs to know the model that the fine-tuning started from, and {tuned.source} is a whole "
         f"model without a {STAGE_CONFIG} of holdfast's that tells it."
     )
+
+
+def _base_of(aligned: Stack, settings: Mapping[str, Any]) -> Stack:
+    named = settings["base_model"]
+    return resolve_model(named) if named else _base(aligned)
 
 
 def _base(aligned: Stack) -> Stack:

@@ -114,8 +114,8 @@ def make_stage(
         settings["model"] = stack.source if not parent else settings["model"]
         for key in others:
             settings[key] = resolve_model(settings[key]).source
-    if kind == "repair":
-        check_comparable(settings, parent, stack, where, by_name)
+    if "base_model" in settings:
+        check_comparable(kind, settings, parent, stack, where, by_name)
     identify = _named if by_name else given_identity
     text = "" if by_name else template_text(stack, _template(settings, parent))
     marks = template_marks(text)

@@ -28,10 +28,10 @@ from holdfast.settings.own_code import Source, code_version, own_code
 from holdfast.settings.sources import Found, find, lineage, parameters, parse
 
 _NAMES = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
-# The rows that a method may name beside those that it trains on or scores with.
-_ROWS = {
+# What a method may name beside what it is always given: rows, and what the alignment changed.
+_OFFERED = {
     "align": {"harmful_dataset", "paired_dataset"},
-    "finetune": {"alignment_dataset", "harmful_dataset"},
+    "finetune": {"alignment_dataset", "harmful_dataset", "alignment_update"},
     "repair": {"alignment_dataset"},
 }
 # What a trainer and a repair are always given.
@@ -189,10 +189,10 @@ def _check_config(kind: str, module: str, name: str, where: str, path: Path) -> 
 
 def _check_parameters(kind: str, asks: Mapping[str, bool], where: str) -> None:
     """Refuse a parameter that needs a value and gets none."""
-    given = (_REPAIR if kind == "repair" else _TRAINER) | _ROWS[kind]
+    given = (_REPAIR if kind == "repair" else _TRAINER) | _OFFERED[kind]
     for name, needed in asks.items():
         if needed and name not in given:
-            known = sorted(_ROWS[kind] | (_REPAIR if kind == "repair" else {"train_dataset"}))
+            known = sorted(_OFFERED[kind] | (_REPAIR if kind == "repair" else {"train_dataset"}))
             raise UserError(
                 f"{where} asks for '{name}', which {_NAMES[kind]} does not have; it has "
                 f"{', '.join(known)}."

@@ -25,22 +25,10 @@ ELSEWHERE = {
     "resume_from_checkpoint": "the same command goes on from where it was interrupted",
 }
 # Settings that change nothing in the result, so a stage's identity leaves them out.
-NEUTRAL = {
-    "logging_steps",
-    "logging_strategy",
-    "save_steps",
-    "save_strategy",
-    "save_total_limit",
-    "disable_tqdm",
-    "report_to",
-    "run_name",
-    "batch_size",  # of a repair's forward passes
-    "logging_first_step",
-    "dataloader_num_workers",
-    "dataloader_pin_memory",
-    "device_map",
-    "gpu_memory_utilization",
-}
+NEUTRAL = {"logging_steps", "logging_strategy", "logging_first_step", "report_to", "run_name"}
+NEUTRAL |= {"save_steps", "save_strategy", "save_total_limit", "disable_tqdm"}
+NEUTRAL |= {"dataloader_num_workers", "dataloader_pin_memory", "device_map"}
+NEUTRAL |= {"batch_size", "gpu_memory_utilization"}  # of a repair's passes; of an evaluation's
 
 Attention = (
     Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None
@@ -178,6 +166,7 @@ class FinetuneStage(TrainingStage):
         alignment_rows: how many of those rows; all if not given.
         probe_data: the defender's harmful rows, none of them the user's, likewise.
         probe_rows: how many of those rows; all if not given.
+        base_model: what the alignment started from, for a method that asks: of a chat model, say.
         adapter: double merges what is there and trains a fresh adapter; single goes on with the
             last adapter (Booster's demand, and its default); full trains the weights themselves.
     """
@@ -193,6 +182,7 @@ class FinetuneStage(TrainingStage):
     alignment_rows: int | None = field(default=None, metadata=_COUNT)
     probe_data: str | None = None
     probe_rows: int | None = field(default=None, metadata=_COUNT)
+    base_model: str | None = None
     adapter: Literal["double", "single", "full"] = "double"
 
 

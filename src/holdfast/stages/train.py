@@ -14,11 +14,13 @@ from transformers import TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from holdfast.errors import Stopped, UserError
+from holdfast.models.differences import difference
 from holdfast.models.loading import Loading, load_last_open, load_merged, save_stack
 from holdfast.models.system_prompt import write_system_prompt
 from holdfast.models.tokenizers import check_vocabulary, load_tokenizer
 from holdfast.parallel import whole_state
 from holdfast.registry import plan_of
+from holdfast.stages.aligned import base_of
 from holdfast.stages.checkpoints import last_checkpoint, metrics_line, restore_metrics
 from holdfast.stages.folders import CHECKPOINTS, METRICS, TENSORBOARD
 from holdfast.stages.launch import train_in_processes
@@ -93,7 +95,7 @@ def _passes(kind: str, settings: Mapping[str, Any], steps: int) -> int | None:
 
 
 def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | None) -> Any:
-    trainer_class, config_class, _ = load_method(work.kind, work.settings["method"])
+    trainer_class, config_class, method = load_method(work.kind, work.settings["method"])
     own, organism = config_settings(work.kind, work.settings), work.model.is_organism
     own |= _computing(work.settings, organism)
     try:
@@ -114,13 +116,17 @@ def _trainer(work: Work, model: Any, tokenizer: Any, peft_config: LoraConfig | N
         )
     except (ValueError, ImportError) as error:
         raise UserError(f"the settings do not go together: {error}") from error
-    extra, reporter = {}, _Reporter(work)
+    extra: dict[str, Any] = {}
+    reporter = _Reporter(work)
     if "probe" in work.rows:
         extra["harmful_dataset"] = work.rows["probe"]
     if "paired" in work.rows:
         extra["paired_dataset"] = work.rows["paired"]
     if "alignment" in work.rows:
         extra["alignment_dataset"] = work.rows["alignment"]
+    if "alignment_update" in method.asks:
+        base, loading = base_of(work.model, work.settings), Loading.of(work.settings)
+        extra["alignment_update"] = difference(work.model, base, model.config, loading)
     try:
         trainer = trainer_class(
             model,
