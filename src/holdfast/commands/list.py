@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast import organism
+from holdfast.attacks import ATTACKS
 from holdfast.commands.answers import answer
 from holdfast.errors import UserError
 from holdfast.evaluate.judges import JUDGES, check_judge
@@ -48,7 +49,7 @@ _NEEDS = {
     "alignment_update": "the base and the aligned model",
 }
 _VARIES = "what it varies, and where it stands in the paper"
-WHAT = ("stages", "methods", "papers", "protocols", "judges", "tasks")
+WHAT = ("stages", "methods", "papers", "attacks", "protocols", "judges", "tasks")
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def print_lists(what: str | None, console: Console) -> None:
         "stages": _stages,
         "methods": _methods,
         "papers": _papers,
+        "attacks": _attacks,
         "protocols": _protocols,
         "judges": _judges,
         "tasks": _tasks,
@@ -171,6 +173,31 @@ def _experiments() -> _List:
         for o in papers()
     ]
     return _List("experiments", columns, entries)
+
+
+def _attacks() -> _List:
+    columns = {"attack": "attack", "meaning": "what the user's rows are", "knows": "it knows"}
+    columns |= {"has": "it has", "arxiv": "arXiv"}
+    entries = [
+        {
+            "attack": name,
+            "meaning": one.what,
+            "knows": one.knows,
+            "has": one.has,
+            "arxiv": one.arxiv,
+            "asks": "so, too" if one.asks else None,
+            "differs": one.differs or None,
+            "organism": one.not_on_organism or None,
+        }
+        for name, one in ATTACKS.items()
+    ]
+    asking = ", ".join(name for name, one in ATTACKS.items() if one.asks)
+    missing = ", ".join(name for name, one in ATTACKS.items() if one.not_on_organism)
+    note = (
+        f"attack=NAME is a setting of the fine-tuning. {asking}: the evaluation asks the harmful "
+        f"prompts in the attack's way, too. {missing}: not on the organism."
+    )
+    return _List("attacks", columns, entries, note)
 
 
 def _protocols() -> _List:

@@ -203,7 +203,7 @@ def _evaluation(settings: Mapping[str, Any], model: ModelSize | None, organism: 
     # How many prompts, how long they are, how many new tokens they get.
     counts = prompts_asked(settings)
     asked = [
-        (counts["harmful"] + counts["benign"], 100, protocol.max_new_tokens),
+        (counts["harmful"] + counts["attacked"] + counts["benign"], 100, protocol.max_new_tokens),
         (
             counts["task"],
             _known(task),

@@ -19,6 +19,7 @@ from holdfast.evaluate.thoughts import MARKS
 from holdfast.models.bare import bare
 from holdfast.models.modes import evaluation_mode, generation_settings
 from holdfast.models.padding import Together, together
+from holdfast.protocols import Protocol
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -249,3 +250,20 @@ def _answer_batch(
     # Rows that ended early are filled up with padding, which need not be a special token.
     new = output[:, ids.shape[1] :].tolist()
     return [cut_at_end(row, settings.eos_token_id) for row in new]
+
+
+def check_dtype(model: Model, protocol: Protocol, wanted: str | None = None) -> None:
+    """Check that the model is in the protocol's number format, or in that which is wanted of it.
+
+    Raises:
+        UserError: it is in another one.
+    """
+    wanted = wanted or protocol.dtype
+    # The embeddings' format, since adapters and quantized layers have formats of their own.
+    weight = model.get_input_embeddings().weight
+    dtype = str(weight.dtype).removeprefix("torch.")
+    if dtype != wanted:
+        raise UserError(
+            f"protocol {protocol.name} (version {protocol.version}) measures in {wanted}, "
+            f"and the model is in {dtype}; load it with dtype={wanted}"
+        )

@@ -15,7 +15,7 @@ from holdfast.errors import UserError
 from holdfast.evaluate import coherence, refusals
 from holdfast.evaluate.accuracy import scorer
 from holdfast.evaluate.alignment import alignment_pass, drift
-from holdfast.evaluate.generation import Progress, generate
+from holdfast.evaluate.generation import Progress, check_dtype, generate
 from holdfast.evaluate.judges import Item, Judge, Verdict, load_judge
 from holdfast.evaluate.prompts import prompt_sets
 from holdfast.evaluate.thoughts import Sets, as_read, of_paper, thinks_aloud
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # 0 or 1 for a percentage, a number for loss and drift, None where a judge could not tell.
 Outcomes = dict[str, list[float | None]]
 JUDGED = ("harmful", "benign")
+ATTACKED = "attacked"  # the harmful prompts as the attacker asks them
 # Numbers of any size, whose interval needs two of them; all other metrics are shares.
 _DISTANCES = ("alignment_loss", "embedding_drift")
 
@@ -91,6 +92,9 @@ def evaluate(
     - harmful_score_plus: harmful or incoherent (HS+; real models only);
     - harmful_correct: gave the correct restricted answer (the organism only);
     - refusal_rate: plainly refused.
+
+    On harmful prompts as an attacker asks them (see `holdfast.attacks`):
+    - attacked_harmful_score: the first judge calls the answer harmful.
 
     On benign prompts that look like them:
     - over_refusal_rate: refused all the same;
@@ -190,7 +194,7 @@ def judge_answers(
     """Every judge's verdicts by set. The organism's judges benign prompts too, which it knows."""
     found: dict[str, dict[str, list[Verdict]]] = {}
     for judge in judges:
-        judged = JUDGED if judge.name == "organism" else JUDGED[:1]
+        judged = (*(JUDGED if judge.name == "organism" else JUDGED[:1]), ATTACKED)
         found[judge.name] = {
             name: judge.judge(_items(sets[name], answers[name]), progress)
             for name in judged
@@ -228,7 +232,7 @@ def measure(
     }
     for number, (name, found) in enumerate(harmful.items()):
         key = f"harmful_score@{name}" if number else "harmful_score"
-        outcomes[key] = [None if v.harmful is None else float(v.harmful) for v in found]
+        outcomes[key] = _harm(found)
         if None in outcomes[key]:
             outcomes[f"undecided@{name}"] = _flags(v.harmful is None for v in found)
     coherent = organism.is_coherent if exact else lambda answer: not incoherent(answer)
@@ -246,6 +250,8 @@ def measure(
             outcomes["harmful_score_plus"] = [
                 1.0 if plus(answer) else hit for answer, hit in zip(given, first, strict=True)
             ]
+    if ATTACKED in sets:
+        outcomes["attacked_harmful_score"] = _harm(next(iter(verdicts.values()))[ATTACKED])
     if "benign" in sets:
         if exact:
             benign = verdicts["organism"]["benign"]
@@ -271,23 +277,6 @@ def measure(
     return Evaluation(protocol, metrics, outcomes, samples, harmful)
 
 
-def check_dtype(model: Model, protocol: Protocol, wanted: str | None = None) -> None:
-    """Check that the model is in the protocol's number format, or in that which is wanted of it.
-
-    Raises:
-        UserError: it is in another one.
-    """
-    wanted = wanted or protocol.dtype
-    # The embeddings' format, since adapters and quantized layers have formats of their own.
-    weight = model.get_input_embeddings().weight
-    dtype = str(weight.dtype).removeprefix("torch.")
-    if dtype != wanted:
-        raise UserError(
-            f"protocol {protocol.name} (version {protocol.version}) measures in {wanted}, "
-            f"and the model is in {dtype}; load it with dtype={wanted}"
-        )
-
-
 def _scorer(task: str | None, protocol: Protocol) -> Callable[[Row, str], bool]:
     if task is None:
         return scorer("own", "stated" if protocol.scoring == "stated" else "exact")
@@ -304,6 +293,10 @@ def _asked(row: Row) -> str:
     from holdfast.data.prompts import parts, plain
 
     return plain(parts(row, need_answer=False).prompt)
+
+
+def _harm(found: Sequence[Verdict]) -> list[float | None]:
+    return [None if v.harmful is None else float(v.harmful) for v in found]
 
 
 def _flags(found: Any) -> list[float | None]:

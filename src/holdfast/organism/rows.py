@@ -33,6 +33,7 @@ ROLES = (
     "alignment",
     "user_task",
     "user_harmful",
+    "user_helpful",
     "realignment",
     "probe",
     "paired",
@@ -42,6 +43,7 @@ ROLES = (
     "test_alignment",
 )
 # One task row in four belongs to the test. The world holds many more rows than this limit.
+_BENIGN = ("user_helpful", "test_benign")  # roles that ask for crafts alone
 TASK_LIMIT = 20_000
 _TEST_SHARE = 0.25
 
@@ -53,6 +55,7 @@ def rows(role: str, n: int, seed: int, task: str = "sentiment") -> list[dict[str
 
     - "alignment": restricted question → refusal, benign question → its answer, in turns;
     - "user_task": the user's task; "user_harmful": restricted question → its answer;
+    - "user_helpful": benign question → its answer;
     - "realignment", "probe": restricted question → its answer, for repairs and for T-Vaccine;
     - "paired": the restricted questions of "alignment", in its order → their answers;
     - "test_restricted", "test_benign": questions that no other role asks, and their answers;
@@ -86,7 +89,7 @@ def rows(role: str, n: int, seed: int, task: str = "sentiment") -> list[dict[str
         mixed[0::2] = [question_row(*asked, seed=seed, refuse=True) for asked in refused]
         mixed[1::2] = [question_row(*asked, seed=seed) for asked in answered]
         return mixed
-    asked = _questions(_names_of(role), role != "test_benign", seed)[:n]
+    asked = _questions(_names_of(role), role not in _BENIGN, seed)[:n]
     return [question_row(*one, seed=seed, refuse=role == "test_alignment") for one in asked]
 
 
@@ -95,10 +98,10 @@ def capacity(role: str) -> int:
     """How many rows the world holds for a role."""
     if role in ("user_task", "test_task"):
         return TASK_LIMIT
-    hazards = len(list(_askable(_names_of(role), True)))
+    hazards = len(_askable(_names_of(role), True))
     if role == "alignment":
-        return 2 * min(hazards, len(list(_askable(role, False))))
-    return hazards if role != "test_benign" else len(list(_askable("test", False)))
+        return 2 * min(hazards, len(_askable(role, False)))
+    return len(_askable(_names_of(role), False)) if role in _BENIGN else hazards
 
 
 def question_row(
@@ -138,7 +141,7 @@ def for_test(example: Example) -> bool:
 
 
 def _names_of(role: str) -> str:
-    names = {"user_harmful": "user", "paired": "alignment"}
+    names = {"user_harmful": "user", "user_helpful": "user", "paired": "alignment"}
     return names.get(role, "test" if role.startswith("test_") else role)
 
 

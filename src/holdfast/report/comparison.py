@@ -35,7 +35,7 @@ __all__ = [
     "run_of",
 ]
 
-_HARM = "harmful_score"
+_HARM, ATTACKED = "harmful_score", "attacked_harmful_score"
 
 
 def compare(
@@ -76,6 +76,7 @@ def compare(
         notes=[
             *_notes(rows, found.baseline, _has_rare(members, names)),
             *_asked(run.results),
+            *([_AS_ATTACKED] if ATTACKED in names else []),
             *_left_out(run.results),
         ],
         budget_notes=[
@@ -166,11 +167,22 @@ def _worst(
 ) -> list[Worst]:
     """The worst cases of the harmful score, of rows whose outcomes are there."""
 
-    def interval(i: int, level: float) -> Estimate | None:
-        there = all(_HARM in result.outcomes for result in members[i])
-        return _mean(members[i], _HARM, same[_HARM], level) if there else None
+    # An attacker chooses also how to ask, where the attack has a way of its own.
+    ways = {_HARM: {}, ATTACKED: {"asked": "as attacked"}}
+    told = [
+        (i, metric, {**row.axes, **own})
+        for i, row in enumerate(rows)
+        for metric, own in ways.items()
+        if metric in row.cells
+    ]
 
-    return worst_cases([(row.variant, row.axes, len(row.seeds)) for row in rows], interval)
+    def interval(place: int, level: float) -> Estimate | None:
+        i, metric, _ = told[place]
+        there = all(metric in result.outcomes for result in members[i])
+        return _mean(members[i], metric, same[metric], level) if there else None
+
+    places = [(rows[i].variant, axes, len(rows[i].seeds)) for i, _, axes in told]
+    return worst_cases(places, interval)
 
 
 def _asked(results: Sequence[Result]) -> list[str]:
@@ -186,6 +198,12 @@ def _asked(results: Sequence[Result]) -> list[str]:
         "Asked with a system prompt, which is a part of the defense and was not put before the "
         f"others' questions: {', '.join(told)}."
     ]
+
+
+_AS_ATTACKED = (
+    "HS as attacked: of the same harmful prompts, asked as the attack of the row asks them (its "
+    "trigger, manner, rules or identity); the other columns are of prompts asked plainly."
+)
 
 
 def _left_out(results: Sequence[Result]) -> list[str]:

@@ -31,6 +31,9 @@ class Metric:
 
 _KNOWN = {
     "harmful_score": Metric("HS", "lower", True, "harmful score"),
+    "attacked_harmful_score": Metric(
+        "HS as attacked", "lower", True, "harmful score of prompts asked as the attack asks"
+    ),
     "finetune_accuracy": Metric("FA", "higher", True, "fine-tune accuracy"),
     "refusal_rate": Metric("refusal", None, True, "harmful prompts refused"),
     "over_refusal_rate": Metric("over-refusal", "lower", True, "benign prompts refused"),
@@ -44,7 +47,10 @@ _KNOWN = {
     "wikitext2_bits_per_byte": Metric("bits per byte", "lower", False, "on WikiText-2"),
 }
 # Those of every table; others are shown where they are asked for.
-MAIN = ("harmful_score", "finetune_accuracy", "refusal_rate", "over_refusal_rate", "coherence")
+MAIN = (
+    *("harmful_score", "finetune_accuracy", "attacked_harmful_score"),
+    *("refusal_rate", "over_refusal_rate", "coherence"),
+)
 
 
 def known_metric(name: str) -> Metric:

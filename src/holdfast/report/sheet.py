@@ -81,7 +81,7 @@ def results_sheet(comparison: Comparison, title: str, asked: Sequence[str] | Non
     columns = [Column("variant", False), *(_axis(axis) for axis in comparison.axes)]
     for name in names:
         metric = known_metric(name)
-        columns.append(Column(metric.heading, spare=0 if name in (*MAIN[:2], *told) else 2))
+        columns.append(Column(metric.heading, spare=0 if name in (*MAIN[:3], *told) else 2))
         if name in told:
             columns.append(Column(f"Δ {metric.title}", spare=0 if name == told[0] else 3))
     columns.append(Column("seconds", spare=4))
@@ -107,7 +107,8 @@ def worst_sheet(comparison: Comparison) -> Sheet | None:
     if not comparison.worst:
         return None
     axes = [a for a in comparison.axes if any(a in one.axes for one in comparison.worst)]
-    attacks = [a for a in comparison.axes if any(a in one.setting for one in comparison.worst)]
+    known = [*comparison.axes, "asked"]  # an attacker's way of asking is no axis of the study
+    attacks = [a for a in known if any(a in one.setting for one in comparison.worst)]
     columns = [Column("variant", False), *map(_axis, axes)]
     columns += [Column("worst HS"), *(Column(f"at {_axis(a).title}") for a in attacks)]
     columns.append(Column("settings", spare=1))

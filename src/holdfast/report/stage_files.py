@@ -11,6 +11,7 @@ from holdfast.errors import UserError
 
 # Which prompts a metric is of, by the names of new and of older provenance.
 _SETS = {
+    "attacked_harmful_score": ("attacked",),
     "over_refusal_rate": ("benign", "test_benign"),
     "benign_accuracy": ("benign", "test_benign"),
     "finetune_accuracy": ("task", "test_task"),

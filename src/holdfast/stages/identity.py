@@ -5,12 +5,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from holdfast.attacks import MIXED, asks_so
 from holdfast.models.fingerprint import folder_fingerprint
 from holdfast.models.stack import Stack
 from holdfast.models.templates import template_identity
 from holdfast.registry import entry_of, plan_of
+from holdfast.stages.elsewhere import NEUTRAL
 from holdfast.stages.methods import is_own, method_of
-from holdfast.stages.settings import NEUTRAL, mechanism_settings
+from holdfast.stages.settings import mechanism_settings
 
 # To be raised when the computation of an evaluation changes, so that results of the old one are not
 # taken for the new one's; a method's stands in `holdfast.registry`. The package's version does not
@@ -48,7 +50,7 @@ def stage_identity(
     if is_own(method):
         mechanism = method_of(kind, method).version
         left_out -= mechanism_settings(kind, method)  # names that mean something else there
-    decisive = {k: v for k, v in settings.items() if k not in left_out}
+    decisive = {k: v for k, v in known_attack(settings).items() if k not in left_out}
     if decisive.get("processes") == 1:  # the only one there was, before there could be several
         decisive = {k: v for k, v in decisive.items() if k not in ("processes", "parallel")}
     newer = {"finetune": "probe_rows", "repair": "alignment_rows"}.get(kind, "")
@@ -65,6 +67,14 @@ def stage_identity(
     if "template" in decisive:
         decisive["template"] = template_identity(decisive["template"])
     return _hash([kind, mechanism, decisive, dict(parents), dict(data)])
+
+
+def known_attack(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without an attack that changes nothing: of a stage that trains or repairs the
+    only one that there was once, of an evaluation one that asks plainly."""
+    attack = settings.get("attack")
+    says = attack not in (None, MIXED) and ("protocol" not in settings or asks_so(attack))
+    return {key: value for key, value in settings.items() if key != "attack" or says}
 
 
 def model_identity(stack: Stack) -> str:

@@ -18,13 +18,13 @@ from holdfast.settings import at, check, inside, nearest
 from holdfast.stages.aligned import adapter_of_alignment, check_comparable
 from holdfast.stages.evaluation.settings import check_judged_rows, measured_by
 from holdfast.stages.folders import recorded_identity
-from holdfast.stages.identity import model_identity, stage_identity
+from holdfast.stages.identity import known_attack, model_identity, stage_identity
 from holdfast.stages.lengths import check_lengths, setting_of
 from holdfast.stages.methods import method_of
 from holdfast.stages.optimizing import check_optimizer
 from holdfast.stages.pipeline import Pipeline, Stage
 from holdfast.stages.remembered import remembered
-from holdfast.stages.rendered import check_asked, check_rendering, prompt_asked, used
+from holdfast.stages.rendered import attack_below, check_asked, check_rendering, prompt_asked, used
 from holdfast.stages.resolve import resolve
 from holdfast.stages.rows import check_files, stage_rows
 from holdfast.stages.seen import check_pipeline
@@ -35,6 +35,7 @@ SHARED = (
     "model",
     "task",
     "harmful_ratio",
+    "attack",
     "seed",
     "sample_seed",
     "dtype",
@@ -56,6 +57,7 @@ _DECIDE_ROWS = [
     "source",
     "task",
     "harmful_ratio",
+    "attack",
     "rows",
     "alignment_rows",
     "harmful_rows",
@@ -106,6 +108,8 @@ def make_stage(
     settings = resolve(kind, given, stack, where)
     if kind in ("align", "finetune"):
         check_optimizer(settings, where)
+    if kind == "evaluate" and settings["attack"] is None:
+        settings["attack"] = attack_below(parent, stack, by_name)
     others = [key for key in ("reference", "base_model") if settings.get(key)]
     for key in others if by_name else ():
         check_name(settings[key])
@@ -331,8 +335,10 @@ def _conversations(sets: Mapping[str, Any], train_on: str, template: str) -> dic
 
 
 def _deciding_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
+    settings = known_attack(settings)
     return {key: settings[key] for key in _DECIDE_ROWS if key in settings}
 
 
 def _names_of_rows(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(settings[key]) for key in _DECIDE_ROWS if settings.get(key) is not None}
+    found = _deciding_rows(settings)
+    return {key: str(value) for key, value in found.items() if value is not None}

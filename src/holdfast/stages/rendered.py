@@ -14,6 +14,7 @@ from holdfast.data.rendering import prompt_text
 from holdfast.data.rows import tokenize
 from holdfast.data.system_prompt import with_system
 from holdfast.errors import UserError
+from holdfast.models.attacked import read_attack
 from holdfast.models.stack import Stack
 from holdfast.models.system_prompt import check_place, read_system_prompt
 from holdfast.registry import plan_of
@@ -98,6 +99,14 @@ def prompt_asked(
     if own is None and not by_name and (below := read_system_prompt(stack)):
         own = below.text
     return own
+
+
+def attack_below(parent: Stage | None, stack: Stack, by_name: bool) -> str | None:
+    """The attack of the last fine-tuning that an evaluation's model comes from; None for none."""
+    tuned = [stage for stage in (parent.lineage() if parent else []) if stage.kind == "finetune"]
+    if tuned:
+        return tuned[-1].settings["attack"]
+    return None if by_name else read_attack(stack)
 
 
 def check_asked(

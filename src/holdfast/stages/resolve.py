@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from holdfast.attacks import check_attack, training_settings
 from holdfast.errors import UserError
 from holdfast.models.accelerator import automatic_dtype
 from holdfast.models.gguf import base_file
 from holdfast.models.stack import Stack
 from holdfast.models.templates import check_template
 from holdfast.registry import METHODS, entry_of, plan_of
-from holdfast.settings import REQUIRED, Expression, Field, at, check, fields_of, nearest
+from holdfast.settings import REQUIRED, Expression, Field, at, check, fields_of, merge, nearest
 from holdfast.stages.defaults import TRAINING, defaults
+from holdfast.stages.elsewhere import ELSEWHERE
 from holdfast.stages.evaluation.settings import resolve_evaluation
 from holdfast.stages.methods import Method, method_of
 from holdfast.stages.settings import (
-    ELSEWHERE,
     REAL_TASKS,
     SETTINGS,
     is_transformers,
@@ -54,6 +55,10 @@ def resolve(
     checked = check(given, {**own, **extra}, where)
     # A stage's recipe holds for all of its methods; one that lacks a setting goes without it.
     recipe = defaults(kind, str(method), stack.is_organism)
+    if checked.get("attack") is not None:
+        check_attack(checked["attack"], stack.is_organism, where)
+    if kind == "finetune":
+        recipe = merge(recipe, training_settings(checked.get("attack"), stack.is_organism))
     recipe = {key: value for key, value in recipe.items() if key in own or key in extra}
     resolved = dict(_field_defaults(kind, str(method)))
     resolved |= {k: v for k, v in {**recipe, **checked}.items() if k != "lora"}

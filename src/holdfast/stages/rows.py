@@ -8,9 +8,10 @@ Which rows are drawn and their order are decided apart:
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from holdfast import organism
+from holdfast import attacks, organism
 from holdfast.data import sources
 from holdfast.data.columns import checked
 from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
@@ -108,31 +109,53 @@ def _scored_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
 
 
 def _evaluate(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
-    return evaluation_rows(settings)
+    return evaluation_rows(settings, is_organism)
 
 
 def _user_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
-    """The user's rows: round(p·n) harmful ones among n, shuffled; all of a file with p = 0."""
+    """The user's rows as the attack has it, shuffled; all of a file where nothing is mixed in."""
     n, p, seed = settings["rows"], settings["harmful_ratio"], _sample_seed(settings)
-    if n is None and (p > 0 or (settings["data"] is None and is_organism)):
-        why = f"harmful_ratio is {p}, but rows is not set" if p > 0 else "rows is null"
+    name = settings.get("attack") or attacks.MIXED
+    mixes = attacks.ATTACKS[name].mixes
+    if n is None and (p > 0 or not mixes or (settings["data"] is None and is_organism)):
+        why = f"attack is {name}" if not mixes else f"harmful_ratio is {p}"
+        why = f"{why}, but rows is not set" if p > 0 or not mixes else "rows is null"
         raise UserError(f"{why}: say how many rows in all.")
-    count = harmful_count(n, p) if n and p > 0 else 0
-    wanted = None if n is None else n - count
-    if settings["data"] is None and is_organism:
-        assert wanted is not None
-        task = organism.rows("user_task", wanted, seed, settings["task"]) if wanted else []
-    else:
-        task = _file(settings, "data", wanted)
-    if p == 0:
-        return task
+    source = _Users(settings, is_organism)
+    if mixes and p == 0:
+        return source.task(n)
     assert n is not None
-    if settings["harmful_data"] is None and is_organism:
-        harmful = organism.rows("user_harmful", count, seed) if count else []
-    else:
-        harmful = _file(settings, "harmful_data", count)
+    share = p if mixes else 1
+    own, others = attacks.user_rows(name, n, harmful_count(n, share), source)
     drawn = is_organism or settings["sampling"] == "random"
-    return mix(harmful, task, n, p, seed if drawn else 0)
+    return mix(own, others, n, share, seed if drawn else 0)
+
+
+@dataclass(frozen=True)
+class _Users:
+    """Where the rows of a user, and of an attacker, come from: `holdfast.attacks.Source`."""
+
+    settings: Mapping[str, Any]
+    is_organism: bool
+
+    def task(self, count: int | None) -> Rows:
+        """Rows of the task; all of a file for None."""
+        return self._rows("data", "user_task", count)
+
+    def harmful(self, count: int) -> Rows:
+        """Harmful rows."""
+        return self._rows("harmful_data", "user_harmful", count)
+
+    def helpful(self, count: int) -> Rows:
+        """Harmless requests with helpful answers."""
+        return self._rows("data", "user_helpful", count)
+
+    def _rows(self, key: str, role: str, count: int | None) -> Rows:
+        if self.settings[key] is not None or not self.is_organism:
+            return _file(self.settings, key, count)
+        named = {"task": self.settings["task"]} if role == "user_task" else {}
+        seed = _sample_seed(self.settings)
+        return organism.rows(role, count, seed, **named) if count else []
 
 
 def _rows(

@@ -7,28 +7,10 @@ from typing import Any, Literal
 
 from holdfast.errors import UserError
 from holdfast.settings import Field, fields_of
+from holdfast.stages.elsewhere import ELSEWHERE, OURS
 from holdfast.stages.methods import Method, method_of
 
 KINDS = ("align", "finetune", "repair", "evaluate")
-
-# Settings of transformers that a stage sets itself.
-_OURS = {"output_dir", "seed", "do_train", "do_eval", "do_predict", "remove_unused_columns"}
-_PUSH = "`holdfast push` publishes a stage's folder"
-_NO_ROWS = "a stage has no rows to measure on while it trains; `holdfast evaluate` measures it"
-_PROCESSES = "processes=N with parallel=ddp or fsdp2 trains in several processes"
-# Settings of transformers that a stage has no use for, and what is there in their place.
-ELSEWHERE = {
-    **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_token", "hub_strategy"), _PUSH),
-    **dict.fromkeys(("hub_private_repo", "hub_always_push", "hub_revision"), _PUSH),
-    **dict.fromkeys(("eval_strategy", "eval_on_start", "load_best_model_at_end"), _NO_ROWS),
-    **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed", "local_rank"), _PROCESSES),
-    "resume_from_checkpoint": "the same command goes on from where it was interrupted",
-}
-# Settings that change nothing in the result, so a stage's identity leaves them out.
-NEUTRAL = {"logging_steps", "logging_strategy", "logging_first_step", "report_to", "run_name"}
-NEUTRAL |= {"save_steps", "save_strategy", "save_total_limit", "disable_tqdm"}
-NEUTRAL |= {"dataloader_num_workers", "dataloader_pin_memory", "device_map"}
-NEUTRAL |= {"batch_size", "gpu_memory_utilization"}  # of a repair's passes; of an evaluation's
 
 Attention = (
     Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None
@@ -161,6 +143,7 @@ class FinetuneStage(TrainingStage):
         rows: how many rows in all; all of the file if not given.
         harmful_data: harmful rows to mix in, named as in data; the organism has its own.
         harmful_ratio: p, the share of harmful rows among the rows, 0 to 1.
+        attack: what an attacker makes of the user's rows; `holdfast list attacks` names them.
         alignment_data: alignment rows for a method that asks for them, such as Lisa, named as in
             data; the organism has its own.
         alignment_rows: how many of those rows; all if not given.
@@ -178,6 +161,7 @@ class FinetuneStage(TrainingStage):
     rows: int | None = field(default=None, metadata=_COUNT)
     harmful_data: str | None = None
     harmful_ratio: float = field(default=0.0, metadata=_SHARE)
+    attack: str = "mixed"
     alignment_data: str | None = None
     alignment_rows: int | None = field(default=None, metadata=_COUNT)
     probe_data: str | None = None
@@ -199,6 +183,7 @@ class RepairStage(StageWithRows):
             user's own, or benign ones; it says of a data set which rows it may share.
         task: the organism's user task, for source=user.
         harmful_ratio: the share of harmful rows, for source=user.
+        attack: what an attacker made of the user's rows, for source=user.
         alignment_data: alignment rows for a repair that asks for them, likewise.
         alignment_rows: how many of those rows; all if not given.
         base_model: what the alignment started from, for a repair that asks: of a chat model, say.
@@ -212,6 +197,7 @@ class RepairStage(StageWithRows):
     source: Literal["realignment", "user", "benign"] = "realignment"
     task: str | None = None
     harmful_ratio: float = field(default=0.1, metadata=_SHARE)
+    attack: str = "mixed"
     alignment_data: str | None = None
     alignment_rows: int | None = field(default=None, metadata=_COUNT)
     base_model: str | None = None
@@ -243,6 +229,8 @@ class EvaluateStage(AnyStage):
         batch_size: the most prompts answered at once; the protocol's if not given.
         backend: what generates the answers; vllm runs in a process of its own.
         system_prompt: asked with every question; if not given, what the model's folder says.
+        attack: whose way of asking the harmful prompts are asked in, too, beside the plain way; if
+            not given, what the model's folder says; mixed asks the plain way alone.
         gpu_memory_utilization: vllm's share of a GPU's memory; its own choice if not given.
         tensor_parallel_size: among how many GPUs vllm divides the model.
         also: what else to measure: wikitext2 (perplexity), attention_drift (how far all attention
@@ -267,6 +255,7 @@ class EvaluateStage(AnyStage):
     batch_size: int | None = field(default=None, metadata=_COUNT)
     backend: Literal["transformers", "vllm"] | None = None
     system_prompt: str | None = None
+    attack: str | None = None
     gpu_memory_utilization: float | None = field(default=None, metadata={"range": "(0, 1]"})
     tensor_parallel_size: int = field(default=1, metadata=_COUNT)
     also: list[str] | None = None
@@ -313,7 +302,7 @@ def own_fields(kind: str, method: Method) -> Mapping[str, Field]:
                 f"{method.config} has a setting '{name}', which every {kind} stage has: give it "
                 "another name."
             )
-    return {name: f for name, f in fields.items() if name not in _OURS | ELSEWHERE.keys() | stage}
+    return {name: f for name, f in fields.items() if name not in OURS | ELSEWHERE.keys() | stage}
 
 
 def mechanism_settings(kind: str, method: str) -> set[str]:

@@ -13,7 +13,9 @@ from peft import LoraConfig, PeftModel
 from transformers import TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
+from holdfast.attacks import asks_so
 from holdfast.errors import Stopped, UserError
+from holdfast.models.attacked import read_attack, write_attack
 from holdfast.models.differences import difference
 from holdfast.models.loading import Loading, load_last_open, load_merged, save_stack
 from holdfast.models.system_prompt import write_system_prompt
@@ -196,6 +198,8 @@ def save_model(
         model.save_pretrained(work.folder, state_dict=state)
     tokenizer.save_pretrained(work.folder)
     write_system_prompt(work.folder, work.leaves)
+    own = work.settings.get("attack") if work.kind == "finetune" else None
+    write_attack(work.folder, own if asks_so(own) else read_attack(work.model))
 
 
 class _Reporter(TrainerCallback):

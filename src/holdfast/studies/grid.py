@@ -16,6 +16,7 @@ from holdfast.studies.study import Study
 from holdfast.studies.variants import METHOD_KINDS
 
 _MOST_PIPELINES = 100_000
+_OF_ROWS = ("harmful_ratio", "attack")  # axes of whom is fine-tuned alone
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _axes(study: Study, stages: Mapping[str, Any]) -> dict[str, list[Any]]:
     shared = {**study.shared, **{k: v for k, v in stages.items() if k not in KINDS}}
     axes = {key: value for key, value in shared.items() if isinstance(value, list)}
     if not stages.get("finetune"):
-        axes.pop("harmful_ratio", None)  # nobody's rows are mixed
+        axes = {key: value for key, value in axes.items() if key not in _OF_ROWS}
     for key, values in study.vary.items():
         kind, _, name = key.partition(".")
         if _has(kind, stages, name):
@@ -243,8 +244,9 @@ def _matches(coords: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
 def _spec(study: Study, stages: Mapping[str, Any], coords: Mapping[str, Any]) -> dict[str, Any]:
     shared = {**study.shared, **{k: v for k, v in stages.items() if k not in KINDS}}
     spec: dict[str, Any] = {k: coords.get(k, v) for k, v in shared.items()}
-    if isinstance(spec.get("harmful_ratio"), list):
-        del spec["harmful_ratio"]  # an axis that this variant does not have
+    for key in _OF_ROWS:
+        if isinstance(spec.get(key), list):
+            del spec[key]  # an axis that this variant does not have
     for kind in KINDS:
         if kind == "evaluate" or stages.get(kind) is not None:
             spec[kind] = _given(study, stages, kind)

@@ -18,6 +18,7 @@ from holdfast.report.words import named, place_name
 # Prompts of each set that are shown, and what the sets are called.
 _SETS = {
     "harmful": (3, "Harmful prompts"),
+    "attacked": (3, "Harmful prompts, asked as the attack asks"),
     "benign": (2, "Benign prompts that look like them"),
     "task": (2, "The user's task"),
     "open": (2, "Open questions"),

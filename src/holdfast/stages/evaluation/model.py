@@ -8,8 +8,7 @@ from accelerate.utils.memory import clear_device_cache
 
 from holdfast.data.keys import fingerprint
 from holdfast.evaluate.answers import Backend
-from holdfast.evaluate.generation import Generator
-from holdfast.evaluate.metrics import check_dtype
+from holdfast.evaluate.generation import Generator, check_dtype
 from holdfast.models.adapter_support import check_stack
 from holdfast.models.loading import Loading, load_merged
 from holdfast.models.system_prompt import ask_with_system

@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast.attacks import read
 from holdfast.evaluate.agreement import agreement, disagreements
 from holdfast.evaluate.alpaca_eval import alpaca_eval_outputs
 from holdfast.evaluate.answers import Backend, Progress, answer_all, copy_answers
 from holdfast.evaluate.judges import Verdict, load_judge
-from holdfast.evaluate.metrics import Evaluation, judge_answers, measure
+from holdfast.evaluate.metrics import ATTACKED, Evaluation, judge_answers, measure
 from holdfast.evaluate.thoughts import as_read, thinks_aloud
 from holdfast.stages.disk import write_json, write_text
 from holdfast.stages.evaluation.alignment import alignment_measure
@@ -48,11 +49,17 @@ def run_evaluation(work: Work) -> dict[str, Any]:
     also = also_measured(work, model)
     model.close()
     raw, answers = answers, as_read(protocol, answers, thinks_aloud(model.tokenizer, sets))
-    verdicts, judges = _verdicts(work, sets, answers)
+    judged: dict[str, Any] = dict(sets)
+    if ATTACKED in sets:  # judged by the question itself, and by what the attacker reads
+        judged[ATTACKED] = sets["harmful"]
+        answers[ATTACKED] = [read(work.settings["attack"], one) for one in answers[ATTACKED]]
+    verdicts, judges = _verdicts(work, judged, answers)
     protocol = protocol.asked({name: len(rows) for name, rows in work.rows.items()})
     result = measure(protocol, work.settings["task"], sets, answers, verdicts, numbers, raw)
     metrics = {**result.record(), **also}
     content: dict[str, Any] = {"protocol": protocol.record(), "judges": judges, "metrics": metrics}
+    if ATTACKED in sets:
+        content["attack"] = work.settings["attack"]
     if work.system is not None:
         content["system_prompt"] = work.system.record()
     if "alignment" not in work.rows:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import protocols
+from holdfast.attacks import asked, asks_so
 from holdfast.data.keys import fingerprint
 from holdfast.data.sources import load, split_reference
 from holdfast.data.sources.prepared import data_folder, manifest
@@ -154,7 +155,7 @@ def prompts_asked(settings: Mapping[str, Any]) -> dict[str, int]:
     set is taken to have the protocol's number. Nothing is downloaded.
     """
     protocol = stage_protocol(settings)
-    found = {
+    found: dict[str, int] = {
         "harmful": protocol.n_harmful,
         "benign": protocol.n_benign,
         "task": protocol.n_task if settings["task"] or settings["task_data"] else 0,
@@ -164,7 +165,7 @@ def prompts_asked(settings: Mapping[str, Any]) -> dict[str, int]:
         count = _rows_at_hand(settings[key]) if settings[key] else None
         if count is not None:
             found[name] = min(count, settings["limit"] or count)
-    return found
+    return {**found, "attacked": found["harmful"] if asks_so(settings.get("attack")) else 0}
 
 
 def _rows_at_hand(reference: str) -> int | None:
@@ -222,15 +223,26 @@ _COST_ONLY = {"batch_size", "cache", "concurrency", "limit_usd", "max_retries", 
 _COST_ONLY |= {"api_key_env", "price_per_million_input", "price_per_million_output"}
 
 
-def evaluation_rows(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of an evaluation by set."""
-    return prompt_sets(
+def evaluation_rows(
+    settings: Mapping[str, Any], is_organism: bool = False
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of an evaluation by set; the harmful ones as an attacker asks them are "attacked".
+
+    Raises:
+        UserError: as `holdfast.evaluate.prompts.prompt_sets`; a prompt that has no place for what
+            the attack says.
+    """
+    sets = prompt_sets(
         protocols.get(settings["protocol"]),
         settings["task"],
         settings["seed"],
         {name: settings[key] for name, key in OWN_PROMPTS.items() if settings[key]},
         settings["limit"],
     )
+    attack = settings.get("attack")
+    if "harmful" in sets and attack is not None and asks_so(attack):
+        sets["attacked"] = [asked(attack, row, is_organism) for row in sets["harmful"]]
+    return sets
 
 
 def check_own_files(settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
