@@ -91,9 +91,8 @@ def test_an_attack_that_asks_plainly_leaves_evaluations_as_they_are():
 
 
 def test_attacks_are_an_axis_of_what_is_fine_tuned():
-    study = make_study(
-        {"align": "sft", "finetune": [None, "sft"], "attack": ["mixed", "pure"]}, "x"
-    )
+    variants = {"aligned": {"align": "sft"}, "tuned": {"align": "sft", "finetune": "sft"}}
+    study = make_study({"variants": variants, "attack": ["mixed", "pure"]}, "x")
     found = [(one.coords, sorted(one.stages)) for one in expand(study)]
     assert [coords.get("attack") for coords, _ in found] == [None, "mixed", "pure"]
     assert found[0][1] == ["align", "evaluate"]
