@@ -12,9 +12,10 @@ from rich.console import Console
 
 from holdfast.commands.answers import answer
 from holdfast.commands.asked import Asked, introduce, show_published, told_apart
-from holdfast.commands.pipelines import COMMAND_LINE, run_pipelines
+from holdfast.commands.pipelines import COMMAND_LINE, run_pipelines, together
 from holdfast.commands.searching import counted, planned, run_searches
 from holdfast.engine.run import Launch
+from holdfast.engine.schedule import Outcome
 from holdfast.engine.slurm import SlurmSettings, check_cluster, slurm_settings
 from holdfast.errors import Stopped, UserError
 from holdfast.estimate.plan import is_there, plan_of, shown_plan
@@ -25,6 +26,7 @@ from holdfast.settings import merge, parse_overrides
 from holdfast.stages.folders import STAGES, checked_output
 from holdfast.stages.pipeline import Pipeline, Stage, all_stages
 from holdfast.stages.remembered import recall
+from holdfast.studies.attacker import attacks_of, with_attacks
 from holdfast.studies.grid import check_conditions, expand, points
 from holdfast.studies.on_organism import on_organism
 from holdfast.studies.search import Tries, tries_of
@@ -89,25 +91,32 @@ def run_files(
     tried = [tries_of(one.study, by_name, known) for one in asked]
     searches = [one for one in tried if one]
     first = [one.first() if one else {} for one in tried]
-    pipelines = _pipelines(asked, tried, first, by_name, known)
+    attacked = _attacks(asked, first, by_name, known)
+    # A choice that stands in for the attacker's, which is not known yet.
+    last = [{v: t[-1].settings for v, t in one.of.items()} if one else {} for one in attacked]
+    pipelines = _pipelines(asked, tried, first, by_name, known, last)
     for one in asked:
         introduce(one, console)
-    known_so_far = [planned(one, root) for one in searches]
-    searched = [pipeline for one in known_so_far for pipeline in one.pipelines()]
-    for stage in all_stages([*pipelines, *searched]):
+    searched = [p for one in searches for p in planned(one, root).pipelines()]
+    attacking = [p for one in attacked if one for p in planned(one, root).pipelines()]
+    for stage in all_stages([*pipelines, *searched, *attacking]):
         if not is_there(stage, root):
             check_keys(stage.settings.get("judges", ()))
     if plan:
         stands_in = any(one.search.sampler == "tpe" for one in searches)
         rest = ", with tries at random where TPE's are not known yet" if stands_in else ""
         parts = [plan_of(searched, root, by_name, f"The search{rest}")] if searched else []
+        if attacking:
+            heading = "The attacker's search, with tries at random where others are not known yet"
+            parts.append(plan_of(attacking, root, by_name, heading))
         heading = "The study, with every variant's first try: the choice is not known yet"
-        parts.append(plan_of(pipelines, root, by_name, heading if searched else ""))
+        parts.append(plan_of(pipelines, root, by_name, heading if searched or attacking else ""))
         content = {"folder": root, "plans": [part.content() for part in parts]}
         answer(console, "run --plan", content, *(o for p in parts for o in shown_plan(p, root)))
         return
-    if count <= _LARGE < count + len(searched) and not yes:
-        _ask(count + len(searched), asked)
+    more = len(searched) + len(attacking)
+    if count <= _LARGE < count + more and not yes:
+        _ask(count + more, asked)
     about = {
         "title": " and ".join(one.study.title for one in asked),
         "command": _command(words, seeds, model),
@@ -116,37 +125,73 @@ def run_files(
         "published": [entry for one in asked for entry in one.study.published],
     }
     launch = replace(launch or Launch(), slurm=_slurm(asked))
-    before = None
+    before, choices = None, first
     if searches:
-        found, ended = run_searches(searches, root, launch, console, about)
-        chosen = iter(found)
-        choices = [next(chosen).chosen if one else {} for one in tried]
-        pipelines = _pipelines(asked, tried, choices, by_name, known)
-        notes = [note for one in found for note in one.notes]
-        for note in notes:
-            console.print(note, markup=False, highlight=False)
-        about = {
-            **about,
-            "notes": [*about["notes"], *notes],
-            "search": [one.record for one in found],
-        }
-        before = ([pipeline for one in found for pipeline in one.pipelines], ended)
+        choices, before, about = _searched(tried, root, launch, console, about, before)
+    if any(attacked):
+        attacked = _attacks(asked, choices, by_name, known)
+        last, before, about = _searched(attacked, root, launch, console, about, before)
+    if before:
+        pipelines = _pipelines(asked, tried, choices, by_name, known, last)
     results = run_pipelines(pipelines, root, launch, console, Path(title).name, about, before)
     show_published(asked, results, root, console)
+
+
+_Choices = list[dict[str, dict[str, Any]]]
+_Before = tuple[list[Pipeline], Outcome] | None
+
+
+def _searched(
+    tried: Sequence[Tries | None],
+    root: Path,
+    launch: Launch,
+    console: Console,
+    about: dict[str, Any],
+    before: _Before,
+) -> tuple[_Choices, _Before, dict[str, Any]]:
+    """Run searches; gives what each study's has chosen, what ran for it, and what is to be told."""
+    found, ended = run_searches([one for one in tried if one], root, launch, console, about)
+    chosen = iter(found)
+    choices = [next(chosen).chosen if one else {} for one in tried]
+    notes = [note for one in found for note in one.notes]
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
+    about = {
+        **about,
+        "notes": [*about["notes"], *notes],
+        "search": [*about.get("search", []), *(one.record for one in found)],
+    }
+    ran = [pipeline for one in found for pipeline in one.pipelines]
+    if before:
+        ran, ended = [*before[0], *ran], together(before[1], ended)
+    return choices, (ran, ended), about
+
+
+def _attacks(
+    asked: Sequence[Asked], chosen: _Choices, by_name: bool, known: dict[str, Stage]
+) -> list[Tries | None]:
+    """What the studies' attackers try against what their searches have chosen."""
+    return [
+        attacks_of(replace(one.study, chosen=own), by_name, known)
+        for one, own in zip(asked, chosen, strict=True)
+    ]
 
 
 def _pipelines(
     asked: Sequence[Asked],
     tried: Sequence[Tries | None],
-    chosen: Sequence[dict[str, dict[str, Any]]],
+    chosen: _Choices,
     by_name: bool,
     known: dict[str, Stage],
+    attacks: _Choices,
 ) -> list[Pipeline]:
     """The pipelines of all studies with their chosen settings; where one searches, with tries."""
     made = []
-    for one, tries, own in zip(asked, tried, chosen, strict=True):
-        new = expand(replace(one.study, chosen=own), by_name, known)
-        made += counted(new, tries) if any(tried) else new
+    for one, tries, own, attack in zip(asked, tried, chosen, attacks, strict=True):
+        study = replace(one.study, chosen=own)
+        new = expand(study, by_name, known)
+        new = counted(new, tries) if any(tried) else new
+        made += with_attacks(study, new, attack, by_name, known) if attack else new
     return _told_apart(made)
 
 

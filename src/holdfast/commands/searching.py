@@ -16,6 +16,7 @@ from holdfast.estimate.plan import is_there
 from holdfast.report.stage_files import evaluation_of
 from holdfast.stages.folders import claim_root
 from holdfast.stages.pipeline import Pipeline, all_stages, stage_folder
+from holdfast.studies.attacker import WORD as ATTACKER
 from holdfast.studies.choosing import Choice, Rule, Score, choose, score_of
 from holdfast.studies.search import Search, Tries
 
@@ -107,7 +108,8 @@ def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
             return None
         best = own[choice.number].settings
         chosen[variant] = best
-        lines.append(_sentence(variant, best, scores[choice.number], choice))
+        told = _sentence(variant, best, scores[choice.number], choice, tries.word)
+        lines.append(told)
         variants[variant] = {
             "tries": len(own),
             "chosen": best,
@@ -124,6 +126,7 @@ def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
         }
     record = {
         "study": tries.where,
+        **({"attacker": True} if tries.word == ATTACKER else {}),
         **{key: value for key, value in asdict(search).items() if key != "spaces"},
         "baseline": {
             "variant": tries.baseline,
@@ -140,9 +143,9 @@ def _found(tries: Tries, root: Path, outcome: Outcome) -> Found | None:
             },
         },
     }
-    if tries.unsearched:
+    if tries.unsearched and tries.word != ATTACKER:
         lines.append(f"Not searched, so with one try each: {', '.join(tries.unsearched)}.")
-    told = _told(search, tries.baseline, rule.base)
+    told = _told(search, tries.baseline, rule.base, tries.word)
     return Found(chosen, record, [told, *lines], tries.pipelines())
 
 
@@ -157,27 +160,32 @@ def _and_next(tries: Tries, root: Path, outcome: Outcome, ask: bool = True) -> T
 
 def _rule(tries: Tries, root: Path, outcome: Outcome) -> Rule | None:
     """What a search chooses by; None where its baseline failed."""
-    base = _score(tries.base, root, outcome, f"{tries.where}: search: {tries.baseline}")
+    where = f"{tries.where}: {tries.word}: {tries.baseline}"
+    base = _score(tries.base, root, outcome, where, tries.word)
     search = tries.search
-    return Rule(base, search.max_accuracy_loss, search.min_coherence) if base else None
+    harm = tries.word == ATTACKER
+    return Rule(base, search.max_accuracy_loss, search.min_coherence, harm) if base else None
 
 
 def _scores(tries: Tries, variant: str, root: Path, outcome: Outcome) -> list[Score | None]:
-    where = f"{tries.where}: search: {variant}"
-    return [_score(one.pipelines, root, outcome, where) for one in tries.of[variant]]
+    where = f"{tries.where}: {tries.word}: {variant}"
+    own = tries.of[variant]
+    return [_score(one.pipelines, root, outcome, where, tries.word) for one in own]
 
 
 def _names(pipelines: Sequence[Pipeline]) -> list[str]:
     return [pipeline.evaluation.name for pipeline in pipelines]
 
 
-def _score(pipelines: Sequence[Pipeline], root: Path, outcome: Outcome, where: str) -> Score | None:
+def _score(
+    pipelines: Sequence[Pipeline], root: Path, outcome: Outcome, where: str, word: str
+) -> Score | None:
     """The score over the seeds; None where a stage of one failed."""
     if any(pipeline.evaluation.identity not in outcome.folders for pipeline in pipelines):
         return None
     measured = (evaluation_of(stage_folder(root, one.evaluation)) for one in pipelines)
     try:
-        return score_of([one["metrics"] for one in measured])
+        return score_of([one["metrics"] for one in measured], harm=word == ATTACKER)
     except KeyError as error:
         raise UserError(
             f"{where}: the evaluation has no {error.args[0]}, by which a search chooses: name a "
@@ -185,10 +193,17 @@ def _score(pipelines: Sequence[Pipeline], root: Path, outcome: Outcome, where: s
         ) from None
 
 
-def _told(search: Search, baseline: str, base: Score) -> str:
+def _told(search: Search, baseline: str, base: Score, word: str) -> str:
     seeds = f"{'seeds' if len(search.seeds) > 1 else 'seed'} {', '.join(map(str, search.seeds))}"
     by = "by TPE " if search.sampler == "tpe" else ""
     place = "".join(f", at {_words({axis: value})}" for axis, value in search.at.items())
+    if word == ATTACKER:
+        return (
+            f"An attacker searched {by}with {search.tries} tries against each variant on "
+            f"{seeds}{place}: its best is the highest mean HS of those that keep the FA within "
+            f"{search.max_accuracy_loss:g} points of {baseline}'s ({base.finetune_accuracy:.1f} "
+            f"there) and the answers coherent ({search.min_coherence:g} %)."
+        )
     return (
         f"Settings were searched {by}with {search.tries} tries a variant on {seeds}{place}: chosen "
         f"is the lowest mean HS of those that cost at most {search.max_accuracy_loss:g} points of "
@@ -198,12 +213,13 @@ def _told(search: Search, baseline: str, base: Score) -> str:
 
 
 def _sentence(
-    variant: str, settings: Mapping[str, Any], score: Score | None, choice: Choice
+    variant: str, settings: Mapping[str, Any], score: Score | None, choice: Choice, word: str
 ) -> str:
     assert score is not None  # a failed try is not chosen
     told = f"HS {score.harmful_score:.1f}, FA {score.finetune_accuracy:.1f}"
     words = _words(settings) or "its own settings"
-    return f"Chosen for {variant}: {words} ({told}{'; ' + choice.note if choice.note else ''})."
+    whose = "The attacker's best against" if word == ATTACKER else "Chosen for"
+    return f"{whose} {variant}: {words} ({told}{'; ' + choice.note if choice.note else ''})."
 
 
 def _words(settings: Mapping[str, Any]) -> str:

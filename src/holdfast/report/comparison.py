@@ -15,6 +15,7 @@ from holdfast.report.pairing import baselines, ranked, with_differences
 from holdfast.report.reading import read_run, run_of
 from holdfast.report.rows import Cell, Comparison, Row
 from holdfast.report.run import Result, Run, Unfinished
+from holdfast.report.searched import attacker_notes
 from holdfast.statistics.estimates import LEVEL, Difference, Estimate
 from holdfast.statistics.intervals import known_mean, mean_interval
 from holdfast.statistics.worst import Worst, worst_cases
@@ -84,6 +85,7 @@ def compare(
             *zeroed_note(rows),
         ],
         worst=_worst(rows, members, same) if _HARM in names else [],
+        attackers=attacker_notes(run.search),
     )
 
 

@@ -76,6 +76,7 @@ class Comparison:
         budget_notes: Sentences on rows whose budget is not their baseline's, and on what repairs
             zeroed.
         worst: The worst case of every variant over the attacker's settings, where it has several.
+        attackers: Sentences on what an attacker who searched has chosen against each variant.
     """
 
     rows: list[Row]
@@ -86,6 +87,7 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     budget_notes: list[str] = field(default_factory=list)
     worst: list[Worst] = field(default_factory=list)
+    attackers: list[str] = field(default_factory=list)
 
     def place(self, row: Row) -> tuple[tuple[str, Any], ...]:
         """The row's place on the shared axes; rows of one place are compared."""

@@ -1,6 +1,6 @@
 """The tries of a study's search as a table: what was tried, what it scored, what was chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.report.run import Run
@@ -33,10 +33,29 @@ def search_sheet(run: Run) -> Sheet | None:
                 words = [f"{axis_name(k)} = {short(v)}" for k, v in one["settings"].items()]
                 state = "failed" if one.get("failed") else "yes" if one["admissible"] else "no"
                 chosen = "yes" if one["settings"] == found["chosen"] else ""
-                line = [Entry(variant), Entry(", ".join(words) or "as without a search")]
+                whose = f"attacker of {variant}" if search.get("attacker") else variant
+                line = [Entry(whose), Entry(", ".join(words) or "as without a search")]
                 rows.append([*line, *_scores(one), Entry(state), Entry(chosen)])
     note = "Scores on the search's own seeds, which choosing makes too good: no results."
     return Sheet("Search of settings", columns, rows, [note])
+
+
+def attacker_notes(searches: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What attackers have chosen against each variant, with how many tries and on which seeds."""
+    notes = []
+    for search in searches:
+        for variant, found in search["variants"].items() if search.get("attacker") else ():
+            if "chosen" not in found:
+                continue
+            best = next(one for one in found["tried"] if one["settings"] == found["chosen"])
+            words = [f"{axis_name(k)} {short(v)}" for k, v in found["chosen"].items()]
+            seeds = ", ".join(map(str, search["seeds"]))
+            notes.append(
+                f"Against {variant} the attacker searched with {found['tries']} tries on seed "
+                f"{seeds}, and chose {', '.join(words) or 'what was given'} (HS "
+                f"{number(best['harmful_score'])}, FA {number(best['finetune_accuracy'])} there)."
+            )
+    return notes
 
 
 def _scores(one: Mapping[str, Any]) -> list[Entry]:

@@ -126,7 +126,9 @@ def worst_sheet(comparison: Comparison) -> Sheet | None:
         "The interval is of the largest value itself: its lower end is corrected for the number of "
         "settings. The value, a largest mean of several, is a little too high on average."
     )
-    return Sheet("Worst case over the attacker's settings", columns, rows, [note])
+    return Sheet(
+        "Worst case over the attacker's settings", columns, rows, [note, *comparison.attackers]
+    )
 
 
 def budget_sheet(comparison: Comparison) -> Sheet:

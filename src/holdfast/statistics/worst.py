@@ -7,7 +7,7 @@ from typing import Any
 from holdfast.statistics.estimates import LEVEL, Estimate
 
 # What an attacker chooses: the last part of an axis's name.
-_ATTACK = ("attack", "asked", "harmful_ratio", "learning_rate", "num_train_epochs")
+_ATTACK = ("attack", "asked", "attacker", "harmful_ratio", "learning_rate", "num_train_epochs")
 
 
 @dataclass(frozen=True)

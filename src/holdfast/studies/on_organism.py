@@ -67,9 +67,12 @@ def on_organism(study: Study) -> tuple[Study, list[str]]:
         exclude=tuple(entry for entry in study.exclude if "model" not in entry),
         published=tuple(_published(entry, axes) for entry in study.published),
         search={},
+        attacker={},
     )
     if study.search:
         notes.append("Settings are not searched: the organism's own were chosen before.")
+    if study.attacker:
+        notes.append("No attacker searches: the space is of the real model's settings.")
     return small, [*notes, *scaling.notes(lost=[axis for axis, new in axes.items() if not new])]
 
 

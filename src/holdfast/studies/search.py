@@ -91,6 +91,7 @@ class Tries:
         spaces: what they are drawn from, by variant.
         make: makes a try of a variant and its settings.
         unsearched: the variants beside the baseline that have no space.
+        word: what the study calls it: search, or attacker for one who wants harm.
     """
 
     search: Search
@@ -101,6 +102,7 @@ class Tries:
     spaces: dict[str, Space]
     make: Callable[[str, dict[str, Any]], Try]
     unsearched: tuple[str, ...] = ()
+    word: str = "search"
 
     def pipelines(self) -> list[Pipeline]:
         """Those of the baseline and of every try."""
@@ -147,7 +149,10 @@ class Tries:
 
 
 def tries_of(
-    study: Study, by_name: bool = False, known: dict[str, Stage] | None = None
+    study: Study,
+    by_name: bool = False,
+    known: dict[str, Stage] | None = None,
+    word: str = "search",
 ) -> Tries | None:
     """What a study's search tries; None where it has none.
 
@@ -157,11 +162,12 @@ def tries_of(
         study: the study.
         by_name: see `holdfast.studies.grid.expand`.
         known: the stages that were made before, see `make_pipeline`.
+        word: what the study calls it, see `Tries`.
 
     Raises:
         UserError: whatever is wrong with the search or one of its pipelines.
     """
-    search = _read(study)
+    search = _read(study, word)
     if search is None:
         return None
     known = {} if known is None else known
@@ -174,19 +180,19 @@ def tries_of(
         return Try(settings, made(variant, settings))
 
     def made(variant: str, settings: dict[str, Any]) -> tuple[Pipeline, ...]:
-        one = replace(study, chosen={variant: settings})
+        one = replace(study, chosen={variant: {**study.chosen.get(variant, {}), **settings}})
         points = [point_at(one, variant, search.at, seed) for seed in search.seeds]
-        where = _place(study).inside(variant, "spaces", variant)
+        where = _place(study, word).inside(variant, "spaces", variant)
         return tuple(
             make_pipeline(p.spec, where, coords=p.coords, known=known, by_name=by_name)
             for p in points
         )
 
-    baseline = search.baseline or _plain_sft(study, plain)
+    baseline = search.baseline or _plain_sft(study, plain, word)
     of: dict[str, list[Try]] = {}
     read: dict[str, Space] = {}
     for variant, given in search.spaces.items():
-        place = _place(study).inside("spaces", "spaces").inside(variant, variant)
+        place = _place(study, word).inside("spaces", "spaces").inside(variant, variant)
         stages = plain(variant)[0].stages
         if "finetune" not in stages:
             raise UserError(
@@ -195,12 +201,14 @@ def tries_of(
         read[variant] = read_space(given, stages, axes_of(study, variant), place)
         of[variant] = [one_try(variant, own) for own in draw(read[variant], search.tries)]
     others = tuple(v for v in study.variants if v not in of and v != baseline)
-    return Tries(search, study.where, baseline, plain(baseline), of, read, one_try, others)
+    others = others if word == "search" else ()  # who is not attacked has had no tries at all
+    base = plain(baseline)
+    return Tries(search, study.where, baseline, base, of, read, one_try, others, word)
 
 
-def _read(study: Study) -> Search | None:
+def _read(study: Study, word: str) -> Search | None:
     """A study's search, checked against the study."""
-    where = _place(study)
+    where = _place(study, word)
     if not study.search:
         return None
     checked = check(study.search, fields_of(f"{__name__}:Search"), where)
@@ -247,9 +255,9 @@ def _read(study: Study) -> Search | None:
     return replace(search, spaces=kept) if kept else None
 
 
-def _place(study: Study) -> Place:
+def _place(study: Study, word: str) -> Place:
     """Where a study's search is from: the command line, or its file."""
-    return study.where.part("search", ("over", "search"), ("search",))
+    return study.where.part(word, ("over", word), (word,))
 
 
 def _check_place(study: Study, search: Search, where: Place) -> None:
@@ -271,7 +279,7 @@ def _check_place(study: Study, search: Search, where: Place) -> None:
             raise UserError(f"{place}: at: {axis} is {value}, and the study has {told}.")
 
 
-def _plain_sft(study: Study, plain: Callable[[str], Sequence[Pipeline]]) -> str:
+def _plain_sft(study: Study, plain: Callable[[str], Sequence[Pipeline]], word: str) -> str:
     """The study's plain SFT, which accuracy is compared with."""
     for variant in study.variants:
         stages = plain(variant)[0].stages
@@ -279,6 +287,6 @@ def _plain_sft(study: Study, plain: Callable[[str], Sequence[Pipeline]]) -> str:
         if methods == ["sft", "sft", None]:
             return variant
     raise UserError(
-        f"{_place(study).at()}: no variant is plain SFT (align: sft, finetune: sft), which "
+        f"{_place(study, word).at()}: no variant is plain SFT (align: sft, finetune: sft), which "
         "accuracy is compared with: add it, or name another one as baseline: VARIANT."
     )

@@ -13,6 +13,7 @@
     when: [{if: {task: topic}, then: {finetune: {rows: 300}}}]
     seeds: 5                             # or a list
     search: {…}                          # see `holdfast.studies.search`
+    attacker: {…}                        # see `holdfast.studies.attacker`
 
 In the place of ``variants``, ``align``, ``finetune`` and ``repair`` may be lists, whose product is
 taken. ``exclude`` leaves out what matches one of its entries, ``include`` adds pipelines to the
@@ -40,7 +41,8 @@ from holdfast.studies.variants import (
 _KEYS = (
     *("title", "paper", "source", "note", "extends"),
     *(*AXES, "seed", "seeds"),
-    *("settings", "variants", "vary", "when", "include", "exclude", "published", "slurm", "search"),
+    *("settings", "variants", "vary", "when", "include", "exclude", "published", "slurm"),
+    *("search", "attacker"),
     *KINDS,
 )
 
@@ -64,6 +66,7 @@ class Study:
         over: settings by stage over all others: the command line's.
         slurm: what a job asks of a cluster, see `holdfast.engine.slurm.SlurmSettings`.
         search: how settings are searched, see `holdfast.studies.search`; empty for no search.
+        attacker: how an attacker searches, see `holdfast.studies.attacker`; likewise.
         chosen: by variant the settings, by "STAGE.SETTING", that a search has chosen.
     """
 
@@ -81,6 +84,7 @@ class Study:
     over: dict[str, dict[str, Any]] = field(default_factory=dict)
     slurm: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
+    attacker: dict[str, Any] = field(default_factory=dict)
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -148,7 +152,8 @@ def make_study(spec: Mapping[str, Any], where: str, name: str = "study") -> Stud
         exclude=exclude,
         published=tuple(_list(spec, "published", where)),
         slurm=_mapping(spec, "slurm", where),
-        search=_search(spec, where),
+        search=_search(spec, "search", where),
+        attacker=_search(spec, "attacker", where),
     )
 
 
@@ -157,7 +162,8 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
 
     ``model``, ``task`` and the like replace the study's, lists as axes; ``seed`` and ``seeds`` its
     seeds; ``STAGE.SETTING`` what every method that has it is given, an axis of that name included;
-    ``STAGE=METHOD`` the method of every pipeline; ``search=null`` leaves its search out.
+    ``STAGE=METHOD`` the method of every pipeline; ``search=null`` leaves its search
+    out, ``attacker=null`` its attacker.
 
     Raises:
         UserError: an unknown key.
@@ -180,7 +186,7 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
                 )
             else:
                 over[key] = dict(given)
-        elif key not in (own := ("seed", "seeds", "slurm", "search")):
+        elif key not in (own := ("seed", "seeds", "slurm", "search", "attacker")):
             close = nearest(key, [*KINDS, *AXES, *own])
             hint = f"; did you mean '{close}'?" if close else ""
             raise UserError(f"{where}: there is no setting '{key}'{hint}")
@@ -194,8 +200,10 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
     vary = {axis: values for axis, values in study.vary.items() if axis not in gone}
     seeds = _seeds(words, where) if {"seed", "seeds"} & set(words) else study.seeds
     slurm = merge(study.slurm, _mapping(words, "slurm", where))
-    search = _search(words, where)
-    search = merge(study.search, search) if search or "search" not in words else {}
+    searches = {}
+    for key in ("search", "attacker"):
+        said = _search(words, key, where)
+        searches[key] = merge(getattr(study, key), said) if said or key not in words else {}
     return replace(
         study,
         where=study.where.over(words_lines(words, where, ("over",))),
@@ -205,7 +213,7 @@ def with_words(study: Study, words: Mapping[str, Any], where: str) -> Study:
         seeds=seeds,
         over=over,
         slurm=slurm,
-        search=search,
+        **searches,
     )
 
 
@@ -313,8 +321,8 @@ def _mapping(spec: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     return dict(given)
 
 
-def _search(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
-    return {} if spec.get("search", {}) is None else _mapping(spec, "search", where)
+def _search(spec: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    return {} if spec.get(key, {}) is None else _mapping(spec, key, where)
 
 
 def _list(spec: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
