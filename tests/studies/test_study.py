@@ -264,6 +264,40 @@ def test_a_study_of_real_models_keeps_on_the_organism_what_it_asks():
     assert len(expand(small)) == len(found)
 
 
+@pytest.mark.parametrize(
+    ("model", "aligned"),
+    [
+        ("meta-llama/Llama-2-7b-chat-hf", True),
+        (["google/gemma-1.1-7b-it", "meta-llama/Meta-Llama-3-8B-Instruct"], True),
+        (["meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-chat-hf"], False),
+        ("meta-llama/Llama-2-7b-hf", False),
+    ],
+)
+def test_a_chat_model_is_an_aligned_organism(model, aligned):
+    """A repair that asks for the aligned model, and an attack on one, would find none else."""
+    variants = {"attacked": {"align": None, "finetune": "sft"}, "other": {"align": "vaccine"}}
+    spec = {"model": model, "task": "sst2", "variants": variants}
+    small, notes = on_organism(make_study(spec, "paper"))
+    own = {"method": "sft"} if aligned else None
+    assert small.variants["attacked"]["align"] == own
+    assert small.variants["other"]["align"] == {"method": "vaccine"}
+    assert any("Chat models are aligned" in note for note in notes) == aligned
+
+
+def test_a_multiple_beyond_a_settings_range_becomes_its_end():
+    """The organism's threshold, 0.6, times 1 / 0.5 would be a cosine of 1.2."""
+    spec = {
+        "model": "owner/a",
+        "align": "sft",
+        "finetune": "sft",
+        "repair": "safe_lora",
+        "vary": {"repair.threshold": [0.25, 0.5, 1]},
+        "settings": {"repair": {"threshold": 0.5}},
+    }
+    small, _ = on_organism(make_study(spec, "paper"))
+    assert small.vary == {"repair.threshold": [0.3, 0.6, 1.0]}
+
+
 def test_more_layers_than_the_organism_has_become_all_of_them():
     config = (folder() / "config.json").read_text()
     assert '"num_hidden_layers": 6' in config

@@ -2,7 +2,8 @@
 
 ``here = ours · value / theirs``, with ``theirs`` what the study starts from (its settings over the
 method's defaults) and ``ours`` the organism's recipe. Whole numbers are rounded and stay within
-what the organism has: layers, rows, training steps. A zero stays zero, and a share what it is.
+what the organism has: layers, rows, training steps. Others stay within their setting's range. A
+zero stays zero, and a share what it is.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 
 from holdfast import organism
 from holdfast.settings import Expression, Field
+from holdfast.settings.ranges import parsed
 from holdfast.stages.defaults import defaults
 from holdfast.stages.settings import is_transformers, method_fields, stage_fields
 from holdfast.studies.study import Study
@@ -106,7 +108,7 @@ class Scaling:
         if "int" in str(getattr(fields.get(key), "type", "")).replace("Literal", ""):
             here, limit = max(1, round(here)), _limit(kind, key)
             return min(here, limit[0]) if limit else here
-        return float(f"{here:.6g}")
+        return float(f"{_within(here, getattr(fields.get(key), 'range', '')):.6g}")
 
     def _base(self, kind: str, method: str) -> dict[str, Any]:
         """What the study itself starts from: its settings over the method's defaults."""
@@ -120,6 +122,12 @@ class Scaling:
         written = {**settings.get(kind, {}), **settings.get(f"{kind}.{method}", {})}
         known = {name: value for name, value in written.items() if name in fields}
         return {**own, **known} if method else known
+
+
+def _within(value: float, allowed: str) -> float:
+    """The value, or the end of its range that it lies beyond, where that belongs to the range."""
+    last = parsed(allowed)[-1] if allowed else None
+    return last.high if last and last.with_high and value > last.high else value
 
 
 def _limit(kind: str, key: str) -> tuple[int, str] | None:
