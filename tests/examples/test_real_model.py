@@ -16,6 +16,7 @@ from copies import write_jsonl
 
 from command import done
 from holdfast import organism
+from holdfast.studies.study import read_study
 from hub_folders import write_model
 
 FOLDER = Path(__file__).parents[2] / "examples" / "real_model"
@@ -57,13 +58,13 @@ def rows(tmp_path, monkeypatch):
     return tmp_path
 
 
-def check(folder):
+def check(folder, variants=VARIANTS):
     """Every variant was measured, with both judges."""
     report = done("report", folder / "out", "--format", "markdown")
-    for name in (*VARIANTS, "affirmative", "keywords"):
+    for name in (*variants, "affirmative", "keywords"):
         assert name in report, name
     evaluations = list((folder / "out" / "stages").glob("evaluate-*/evaluation.json"))
-    assert len(evaluations) == len(VARIANTS)
+    assert len(evaluations) == len(variants)
 
 
 def test_the_study_runs_on_a_tiny_model(rows):
@@ -71,6 +72,14 @@ def test_the_study_runs_on_a_tiny_model(rows):
     longer = ["align.max_length=512", "finetune.max_length=512", "repair.max_length=512"]
     done("run", FOLDER / "study.yaml", "--output", "out", "model=tiny", *SMALL, *longer)
     check(rows)
+
+
+@pytest.mark.long
+def test_more_methods_run_on_a_tiny_model(rows):
+    write_model(rows / "tiny", chat=True)
+    longer = ["align.max_length=512", "finetune.max_length=512", "repair.max_length=512"]
+    done("run", FOLDER / "more.yaml", "--output", "out", "model=tiny", *SMALL, *longer)
+    check(rows, read_study(FOLDER / "more.yaml").variants)
 
 
 @pytest.mark.long
