@@ -18,8 +18,18 @@ METHODS = {
     "Antidote": ("sft", "sft", "antidote"),
 }
 # Prompts of each metric's set.
-COUNTS = {"harmful_score": 60, "finetune_accuracy": 40, "over_refusal_rate": 30}
-SETS = {"harmful_score": "harmful", "finetune_accuracy": "task", "over_refusal_rate": "benign"}
+COUNTS = {
+    "harmful_score": 60,
+    "attacked_harmful_score": 60,
+    "finetune_accuracy": 40,
+    "over_refusal_rate": 30,
+}
+SETS = {
+    "harmful_score": "harmful",
+    "attacked_harmful_score": "attacked",
+    "finetune_accuracy": "task",
+    "over_refusal_rate": "benign",
+}
 
 Rate = Callable[[str, Mapping[str, Any], int], Mapping[str, float]]
 

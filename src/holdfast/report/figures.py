@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from holdfast.errors import UserError
+from holdfast.report.drawing.attacks import attack_map, attack_picture
 from holdfast.report.drawing.canvas import Picture
 from holdfast.report.drawing.curves import Curves, curves, curves_picture
 from holdfast.report.drawing.tradeoff import rows_of, tradeoff_picture
@@ -15,8 +16,9 @@ from holdfast.report.table import header
 def write_figures(run: Run, comparison: Comparison, folder: Path) -> list[Path]:
     """Write all pictures of a comparison; gives the files.
 
-    The harmful score against the accuracy, where rows have both, and a picture for each of
-    `curves`. A picture of which nothing was measured is not written.
+    The harmful score against the accuracy, where rows have both, a picture for each of `curves`,
+    and attacks × defenses, where there are several attacks. A picture of which nothing was measured
+    is not written.
 
     Raises:
         UserError: the folder cannot be written.
@@ -31,6 +33,8 @@ def write_figures(run: Run, comparison: Comparison, folder: Path) -> list[Path]:
         paths += _write(tradeoff_picture(comparison, told), folder / "comparison.png")
     for one in curves(comparison):
         paths += _write(curves_picture(comparison, one, told), folder / f"{_file_name(one)}.png")
+    if shown := attack_map(comparison):
+        paths += _write(attack_picture(shown), folder / "attacks.png")
     return paths
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from holdfast.report.drawing.canvas import Picture, plain, settings, size
-from holdfast.report.drawing.looks import ACCENT, Look
+from holdfast.report.drawing.looks import ACCENT, INK, Look
 from holdfast.report.drawing.marks import Point, draw_points, exact
 from holdfast.report.drawing.panels import TEXT, Panel, Scale, Setting, compose, span
 
@@ -26,6 +26,7 @@ def shades_picture(
     label: str,
     title: str,
     top: float | None = None,
+    written: bool = False,
 ) -> Picture:
     """A grid of cells, the stronger in shade the larger their value.
 
@@ -36,11 +37,14 @@ def shades_picture(
         label: what the picture shows, for those who do not see it.
         title: what the columns are.
         top: the value of the strongest shade, where several pictures have one scale.
+        written: whether cells have their values in them, rounded, and every column its name.
     """
     top = top or max((v for row in values for v in row if v is not None), default=0) or 1
     left = 14 + max((size(plain(name, _NAME), TEXT)[0] for name in rows), default=0)
+    widest = max((size(name, TEXT)[0] for name in columns), default=0)
     cell = min(30.0, max(6.0, (_WIDE - 6 - left) / max(1, len(columns))))
-    tall = 20 if len(rows) <= 12 else 12
+    cell = max(cell, widest + 8) if written else cell
+    tall = 20 if len(rows) <= 12 or written else 12
 
     def draw(picture: Picture, axes: Axes) -> None:
         for i, row in enumerate(values):
@@ -51,9 +55,11 @@ def shades_picture(
                     one = Rectangle((j, i), wide, high, color=ACCENT, alpha=strength, linewidth=0)
                     axes.add_patch(one)
                     picture.tell(one, told[i][j])
+                    if written:
+                        middle = {"ha": "center", "va": "center", "fontsize": TEXT, "color": INK}
+                        axes.text(j + 0.5, i + 0.5, f"{value:.0f}", **middle)
 
     # Where not all columns can have their names, every second has, or every third.
-    widest = max((size(name, TEXT)[0] for name in columns), default=0)
     every = math.ceil((widest + 4) / cell)
     named = {i + 0.5: columns[i] for i in range(0, len(columns), every)}
     x = Scale(title, 0, len(columns), named, grid=False)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from holdfast.report.drawing.attacks import attack_map, attack_picture, attack_rows
 from holdfast.report.drawing.curves import METRICS, Curves, curves, metric_pictures
 from holdfast.report.drawing.grids import key_picture
 from holdfast.report.drawing.tradeoff import MOST_NAMES, Group, drawn_looks, group_picture, groups
@@ -124,6 +125,15 @@ def _figure(
     title: str, look: str, panels: list[Panel], count: int, header: list[str], rows: list[list[str]]
 ) -> Figure:
     return Figure(title, look, panels[:OPEN], panels[OPEN:], count - len(panels), header, rows)
+
+
+def over_attacks(comparison: Comparison) -> Figure | None:
+    """Attacks × defenses; None without several attacks."""
+    shown = attack_map(comparison)
+    if shown is None:
+        return None
+    panels = [Panel("", [attack_picture(shown).svg("fixed")])]
+    return _figure("", "", panels, 1, ["attack", *shown.defenses], attack_rows(shown))
 
 
 def _words(cell: Cell | None) -> str:

@@ -16,7 +16,7 @@ from holdfast.report.drawing.looks import PALETTE
 from holdfast.report.findings import findings
 from holdfast.report.html import budget
 from holdfast.report.html.about import About, about, made_by
-from holdfast.report.html.figures import Figure, Legend, legend, over_axes, tradeoff
+from holdfast.report.html.figures import Figure, Legend, legend, over_attacks, over_axes, tradeoff
 from holdfast.report.html.judges import agreement_rows
 from holdfast.report.html.layers import Pictures, layer_pictures
 from holdfast.report.html.published import Published, published
@@ -55,6 +55,7 @@ class Page:
     tradeoff: Figure | None
     curves: list[Figure]
     worst: budget.Table | None
+    attacks: Figure | None
     published: Published | None
     layers: list[Pictures]
     search: tuple[budget.Table, str] | None
@@ -90,6 +91,7 @@ class Page:
             "tradeoff": ("HS against FA", self.tradeoff),
             "curves": ("Swept axes", self.curves),
             "worst": ("Worst case", self.worst),
+            "attacks": ("Attacks × defenses", self.attacks),
             "published": ("Published numbers", self.published),
             "layers": ("Layers", self.layers),
             "budget": ("Budget", True),
@@ -128,6 +130,7 @@ def page_of(run: Run, baseline: str | None = None) -> Page:
         tradeoff=tradeoff(comparison),
         curves=over_axes(comparison),
         worst=budget.worst_table(comparison),
+        attacks=over_attacks(comparison),
         published=published(run, comparison),
         layers=layer_pictures(run, comparison.shared),
         budget=budget.ledger_table(comparison),
