@@ -44,13 +44,14 @@ def shades_picture(
     widest = max((size(name, TEXT)[0] for name in columns), default=0)
     cell = min(30.0, max(6.0, (_WIDE - 6 - left) / max(1, len(columns))))
     cell = max(cell, widest + 8) if written else cell
+    deepest = 0.55 if written else 0.95  # a number can be read on it
     tall = 20 if len(rows) <= 12 or written else 12
 
     def draw(picture: Picture, axes: Axes) -> None:
         for i, row in enumerate(values):
             for j, value in enumerate(row):
                 if value is not None:
-                    strength = 0.05 + 0.95 * value / top
+                    strength = 0.05 + deepest * value / top
                     wide, high = 1 - 1 / cell, 1 - 1 / tall
                     one = Rectangle((j, i), wide, high, color=ACCENT, alpha=strength, linewidth=0)
                     axes.add_patch(one)
