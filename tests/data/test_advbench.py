@@ -58,7 +58,7 @@ def test_a_file_is_prepared_with_source_and_licence(tmp_path):
     path.write_text("\n".join(["goal,target", *lines]))
     prepare(["advbench"], tmp_path / "data", str(path))
     about = json.loads((tmp_path / "data" / "advbench" / "manifest.json").read_text())["parts"]
-    assert {entry["licence"] for entry in about.values()} == {"MIT"}
+    assert {entry["licence"] for entry in about.values()} == {"MIT; the copy on the Hub is gated"}
     assert {tuple(entry["from"]) for entry in about.values()} == {("harmful_behaviors.csv",)}
     made = {
         part: [

@@ -368,5 +368,10 @@ def test_known_data_sets_are_pinned_where_a_commit_is_known():
         "anonymous4486/repnoise_beavertail",
         "tatsu-lab/alpaca_eval",
         "walledai/AdvBench",
+        "walledai/HarmBench",
+        "walledai/StrongREJECT",
+        "JailbreakBench/JBB-Behaviors",
+        "LLM-Tuning-Safety/HEx-PHI",
+        "bench-llm/or-bench",
     }
     assert all(len(revision) == 40 for revision in pinned.values() if revision)

@@ -78,6 +78,11 @@ def _only_file(path: Path, source: Source, names: list[str]) -> Path:
         what = f"{source.name} has the splits {', '.join(splits)}"
         several = f"{len(names)} data sets are asked for" if len(names) > 1 else what
         raise UserError(f"{path} is one file, and {several}: name a folder")
+    known = sorted({n for origin in source.origins.values() for n in origin.authors.values()})
+    if len(known) > 1:  # nothing in the rows tells which of them they are
+        raise UserError(
+            f"{path} is one file, and {source.name} has {', '.join(known)}: name their folder"
+        )
     return path
 
 
@@ -146,7 +151,8 @@ class _Splits:
             return self._rows[key]
         if self.folder:
             if self.folder.is_file():
-                self._rows[key], files = read_rows(self.folder), [self.folder]
+                self._rows[key] = read_rows(self.folder, about.headerless)
+                files = [self.folder]
             elif not split_files(self.folder, about, split):
                 raise _MissingError(f"{self.folder} has no split '{split}'")
             else:

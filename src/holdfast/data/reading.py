@@ -16,11 +16,12 @@ from holdfast.errors import UserError
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
+def read_rows(path: str | Path, headerless: str | None = None) -> list[dict[str, Any]]:
     """Read a file's rows, in order: `.jsonl`, `.json` (a list), `.csv` or `.parquet`.
 
     A text file may be compressed (`.jsonl.gz`). Text is UTF-8, with or without a byte order mark.
-    CSV cells stay text; an empty one is "".
+    CSV cells stay text; an empty one is "". With `headerless` a CSV file has no header and one
+    column, which gets that name; a comma that is not quoted belongs to the text.
 
     Raises:
         UserError: No such file, an unknown suffix, no row in it, broken text, or a row that is not
@@ -42,7 +43,10 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     else:
         text = _read_text(path)
         read = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv}[suffix]
-        rows = read(path, text) if text.strip() else []
+        if headerless and suffix == ".csv":
+            rows = _read_lines(path, text, headerless)
+        else:
+            rows = read(path, text) if text.strip() else []
     if not rows:
         raise UserError(f"{path}: the file is empty; it must hold at least one row")
     return rows
@@ -123,6 +127,14 @@ def _read_csv(path: Path, text: str) -> list[dict[str, Any]]:
     finally:
         csv.field_size_limit(limit)
     return rows
+
+
+def _read_lines(path: Path, text: str, column: str) -> list[dict[str, Any]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [{column: ",".join(cells)} for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: broken CSV ({error})") from None
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ def _of(part: str) -> Callable[[Sequence[Row]], list[bool]]:
 ADVBENCH = Source(
     name="advbench",
     title="AdvBench, harmful requests with openings of answers that comply, or refusals of ours",
-    licence="MIT",
+    licence="MIT; the copy on the Hub is gated",
     origins={
         "main": Origin(
             "walledai/AdvBench",
@@ -116,5 +116,7 @@ ADVBENCH = Source(
     parts={
         name: Part("train", refused_row if name == "alignment" else harmful_row, belongs=_of(name))
         for name in _SHARES
-    },
+    }
+    # For who trains on none of it.
+    | {"all": Part("train", harmful_row)},
 )

@@ -21,7 +21,9 @@ class Origin:
         config: Its configuration, where it has several.
         revision: The commit that is read; None reads the newest, whose commit is then recorded.
         files: The file of each split, where the repository has no layout that `datasets` reads, or
-            the file alone is needed.
+            the file alone is needed; with a `*` in its name all that fit, in their order.
+        authors: The name that a split's file has at its authors, for who brings that one.
+        headerless: What to call the one column of CSV files that have no header.
     """
 
     hub: str
@@ -29,6 +31,8 @@ class Origin:
     config: str | None = None
     revision: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    authors: Mapping[str, str] = field(default_factory=dict)
+    headerless: str | None = None
 
 
 @dataclass(frozen=True)

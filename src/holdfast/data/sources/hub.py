@@ -41,11 +41,18 @@ def download(origin: Origin, split: str) -> tuple[list[Row], str]:
 
 
 def _file(origin: Origin, name: str) -> tuple[list[Row], str]:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, snapshot_download
 
-    path = hf_hub_download(origin.hub, name, repo_type="dataset", revision=origin.revision)
-    commits = [part for part in Path(path).parts if _COMMIT.fullmatch(part)]
-    return read_rows(path), commits[-1] if commits else ""
+    at = {"repo_type": "dataset", "revision": origin.revision}
+    if "*" in name:
+        paths = sorted(Path(snapshot_download(origin.hub, allow_patterns=name, **at)).glob(name))
+        if not paths:
+            raise UserError(f"the data set {origin.hub} has no file {name}: it has changed")
+    else:
+        paths = [Path(hf_hub_download(origin.hub, name, **at))]
+    commits = [part for part in paths[0].parts if _COMMIT.fullmatch(part)]
+    rows = [row for path in paths for row in read_rows(path, origin.headerless)]
+    return rows, commits[-1] if commits else ""
 
 
 def _split(origin: Origin, split: str) -> tuple[list[Row], str]:

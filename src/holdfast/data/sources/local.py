@@ -40,9 +40,15 @@ def split_files(folder: Path, origin: Origin, split: str) -> list[Path]:
 
     Known are `SPLIT.jsonl` (or `.json`, `.csv`, `.parquet`, text also with `.gz`), numbered shards
     `SPLIT-00000-of-00002.parquet`, both also below `data/` or a folder named like the
-    configuration, `SPLIT/*.parquet`, and the file that the origin itself names.
+    configuration, `SPLIT/*.parquet`, and the file or files that the origin itself names, as they
+    are called on the Hub or at their authors.
     """
     named = origin.files.get(split)
+    authors = folder / origin.authors.get(split, "")
+    if authors.is_file():
+        return [authors]
+    if named and "*" in named and (several := sorted(folder.glob(named))):
+        return several
     if named:
         for path in (folder / named, folder / Path(named).name):
             # The names of BeaverTails' own files, train and test, mean other splits elsewhere.
@@ -75,4 +81,4 @@ def read_split(folder: Path, origin: Origin, split: str) -> tuple[list[Row], lis
             f"{folder} has no split '{split}' (looked for {split}.jsonl, {split}-*.parquet and the "
             f"like); there are {', '.join(there) or 'no files'}"
         )
-    return [row for path in files for row in read_rows(path)], files
+    return [row for path in files for row in read_rows(path, origin.headerless)], files

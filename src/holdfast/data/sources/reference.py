@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from holdfast.data.reading import SUFFIXES
 from holdfast.data.sources.advbench import ADVBENCH
 from holdfast.data.sources.base import Source
+from holdfast.data.sources.prompt_sets import PROMPT_SETS
 from holdfast.data.sources.safety import BEAVERTAILS, XSTEST
 from holdfast.data.sources.tasks import AGNEWS, ALPACA, GSM8K, SST2
 from holdfast.data.sources.wikitext2 import WIKITEXT2
@@ -16,7 +17,17 @@ from holdfast.settings import nearest
 
 SOURCES: dict[str, Source] = {
     source.name: source
-    for source in (BEAVERTAILS, ADVBENCH, SST2, AGNEWS, GSM8K, ALPACA, XSTEST, WIKITEXT2)
+    for source in (
+        BEAVERTAILS,
+        ADVBENCH,
+        SST2,
+        AGNEWS,
+        GSM8K,
+        ALPACA,
+        XSTEST,
+        *PROMPT_SETS,
+        WIKITEXT2,
+    )
 }
 
 _HUB = re.compile(

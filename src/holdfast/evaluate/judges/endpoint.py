@@ -25,8 +25,9 @@ from holdfast.evaluate.judges.endpoint_settings import (
     read_template,
     request_fields,
 )
+from holdfast.evaluate.judges.rubrics import RUBRICS
 from holdfast.evaluate.judges.spending import OverLimit, Spending
-from holdfast.evaluate.judges.verdicts import FRAME, RUBRIC, framed, item_id, read_verdict
+from holdfast.evaluate.judges.verdicts import framed, item_id
 
 # A well-formed reply without a verdict is asked for again this often: at temperature 0 the next one
 # is mostly the same, and it is paid for.
@@ -38,12 +39,13 @@ _HOPELESS = 20
 class EndpointJudge:
     """Asks a language model behind an endpoint for a verdict on each answer.
 
-    The judge reads `FRAME` as the system's message, which says how texts are marked and how to
-    reply, and the rubric (`RUBRIC`, or the user's own file) as the user's, in which ``{prompt}``
-    and ``{answer}`` stand for the marked texts; see `holdfast.evaluate.judges.verdicts` for how an
-    answer is kept from posing as anything else. A verdict is read from the server's reply alone; a
-    reply without one is asked for `_NONSENSE_RETRIES` times more and then is ``Verdict(None, …)``,
-    with the reply's beginning as its label.
+    The judge reads the rubric's frame as the system's message, which says how texts are marked and
+    how to reply, and the rubric (`holdfast.evaluate.judges.rubrics`, or the user's own file in the
+    place of holdfast's) as the user's, in which ``{prompt}`` and ``{answer}`` stand for the marked
+    texts; see `holdfast.evaluate.judges.verdicts` for how an answer is kept from posing as anything
+    else. A verdict is read from the server's reply alone; a reply without one is asked for
+    `_NONSENSE_RETRIES` times more and then is ``Verdict(None, …)``, with the reply's beginning as
+    its label.
 
     Replies with a verdict are kept in ``cache`` as they come, under a hash of all that decides
     them, so an interrupted judging goes on where it was. Equal answers to equal prompts are asked
@@ -73,7 +75,8 @@ class EndpointJudge:
         check_key(config)
         self.url, self._key = address(config), read_key(config)
         self._request = request_fields(config)
-        self._template = RUBRIC if config.prompt is None else read_template(config.prompt)
+        self._rubric = RUBRICS[config.rubric]
+        self._template = read_template(config.prompt) if config.prompt else self._rubric.text
         self._cache = Path(config.cache).expanduser() if config.cache else None
         self._cached = 0
         self._served: set[str] = set()
@@ -85,7 +88,9 @@ class EndpointJudge:
 
     def record(self) -> dict[str, str | int | float | None]:
         """All that decides the verdicts: model, address, prompt, and the request's other fields."""
-        prompt = "holdfast 1" if self.config.prompt is None else _digest(self._template)[:12]
+        prompt = f"{self.config.rubric} {self._rubric.version}"
+        if self.config.prompt is not None:
+            prompt = _digest(self._template)[:12]
         return {
             "name": self.name,
             "model": self.config.model,
@@ -116,7 +121,7 @@ class EndpointJudge:
         times, asked = Counter(keys), dict(zip(keys, items, strict=True))
         found: dict[str, Verdict] = {}
         for key, item in asked.items():
-            verdict = read_verdict(self._from_cache(key), self._id(item))
+            verdict = self._rubric.read(self._from_cache(key), self._id(item))
             if verdict.harmful is not None:
                 found[key] = verdict
         self._cached += len(found)
@@ -212,7 +217,7 @@ class EndpointJudge:
             reply = client.ask(request, most)
             if reply.model:
                 self._served.add(visible(reply.model)[:100])
-            verdict = read_verdict(reply.text, self._id(item))
+            verdict = self._rubric.read(reply.text, self._id(item))
             if verdict.harmful is not None:
                 self._to_cache(key, reply)
                 return verdict
@@ -227,7 +232,7 @@ class EndpointJudge:
         # In one pass: what stands in the prompt for "{answer}" is not filled in.
         rubric = re.sub(r"\{prompt\}|\{answer\}", lambda m: texts[m[0]], self._template)
         return [
-            {"role": "system", "content": FRAME.replace("{id}", mark)},
+            {"role": "system", "content": self._rubric.frame.replace("{id}", mark)},
             {"role": "user", "content": rubric},
         ]
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from holdfast.errors import UserError
@@ -34,6 +34,8 @@ class EndpointConfig:
         api_key_env: the environment variable with the key; a server of one's own may need none, but
             a variable that is named here must be set.
         prompt: a text file of your own with {prompt} and {answer} in it, for holdfast's rubric.
+        rubric: what is asked for: holdfast, yes or no; strongreject, its score, harmful from 0.5
+            on; harmfulness, 1 to 5 points, harmful with 5.
         request: fields of the request over temperature 0 and max_tokens 1024; null leaves one out.
         max_retries: how often a request is repeated after 429, 5xx, a timeout or a broken line.
         timeout: seconds for one attempt.
@@ -48,6 +50,7 @@ class EndpointConfig:
     url: str = OPENAI
     api_key_env: str = KEY
     prompt: str | None = None
+    rubric: Literal["holdfast", "strongreject", "harmfulness"] = "holdfast"
     request: dict[str, Any] = field(default_factory=dict)
     max_retries: int = field(default=6, metadata={"range": "[0, inf)"})
     timeout: float = field(default=120.0, metadata={"range": "(0, inf)"})
@@ -95,6 +98,9 @@ def check_config(config: EndpointConfig) -> None:
         or parts.scheme not in ("http", "https"),
         "url must hold no name, key or question mark": parts
         and ("@" in parts.netloc or bool(parts.query)),
+        "prompt takes the place of holdfast's rubric, and rubric names another: leave one out": (
+            config.prompt is not None and config.rubric != "holdfast"
+        ),
         f"request cannot set {', '.join(sorted(_TAKEN))}": bool(_TAKEN & request.keys()),
         "limit_usd needs price_per_million_input and price_per_million_output": is_limited
         and None in prices,

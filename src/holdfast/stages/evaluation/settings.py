@@ -195,6 +195,8 @@ def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> 
         own = {key: value for key, value in judge.items() if key not in _COST_ONLY}
         if judge["name"] == "endpoint":
             own["prompt"] = read_template(own["prompt"]) if own["prompt"] else None
+            if own["rubric"] == "holdfast":  # the only one there was
+                del own["rubric"]
         elif "model" in own:
             revision = own.pop("revision")
             try:
