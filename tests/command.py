@@ -28,8 +28,7 @@ def holdfast(*words: object) -> Ended:
         # The command answers SIGTERM in its own way, which is not to outlast it.
         stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         try:
-            main()
-            code = 0
+            code = main() or 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return Ended(code, out.getvalue(), err.getvalue())

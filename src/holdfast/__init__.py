@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from holdfast.finetune.sppft import SPPFTConfig, SPPFTTrainer
     from holdfast.finetune.surgery import SurgeryConfig, SurgeryTrainer
     from holdfast.finetune.vlguard import VLGuardConfig, VLGuardTrainer
+    from holdfast.gate.callback import SafetyGate
+    from holdfast.gate.check import check
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
@@ -176,6 +178,8 @@ _HOMES = {
         "VLGuardConfig",
         "VLGuardTrainer",
     ),
+    "holdfast.gate.callback": ("SafetyGate",),
+    "holdfast.gate.check": ("check",),
     "holdfast.repair.antidote": (
         "AntidoteConfig",
         "antidote",
@@ -263,6 +267,7 @@ __all__ = [
     "SafeMergeConfig",
     "SafeMixConfig",
     "SafeMixTrainer",
+    "SafetyGate",
     "ScaleConfig",
     "SurgeryConfig",
     "SurgeryTrainer",
@@ -277,6 +282,7 @@ __all__ = [
     "VaccineMixin",
     "VaccineTrainer",
     "antidote",
+    "check",
     "random_mask",
     "resta",
     "safe_delta",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from holdfast import __version__
+from holdfast.commands import service
 from holdfast.commands.ending import run_program
 from holdfast.commands.groups import data_app, organism_app
 from holdfast.commands.help import App, StageCommand
@@ -128,6 +129,9 @@ def evaluate(
     --output the numbers are shown and not kept.
     """
     _stage("evaluate", words, config, output, form)
+
+
+app.command()(service.check)
 
 
 @app.command()
