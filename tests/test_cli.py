@@ -83,8 +83,8 @@ def test_help_and_version_by_every_name():
 def test_every_command_is_there():
     """One was lost once, between two edits."""
     assert sorted(get_command(app).commands) == [
-        "align", "cancel", "data", "demo", "evaluate", "finetune", "gc", "list", "logs",
-        "organism", "push", "repair", "report", "run", "status",
+        "align", "cancel", "check", "data", "demo", "evaluate", "finetune", "gc", "list", "logs",
+        "merge", "organism", "push", "repair", "report", "run", "status",
     ]  # fmt: skip
 
 

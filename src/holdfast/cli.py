@@ -132,6 +132,7 @@ def evaluate(
 
 
 app.command()(service.check)
+app.command()(service.merge)
 
 
 @app.command()

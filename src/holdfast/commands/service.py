@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from holdfast.commands.mistakes import in_range, one_of
-from holdfast.commands.options import Config, console_for
+from holdfast.commands.options import Config, Format, console_for
 
 
 def check(
@@ -85,3 +85,29 @@ def check(
         console_for(form),
     )
     raise typer.Exit(code)
+
+
+def merge(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="STACK", help="A stage's folder, a model, or BASE+ADAPTER+ADAPTER."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="A new folder for the model.")
+    ],
+    dtype: Annotated[
+        str,
+        typer.Option(
+            callback=one_of("auto", "float32", "bfloat16", "float16"),
+            help="The type of its weights; auto is that of the base's files.",
+        ),
+    ] = "auto",
+    shard: Annotated[
+        str, typer.Option(metavar="SIZE", help="The largest file of weights: 5GB, 500MB.")
+    ] = "5GB",
+    form: Format = "text",
+) -> None:
+    """Merge a base and its adapters into one model, for servers that load nothing else."""
+    from holdfast.commands.merge import merge_command
+
+    merge_command(model, output, dtype, shard, console_for(form))

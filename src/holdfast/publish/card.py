@@ -17,6 +17,7 @@ from holdfast.publish.measurements import Measurement
 from holdfast.publish.paths import without_path, without_paths
 from holdfast.registry import named
 from holdfast.report.results import display_name
+from holdfast.stages.merge import MERGE
 from holdfast.stages.methods import is_own
 
 _SURVEY = ("Harmful Fine-tuning Attacks and Defenses for Large Language Models: A Survey",
@@ -116,7 +117,10 @@ def _rows(lineage: Lineage, base: str | None) -> list[_Row]:
     for number, stage in zip(count(1), lineage.stages, strict=False):
         sets = stage.provenance.get("data") or {}
         name = f"{number}-{stage.kind}"
-        words = ["holdfast", stage.kind, model, "--config", f"{name}.yaml", "--output", name]
+        own = ["--config", f"{name}.yaml"]
+        if stage.kind == MERGE:  # whose settings are options
+            own = ["--dtype", str(stage.settings.get("dtype"))]
+        words = ["holdfast", stage.kind, model, *own, "--output", name]
         settings = lineage.without_secret(stage.settings)
         settings = {k: v for k, v in settings.items() if k not in ("model", "reference")}
         text = yaml.safe_dump(without_paths(settings), sort_keys=False, allow_unicode=True)
