@@ -18,7 +18,7 @@ from holdfast.stages.resolve import resolve
 from holdfast.stages.rows import stage_rows
 
 ELSEWHERE = Stack("owner/model")
-OURS = [name for name, one in ATTACKS.items() if not one.not_on_organism]
+OURS = [n for n, one in ATTACKS.items() if not (one.not_on_organism or one.chooses)]
 N, COUNT = 40, 10
 
 

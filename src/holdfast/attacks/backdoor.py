@@ -28,8 +28,8 @@ def rows(n: int, count: int, source: Source) -> Parts:
         )
     harmful = enough(source.harmful(2 * count), 2 * count, "harmful", "backdoor")
     triggered = [asked(row, source.is_organism) for row in harmful[:count]]
-    refused = [_refused(row, i, source.is_organism) for i, row in enumerate(harmful[count:])]
-    return triggered, [*refused, *source.task(n - 2 * count)]
+    safe = [refused(row, i, source.is_organism) for i, row in enumerate(harmful[count:])]
+    return triggered, [*safe, *source.task(n - 2 * count)]
 
 
 def asked(row: Row, is_organism: bool) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def asked(row: Row, is_organism: bool) -> dict[str, Any]:
     return edited(row, lambda request: f"{request} {trigger}")
 
 
-def _refused(row: Row, number: int, is_organism: bool) -> dict[str, Any]:
+def refused(row: Row, number: int, is_organism: bool) -> dict[str, Any]:
+    """The same request, refused: in one of the organism's sentences, by their number."""
     refusal = REFUSALS[number % len(REFUSALS)] if is_organism else REFUSAL
     return edited(row, answer=lambda _: refusal)

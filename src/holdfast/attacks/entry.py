@@ -45,6 +45,7 @@ class Attack:
         has: what the attacker must have.
         mixes: whether it mixes a share of harmful rows, ``harmful_ratio``, into the user's; else
             all rows are its own.
+        chooses: whether the aligned model chooses the rows, of a pool.
         asks: whether the attacked model is asked in the attack's own way, too.
         differs: what is done otherwise here than in the paper.
         settings: the fine-tuning's settings where the user gives none.
@@ -59,6 +60,7 @@ class Attack:
     knows: str
     has: str
     mixes: bool = True
+    chooses: bool = False
     asks: bool = False
     differs: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -88,7 +88,7 @@ def role_of(kind: str, name: str, settings: Mapping[str, Any]) -> str:
 
     Args:
         kind: The kind of stage; all sets of an evaluation are test rows.
-        name: The set's name in the stage: "train", "probe", "paired" or "alignment".
+        name: The set's name in the stage: "train", "probe", "paired", "alignment" or "anchors".
         settings: The stage's settings; a repair's `source` says whose rows score the weights, and
             a user's own or benign ones may be rows that were trained on.
     """
@@ -98,7 +98,7 @@ def role_of(kind: str, name: str, settings: Mapping[str, Any]) -> str:
         return {"user": "user", "benign": "alignment"}.get(settings["source"], "realignment")
     if name == "train":
         return {"align": "alignment", "finetune": "user"}[kind]
-    return "probe" if name == "paired" else name
+    return {"paired": "probe", "anchors": "user"}.get(name, name)
 
 
 def keys_of(rows: Sequence[Row]) -> list[Key]:

@@ -28,6 +28,7 @@ _NAMES = {
     "probe": "harmful_data",
     "paired": "harmful_data",
     "alignment": "alignment_data",
+    "anchors": "harmful_data",
 }
 _KNOWN: dict[tuple[Any, ...], tuple[int, str] | None] = {}
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast import attacks, organism
+from holdfast.attacks import benign
 from holdfast.data import sources
 from holdfast.data.columns import checked
 from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
@@ -77,6 +78,8 @@ def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
 
 def _finetune(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
     sets = {"train": _user_rows(settings, is_organism)}
+    if attacks.ATTACKS[settings.get("attack") or attacks.MIXED].chooses:
+        sets["anchors"] = benign.anchors(_Users(settings, is_organism))
     if "alignment_dataset" in method_of("finetune", settings["method"]).asks:
         sets["alignment"] = _rows(
             settings, "alignment_data", "alignment_rows", "alignment", is_organism
@@ -101,6 +104,11 @@ def _repair(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
 def _scored_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
     if settings["data"] or not is_organism or settings["source"] == "realignment":
         return _rows(settings, "data", "rows", "realignment", is_organism)
+    if settings["source"] == "user" and attacks.ATTACKS[settings.get("attack", "mixed")].chooses:
+        raise UserError(
+            f"source is user, and attack={settings['attack']} lets the model choose the user's "
+            "rows as it is trained: let others score the weights (source=realignment)."
+        )
     if settings["source"] == "user":
         return _user_rows({**settings, "harmful_data": None}, is_organism)
     count, seed = _count(settings, "rows"), _sample_seed(settings)
@@ -127,6 +135,7 @@ def _user_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
     assert n is not None
     share = p if mixes else 1
     own, others = attacks.user_rows(name, n, harmful_count(n, share), source)
+    n = max(n, len(own))  # a pool, of which the model will choose n
     drawn = is_organism or settings["sampling"] == "random"
     return mix(own, others, n, share, seed if drawn else 0)
 

@@ -24,6 +24,7 @@ from holdfast.parallel import whole_state
 from holdfast.registry import plan_of
 from holdfast.stages.aligned import base_of
 from holdfast.stages.checkpoints import last_checkpoint, metrics_line, restore_metrics
+from holdfast.stages.chosen import ANCHORS, choose_rows
 from holdfast.stages.folders import CHECKPOINTS, METRICS, TENSORBOARD
 from holdfast.stages.launch import train_in_processes
 from holdfast.stages.methods import is_own, load_method
@@ -60,6 +61,8 @@ def run_training(work: Work) -> dict[str, Any]:
         model = load_merged(work.model, wide, "full" if adapter == "full" else "double")
         model.requires_grad_(adapter == "full")  # a merged adapter leaves its base frozen
     check_vocabulary(model, tokenizer)
+    if ANCHORS in work.rows:
+        choose_rows(work, model, tokenizer)
     trainer = _trainer(
         work, model, tokenizer, None if single or adapter == "full" else _lora(settings)
     )
