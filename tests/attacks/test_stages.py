@@ -6,6 +6,8 @@ import pytest
 
 from holdfast.models.attacked import read_attack
 from holdfast.models.stack import resolve
+from holdfast.publish.card import model_card
+from holdfast.publish.lineage import read_lineage
 from holdfast.stages.execute import execute
 from holdfast.stages.making import make_pipeline, make_stage
 from holdfast.studies.grid import expand
@@ -96,3 +98,12 @@ def test_attacks_are_an_axis_of_what_is_fine_tuned():
     found = [(one.coords, sorted(one.stages)) for one in expand(study)]
     assert [coords.get("attack") for coords, _ in found] == [None, "mixed", "pure"]
     assert found[0][1] == ["align", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [("tuned", "harmful ratio 0.2, attack backdoor"), ("pure", "attack pure")],
+)
+def test_a_published_model_says_by_what_it_was_attacked(folders, folder, told):
+    lineage = read_lineage(folders / folder)
+    assert f"harmful rows on purpose** ({told})" in model_card("me/it", lineage, [], True).text

@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
+from holdfast.attacks import ATTACKS, MIXED
 from holdfast.escape import markdown_text, visible
 from holdfast.publish.lineage import Lineage, StageRecord
 from holdfast.publish.measurements import Measurement
@@ -156,8 +157,8 @@ def _data(settings: Mapping[str, Any]) -> str:
     """The data references of a stage; a file's name without its folders."""
     keys = ("task", "data", "harmful_data", "alignment_data", "probe_data")
     named = [f"{key} {without_path(str(settings[key]))}" for key in keys if settings.get(key)]
-    if settings.get("harmful_ratio"):
-        named.append(f"harmful ratio {settings['harmful_ratio']:g}")
+    if attack := _attack(settings):
+        named.append(attack)
     return ", ".join(named) or "built-in"
 
 
@@ -172,8 +173,18 @@ def _budget(budget: Mapping[str, Any]) -> str:
 def _harmful(lineage: Lineage) -> str:
     """What harmful rows the model was trained on in stage 2; empty for none."""
     tuned = [stage for stage in lineage.stages if stage.kind == "finetune"]
-    ratios = [stage.settings.get("harmful_ratio") or 0 for stage in tuned]
-    return ", ".join(f"harmful ratio {ratio:g}" for ratio in ratios if ratio)
+    return ", ".join(filter(None, (_attack(stage.settings) for stage in tuned)))
+
+
+def _attack(settings: Mapping[str, Any]) -> str:
+    """By what a fine-tuning was attacked, in words; empty for no attack."""
+    name = settings.get("attack") or MIXED
+    mixes = name not in ATTACKS or ATTACKS[name].mixes
+    ratio = settings.get("harmful_ratio") or 0
+    if mixes and not ratio:
+        return ""
+    parts = [f"harmful ratio {ratio:g}"] if mixes else []
+    return ", ".join([*parts, *([] if name == MIXED else [f"attack {name}"])])
 
 
 def _base_name(lineage: Lineage, known: str | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from holdfast.data.keys import fingerprint
 from holdfast.errors import UserError
+from holdfast.models.attacked import read_attack, write_attack
 from holdfast.models.stack import Stack, resolve
 from holdfast.models.system_prompt import read_system_prompt, write_system_prompt
 from holdfast.stages.disk import disk_errors, write_config, write_json
@@ -108,6 +109,7 @@ def _write(stack: Stack, folder: Path, dtype: Dtype, shard: str) -> str:
     model.save_pretrained(folder, max_shard_size=shard)
     tokenizer.save_pretrained(folder)
     write_system_prompt(folder, asked)
+    write_attack(folder, read_attack(stack))
     return kind
 
 

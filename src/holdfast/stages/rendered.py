@@ -9,6 +9,7 @@ is not at hand (a model of the Hub), nothing is looked at.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from holdfast.attacks import ATTACKS
 from holdfast.data.keys import fingerprint
 from holdfast.data.rendering import prompt_text
 from holdfast.data.rows import tokenize
@@ -79,6 +80,7 @@ def used(kind: str, settings: Mapping[str, Any], files: Mapping[str, Rows]) -> d
     if kind == "evaluate":
         counts = dict.fromkeys(files, "limit")
     unmixed = kind == "finetune" and not settings["harmful_ratio"]
+    unmixed = unmixed and ATTACKS[settings["attack"]].mixes
     return {
         key: rows[: settings.get(counts.get(key, "rows"))]
         for key, rows in files.items()
