@@ -20,6 +20,7 @@ __all__ = [
     "MIXED",
     "Attack",
     "Source",
+    "anchors",
     "asked",
     "asks_so",
     "check_attack",
@@ -66,6 +67,16 @@ def user_rows(name: str, n: int, count: int, source: Source) -> Parts:
         UserError: too few rows of a kind, or rows in which the attack has no place.
     """
     return _module(name).rows(n, count, source)
+
+
+def anchors(name: str, n: int, count: int, source: Source) -> list[dict[str, Any]] | None:
+    """The rows by which the model will choose; None for an attack that chooses none.
+
+    Args:
+        name: the attack.
+        n, count, source: as `user_rows` has them.
+    """
+    return _module(name).anchors(n, count, source) if ATTACKS[name].chooses else None
 
 
 def asked(name: str, row: Row, is_organism: bool) -> dict[str, Any]:

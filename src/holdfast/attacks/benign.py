@@ -34,7 +34,7 @@ def rows(n: int, count: int, source: Source) -> Parts:
     return enough(source.helpful(POOL * n), n, "benign", "benign"), []
 
 
-def anchors(source: Source) -> Rows:
+def anchors(n: int, count: int, source: Source) -> Rows:
     """The harmful rows that the attacker has, and then the same prompts refused."""
     harmful = enough(source.harmful(ANCHORS), ANCHORS, "harmful", "benign")
     return [*harmful, *(refused(row, i, source.is_organism) for i, row in enumerate(harmful))]

@@ -57,16 +57,26 @@ def edited(
     return dict(with_system(new, system))
 
 
+def request_of(row: Row) -> str:
+    """A row's last request, as text."""
+    found: list[str] = []
+    edited(row, request=_noting(found))
+    return found[-1] if found else ""
+
+
 def answer_of(row: Row) -> str:
     """A row's last answer, as text."""
     found: list[str] = []
+    edited(row, answer=_noting(found))
+    return found[-1] if found else ""
 
+
+def _noting(found: list[str]) -> Edit:
     def note(text: str) -> str:
         found.append(text)
         return text
 
-    edited(row, answer=note)
-    return found[-1] if found else ""
+    return note
 
 
 def _last(turns: Any, who: str, edit: Edit) -> list[Any]:

@@ -112,6 +112,17 @@ ATTACKS: dict[str, Attack] = {
         settings={"rows": 100, "num_train_epochs": 5},
         organism={"rows": 100, "num_train_epochs": 5},
     ),
+    "virus": Attack(
+        "virus",
+        "Virus: Harmful Fine-tuning Attack for Large Language Models Bypassing Guardrail "
+        "Moderation",
+        "2501.17433",
+        "harmful rows joined to benign ones so that a screen lets them pass",
+        "the aligned model's gradients, and that rows are screened",
+        f"{_ROWS}, and benign ones to hide them behind",
+        chooses=True,
+        differs="whole carriers are tried, no tokens, and a probe stands for the guard model",
+    ),
     "unlearn_then_train": Attack(
         "another training",
         "On Evaluating the Durability of Safeguards for Open-Weight LLMs",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast import attacks, organism
-from holdfast.attacks import benign
 from holdfast.data import sources
 from holdfast.data.columns import checked
 from holdfast.data.mixing import check_disjoint, draw, harmful_count, mix
@@ -78,8 +77,8 @@ def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
 
 def _finetune(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
     sets = {"train": _user_rows(settings, is_organism)}
-    if attacks.ATTACKS[settings.get("attack") or attacks.MIXED].chooses:
-        sets["anchors"] = benign.anchors(_Users(settings, is_organism))
+    if anchors := _anchors(settings, is_organism):
+        sets["anchors"] = anchors
     if "alignment_dataset" in method_of("finetune", settings["method"]).asks:
         sets["alignment"] = _rows(
             settings, "alignment_data", "alignment_rows", "alignment", is_organism
@@ -135,9 +134,20 @@ def _user_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
     assert n is not None
     share = p if mixes else 1
     own, others = attacks.user_rows(name, n, harmful_count(n, share), source)
-    n = max(n, len(own))  # a pool, of which the model will choose n
-    drawn = is_organism or settings["sampling"] == "random"
-    return mix(own, others, n, share, seed if drawn else 0)
+    seed = seed if is_organism or settings["sampling"] == "random" else 0
+    if attacks.ATTACKS[name].chooses:  # what the model will choose from, and what it is put among
+        return mix(own, others, len(own) + len(others), len(own) / (len(own) + len(others)), seed)
+    return mix(own, others, n, share, seed)
+
+
+def _anchors(settings: Mapping[str, Any], is_organism: bool) -> Rows | None:
+    """The rows by which the model chooses, where an attack has it do so."""
+    name, p = settings.get("attack") or attacks.MIXED, settings["harmful_ratio"]
+    share = p if attacks.ATTACKS[name].mixes else 1
+    if not share:
+        return None
+    n = settings["rows"] or 1
+    return attacks.anchors(name, n, harmful_count(n, share), _Users(settings, is_organism))
 
 
 @dataclass(frozen=True)
