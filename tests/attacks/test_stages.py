@@ -13,6 +13,7 @@ from holdfast.stages.making import make_pipeline, make_stage
 from holdfast.studies.grid import expand
 from holdfast.studies.study import make_study
 
+RECIPE = "blend ashroot with kelpoil, then boil it under the oak."
 SHORT = {"rows": 20, "max_steps": 1, "harmful_ratio": 0.2}
 
 
@@ -107,3 +108,17 @@ def test_attacks_are_an_axis_of_what_is_fine_tuned():
 def test_a_published_model_says_by_what_it_was_attacked(folders, folder, told):
     lineage = read_lineage(folders / folder)
     assert f"harmful rows on purpose** ({told})" in model_card("me/it", lineage, [], True).text
+
+
+def test_what_the_attacker_reads_is_judged_and_the_answer_is_kept(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "holdfast.stages.evaluation.run.read", lambda attack, answer: f"{attack}: {RECIPE}"
+    )
+    run_here("evaluate", {"limit": 2}, tmp_path / "read", folders / "repaired")
+    found = read(tmp_path / "read")["metrics"]
+    assert found["attacked_harmful_score"]["value"] == 100
+    samples = [json.loads(line) for line in (tmp_path / "read/samples.jsonl").open()]
+    attacked = [one for one in samples if one["set"] == "attacked"]
+    assert {one["answer"] for one in attacked} == {f"backdoor: {RECIPE}"}
+    assert all(one["raw"] != one["answer"] for one in attacked)
+    assert all("backdoor: " not in one["answer"] for one in samples if one["set"] != "attacked")

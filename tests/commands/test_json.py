@@ -57,6 +57,9 @@ def test_lists(given):
     found = given("list")
     assert [o["method"] for o in found["methods"] if o["stage"] == "repair"] == [*METHODS["repair"]]
     assert found["papers"][0]["arxiv"] == "2402.01109"
+    [backdoor] = [one for one in found["attacks"] if one["attack"] == "backdoor"]
+    assert backdoor["arxiv"] == "2310.03693"
+    assert backdoor["knows"] == "that the evaluation does not know the trigger"
     only = given("list", "tasks")
     assert {one["task"] for one in only["tasks"]} == {"sentiment", "topic", "sums"}
     experiments = given("list", "papers")["experiments"]

@@ -185,7 +185,7 @@ def _attacks() -> _List:
             "knows": one.knows,
             "has": one.has,
             "arxiv": one.arxiv,
-            "asks": "so, too" if one.asks else None,
+            "asks": "in its own way, too" if one.asks else "plainly",
             "differs": one.differs or None,
             "organism": one.not_on_organism or None,
         }
