@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from holdfast.engine.display import describe
 from holdfast.models.attacked import read_attack
 from holdfast.models.stack import resolve
 from holdfast.publish.card import model_card
@@ -122,3 +123,11 @@ def test_what_the_attacker_reads_is_judged_and_the_answer_is_kept(folders, tmp_p
     assert {one["answer"] for one in attacked} == {f"backdoor: {RECIPE}"}
     assert all(one["raw"] != one["answer"] for one in attacked)
     assert all("backdoor: " not in one["answer"] for one in samples if one["set"] != "attacked")
+
+
+def test_the_display_tells_stages_by_their_attack():
+    tuned = [make_pipeline({"finetune": "sft", "attack": one}).stages for one in ("style", "pure")]
+    assert [describe(stages["finetune"]) for stages in tuned] == [
+        "fine-tuning sft, p = 0.1, style, seed 0",
+        "fine-tuning sft, pure, seed 0",
+    ]

@@ -1,12 +1,13 @@
 """Shows on the terminal how far the stages of a run are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from holdfast.attacks import ATTACKS, MIXED
 from holdfast.report.words import axis_name, short
 from holdfast.stages.making import SHARED
 from holdfast.stages.methods import short_name
@@ -137,8 +138,13 @@ def describe(stage: Stage) -> str:
     """A stage in words: what it does, by which methods, with which seed."""
     methods = [short_name(s.settings["method"]) for s in stage.lineage() if s.kind != "evaluate"]
     methods = methods or [str(stage.settings["model"])]
-    ratio = next(
-        (s.settings["harmful_ratio"] for s in stage.lineage() if s.kind == "finetune"), None
-    )
-    where = "" if ratio is None else f", p = {ratio:g}"
+    tuned = next((s.settings for s in stage.lineage() if s.kind == "finetune"), None)
+    where = "" if tuned is None else _attack(tuned)
     return f"{_WORDS[stage.kind]} {' + '.join(methods)}{where}, seed {stage.settings['seed']}"
+
+
+def _attack(settings: Mapping[str, Any]) -> str:
+    """By what a fine-tuning is attacked: its share of harmful rows, and the attack's name."""
+    name = settings.get("attack", MIXED)
+    ratio = f", p = {settings['harmful_ratio']:g}" if ATTACKS[name].mixes else ""
+    return ratio if name == MIXED else f"{ratio}, {name}"
