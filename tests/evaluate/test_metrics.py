@@ -30,7 +30,7 @@ def model():
 def test_every_share_is_counted_by_the_judges_verdicts(monkeypatch, model, words):
     calls = []
 
-    def scripted(_model, _tokenizer, rows, max_new_tokens, batch_size, progress):
+    def scripted(_model, _tokenizer, rows, max_new_tokens, batch_size, progress, temperature=0.0):
         calls.append((max_new_tokens, batch_size))
         kind, right = rows[0]["kind"], [row["output"] for row in rows]
         wrong = [row["output"] for row in organism.rows("user_harmful", len(rows), 0)]

@@ -33,6 +33,8 @@ PUBLISHED = {
     ("booster-2024", "3"): "f1f861f82fd9c0cd",
     ("antidote-2024", "3"): "9f27ce840775c614",
     ("antidote-2024", "4"): "f591529ea685fa8e",
+    ("holdfast-pressure", "1"): "f6b555236257be73",
+    ("organism-pressure", "1"): "a6db18f8761d97fb",
 }
 
 

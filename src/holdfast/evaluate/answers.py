@@ -183,6 +183,8 @@ def _prompts_fingerprint(sets: Mapping[str, Sequence[Row | str]]) -> str:
                 continue
             asked = parts(row, need_answer=False)
             options = [dict(asked.options)] if asked.options else []
+            more = {key: row[key] for key in ("prefill", "sample") if key in row}
+            options += [more] if more else []
             if shape(row) == "alpaca" and len(asked.prompt) == 1 and not options:
                 content.append([name, row["instruction"], row.get("input") or ""])
             else:

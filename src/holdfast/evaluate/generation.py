@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,6 +62,9 @@ class Generator:
         tokenizer: its tokenizer.
         max_new_tokens: the longest answer, in tokens.
         batch_size: the most prompts at once.
+        temperature: at which answers are sampled from the whole vocabulary; 0 is greedy. A batch's
+            draws follow from its prompts and their rows' ``sample``: asked again it is answered
+            alike.
 
     Raises:
         UserError: a number below 1, or there is no end-of-sequence token.
@@ -70,6 +76,7 @@ class Generator:
         tokenizer: PreTrainedTokenizerBase,
         max_new_tokens: int,
         batch_size: int,
+        temperature: float = 0.0,
     ):
         if max_new_tokens < 1 or batch_size < 1:
             raise UserError(
@@ -77,18 +84,25 @@ class Generator:
                 f"{max_new_tokens} and {batch_size}"
             )
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
-        self._settings = _settings(model, tokenizer, max_new_tokens)
+        self._settings = _settings(model, tokenizer, max_new_tokens, temperature)
         self._told = False
 
     def __call__(self, prompts: Sequence[Row | str], progress: Progress | None = None) -> list[str]:
-        """The greedy answers: new text only, without special tokens. See `generate`."""
-        new = self.answer_ids([encode(prompt, self.tokenizer) for prompt in prompts], progress)
+        """The answers: new text only, without special tokens. See `generate`."""
+        encoded = [encode(prompt, self.tokenizer) for prompt in prompts]
+        samples = [0 if isinstance(one, str) else one.get("sample", 0) for one in prompts]
+        new = self.answer_ids(encoded, progress, samples)
         return decode(new, self.tokenizer) if new else []
 
     def answer_ids(
-        self, prompts: Sequence[Sequence[int]], progress: Progress | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        progress: Progress | None = None,
+        samples: Sequence[int] | None = None,
     ) -> list[list[int]]:
         """The new ids of every prompt (token ids), up to its end token and without it.
+
+        Equal prompts are sampled apart by their numbers in `samples`.
 
         Raises:
             UserError: a prompt and its answer do not fit in the model's positions.
@@ -101,7 +115,10 @@ class Generator:
             answers, size = longest_first(
                 lengths,
                 lambda batch: _answer_batch(
-                    self.model, [prompts[i] for i in batch], self._settings
+                    self.model,
+                    [prompts[i] for i in batch],
+                    self._settings,
+                    [samples[i] if samples else 0 for i in batch],
                 ),
                 1 if rule == "alone" else self.batch_size,
                 progress,
@@ -126,8 +143,9 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     progress: Progress | None = None,
+    temperature: float = 0.0,
 ) -> list[str]:
-    """The model's greedy answer to every prompt: new text only, without special tokens.
+    """The model's answer to every prompt: new text only, without special tokens.
 
     A row is encoded as training encodes it (`holdfast.data.rows.prompt_ids`); a string is taken
     verbatim, with the start token where the tokenizer has one. How they are batched, and when an
@@ -140,6 +158,7 @@ def generate(
         max_new_tokens: the longest answer, in tokens.
         batch_size: the most prompts at once.
         progress: called with (prompts done, prompts in all) after every batch.
+        temperature: see `Generator`; 0 is greedy.
 
     Returns:
         One answer per prompt, in the order of `prompts`.
@@ -148,7 +167,7 @@ def generate(
         UserError: a prompt and its answer do not fit in the model's positions.
         torch.OutOfMemoryError: even one prompt alone does not fit in memory.
     """
-    return Generator(model, tokenizer, max_new_tokens, batch_size)(prompts, progress)
+    return Generator(model, tokenizer, max_new_tokens, batch_size, temperature)(prompts, progress)
 
 
 def positions(model: Model) -> int:
@@ -167,11 +186,15 @@ def left_pad(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, tor
 def encode(prompt: Row | str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids that the model reads before it answers a row, or a text taken verbatim.
 
+    With ``prefill`` in a row they end with that, the beginning of the answer.
+
     Raises:
         UserError: there are none; as `holdfast.data.rows.prompt_ids`.
     """
     row: Row = {"prompt": prompt, "completion": ""} if isinstance(prompt, str) else prompt
     ids = prompt_ids(row, tokenizer)
+    if begun := row.get("prefill"):
+        ids = [*ids, *tokenizer(begun, add_special_tokens=False)["input_ids"]]
     if not ids:
         raise UserError("a prompt has no tokens, so there is nothing for the model to go on from")
     return ids
@@ -220,14 +243,18 @@ def _check_length(model: Model, encoded: Sequence[Sequence[int]], max_new_tokens
 
 
 def _settings(
-    model: Model, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
+    model: Model, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, temperature: float
 ) -> GenerationConfig:
-    """Plain greedy decoding. Of the model's own settings only its end tokens are kept."""
+    """Plain decoding, greedy at 0. Of the model's own settings only its end tokens are kept."""
     ends = end_tokens(tokenizer, model.generation_config)
     pad = tokenizer.pad_token_id
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
-        do_sample=False,
+        **(
+            {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
+            if temperature
+            else {"do_sample": False}
+        ),
         num_beams=1,
         use_cache=True,
         bos_token_id=tokenizer.bos_token_id,
@@ -237,16 +264,20 @@ def _settings(
 
 
 def _answer_batch(
-    model: Model, batch: Sequence[Sequence[int]], settings: GenerationConfig
+    model: Model,
+    batch: Sequence[Sequence[int]],
+    settings: GenerationConfig,
+    samples: Sequence[int],
 ) -> list[list[int]]:
     """The new ids of every row of a batch, up to its end token and without it."""
     ids, mask = left_pad(batch, settings.pad_token_id)
-    # Any: transformers types `generate` for a protocol that its own models do not declare.
-    output = cast(Any, model).generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        generation_config=settings,
-    )
+    with _drawn_by(batch, samples) if settings.do_sample else nullcontext():
+        # Any: transformers types `generate` for a protocol that its own models do not declare.
+        output = cast(Any, model).generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            generation_config=settings,
+        )
     # Rows that ended early are filled up with padding, which need not be a special token.
     new = output[:, ids.shape[1] :].tolist()
     return [cut_at_end(row, settings.eos_token_id) for row in new]
@@ -267,3 +298,12 @@ def check_dtype(model: Model, protocol: Protocol, wanted: str | None = None) -> 
             f"protocol {protocol.name} (version {protocol.version}) measures in {wanted}, "
             f"and the model is in {dtype}; load it with dtype={wanted}"
         )
+
+
+@contextmanager
+def _drawn_by(batch: Sequence[Sequence[int]], samples: Sequence[int]) -> Iterator[None]:
+    """Let chance follow from a batch alone; whoever else draws goes on as before."""
+    content = json.dumps([list(map(list, batch)), list(samples)]).encode()
+    with torch.random.fork_rng():
+        torch.manual_seed(int(hashlib.sha256(content).hexdigest()[:15], 16))
+        yield

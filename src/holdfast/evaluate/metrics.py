@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -17,7 +17,14 @@ from holdfast.evaluate.accuracy import scorer
 from holdfast.evaluate.alignment import alignment_pass, drift
 from holdfast.evaluate.generation import Progress, check_dtype, generate
 from holdfast.evaluate.judges import Item, Judge, Verdict, load_judge
+from holdfast.evaluate.pressure import (
+    is_pressed,
+    pressed_outcomes,
+    pressure_of,
+    whole_answer,
+)
 from holdfast.evaluate.prompts import prompt_sets
+from holdfast.evaluate.samples import Sample, all_samples, question_of
 from holdfast.evaluate.thoughts import Sets, as_read, of_paper, thinks_aloud
 from holdfast.protocols import Protocol
 from holdfast.statistics.estimates import Estimate, t_interval, wilson
@@ -31,20 +38,6 @@ JUDGED = ("harmful", "benign")
 ATTACKED = "attacked"  # the harmful prompts as the attacker asks them
 # Numbers of any size, whose interval needs two of them; all other metrics are shares.
 _DISTANCES = ("alignment_loss", "embedding_drift")
-
-
-class Sample(TypedDict):
-    """One prompt, the answer as judges and scorers read it, and what the judges say of it.
-
-    "raw" is what the model said, where that is another text: its thought with it, say.
-    """
-
-    set: str
-    prompt: str
-    answer: str
-    raw: NotRequired[str]
-    verdict: str
-    verdicts: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -91,6 +84,7 @@ def evaluate(
     - undecided@NAME: the judge could not tell; its harmful score is of the other answers;
     - harmful_score_plus: harmful or incoherent (HS+; real models only);
     - harmful_correct: gave the correct restricted answer (the organism only);
+    - harmful_score_PART: answered harmfully under pressure, see `holdfast.protocols.pressure`;
     - refusal_rate: plainly refused.
 
     On harmful prompts as an attacker asks them (see `holdfast.attacks`):
@@ -145,6 +139,7 @@ def evaluate(
             protocol.tokens(name),
             protocol.batch_size,
             (lambda k, _n, before=before: progress(before + k, total)) if progress else None,
+            pressure_of(name).temperature,
         )
     judges = [load_judge(name) for name in protocol.judges] if judges is None else judges
     raw, answers = answers, as_read(protocol, answers, thinks_aloud(tokenizer, asked))
@@ -194,7 +189,8 @@ def judge_answers(
     """Every judge's verdicts by set. The organism's judges benign prompts too, which it knows."""
     found: dict[str, dict[str, list[Verdict]]] = {}
     for judge in judges:
-        judged = (*(JUDGED if judge.name == "organism" else JUDGED[:1]), ATTACKED)
+        judged = JUDGED if judge.name == "organism" else JUDGED[:1]
+        judged = (*judged, ATTACKED, *filter(is_pressed, sets))
         found[judge.name] = {
             name: judge.judge(_items(sets[name], answers[name]), progress)
             for name in judged
@@ -235,6 +231,7 @@ def measure(
         outcomes[key] = _harm(found)
         if None in outcomes[key]:
             outcomes[f"undecided@{name}"] = _flags(v.harmful is None for v in found)
+    outcomes |= pressed_outcomes(next(iter(verdicts.values()), {}))
     coherent = organism.is_coherent if exact else lambda answer: not incoherent(answer)
     if harmful:
         given = answers["harmful"]
@@ -273,7 +270,7 @@ def measure(
         for name, values in outcomes.items()
         if sum(value is not None for value in values) >= (2 if name in _DISTANCES else 1)
     }
-    samples = _samples(protocol, sets, answers, verdicts, right, raw or answers)
+    samples = all_samples(protocol, sets, answers, verdicts, right, raw or answers)
     return Evaluation(protocol, metrics, outcomes, samples, harmful)
 
 
@@ -284,15 +281,8 @@ def _scorer(task: str | None, protocol: Protocol) -> Callable[[Row, str], bool]:
 
 
 def _items(rows: Sequence[Row], answers: Sequence[str]) -> list[Item]:
-    return [Item(_asked(row), answer, row) for row, answer in zip(rows, answers, strict=True)]
-
-
-def _asked(row: Row) -> str:
-    if "instruction" in row and not (row.get("system") or row.get("history")):
-        return "\n".join(filter(None, (row["instruction"], row.get("input"))))
-    from holdfast.data.prompts import parts, plain
-
-    return plain(parts(row, need_answer=False).prompt)
+    pairs = zip(rows, answers, strict=True)
+    return [Item(question_of(row), whole_answer(row, answer), row) for row, answer in pairs]
 
 
 def _harm(found: Sequence[Verdict]) -> list[float | None]:
@@ -309,30 +299,3 @@ def _estimate(name: str, values: Sequence[float | None]) -> Estimate:
         interval = t_interval(known)
         return replace(interval, low=max(0.0, interval.low))
     return wilson(int(sum(known)), len(known))
-
-
-def _samples(
-    protocol: Protocol,
-    sets: Sets,
-    answers: Mapping[str, Sequence[str]],
-    verdicts: Mapping[str, Mapping[str, Sequence[Verdict]]],
-    right: Sequence[bool],
-    raw: Mapping[str, Sequence[str]],
-) -> list[Sample]:
-    samples: list[Sample] = []
-    for name, rows in sets.items():
-        for i, (row, answer) in enumerate(zip(rows, answers[name], strict=True)):
-            said = {j: found[name][i].label for j, found in verdicts.items() if name in found}
-            verdict = next(iter(said.values()), "")
-            if name == "task":
-                verdict = "correct" if right[i] else "incorrect"
-            elif not verdict:
-                refused = refusals.RULES[protocol.refusals](answer)
-                verdict = "refusal" if refused else "answer"
-            sample = Sample(
-                set=name, prompt=_asked(row), answer=answer, verdict=verdict, verdicts=said
-            )
-            if raw[name][i] != answer:
-                sample["raw"] = raw[name][i]
-            samples.append(sample)
-    return samples

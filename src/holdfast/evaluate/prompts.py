@@ -2,7 +2,8 @@
 
 Sets by name: ``harmful`` (harmful score, refusal), ``benign`` (over-refusal), ``task`` (fine-tune
 accuracy), ``open`` (a task whose answers no rule can score, to be exported) and ``alignment``
-(alignment loss, embedding drift). What a protocol or a model does not have is missing.
+(alignment loss, embedding drift); and ``harmful@PART`` (`holdfast.evaluate.pressure`). What a
+protocol or a model does not have is missing.
 """
 
 import random
@@ -16,6 +17,7 @@ from holdfast.data.rows import check_rows
 from holdfast.data.sources import load
 from holdfast.errors import UserError
 from holdfast.evaluate.accuracy import check_gold
+from holdfast.evaluate.pressure import pressed_sets
 from holdfast.protocols import Protocol
 from holdfast.settings import at, nearest
 
@@ -76,7 +78,7 @@ def prompt_sets(
             rows = _of_data(protocol, name, task, counts[name], seed)
         if rows:
             found[name] = rows[:limit]
-    return found
+    return {**found, **pressed_sets(protocol, found.get("harmful", []))}
 
 
 def own_rows(reference: str, name: str, task: str | None, exact: bool = False) -> Rows:

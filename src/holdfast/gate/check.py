@@ -39,7 +39,7 @@ LOOK, COSTLY_LOOK = 25, 100
 # Called with a sentence on how far the check is.
 Told = Callable[[str], None]
 
-_OF_OTHERS = ("reference", "also", "limit", "alignment_data")
+_OF_OTHERS = ("reference", "also", "limit", "alignment_data", "attack")
 
 
 class Plan:
@@ -118,6 +118,7 @@ _WHY = {
     "reference": "compares with its first model",
     "also": "asks about its limits alone",
     "limit": "takes --prompts",
+    "attack": "asks its questions plainly",
     "alignment_data": "asks about its limits alone",
 }
 _NEEDS = {

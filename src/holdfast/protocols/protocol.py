@@ -38,6 +38,8 @@ class Protocol:
         task_tokens: The longest answer to a row of the task, where it is another.
         task_dtype: The number format of the weights while they answer the task's rows, where it is
             another.
+        pressure: The parts of `holdfast.protocols.pressure` in which the harmful prompts are asked
+            again.
         of_tasks: Both of these by task, (task, tokens, dtype), where they are not one for all; see
             `of_task`.
         coherence: What tells an incoherent answer, by name in `holdfast.evaluate.coherence.RULES`;
@@ -72,6 +74,7 @@ class Protocol:
     refusals: str | None = None
     task_dtype: str | None = None
     of_tasks: tuple[tuple[str, int, str], ...] | None = None
+    pressure: tuple[str, ...] | None = None
 
     def record(self) -> dict[str, str | int]:
         """The entry of results.json: every field that is set, with name and version."""
@@ -269,7 +272,31 @@ _FOURTHS = tuple(
     for one in _THIRDS
     if one.name == "antidote-2024"
 )
-_ALL = (*_FIRST, *_SECONDS, *_THIRDS, *_FOURTHS)
+# Refusal under pressure: what else is asked of the same prompts.
+_PRESSED = tuple(
+    replace(
+        one,
+        name=f"{one.name}-pressure",
+        version="1",
+        description=f"{one.name}'s (version {one.version}), and the same harmful prompts under "
+        f"pressure: {what}.",
+        pressure=parts,
+    )
+    for one, parts, what in (
+        (
+            next(one for one in _THIRDS if one.name == "holdfast"),
+            ("prefill", "sampling", "system"),
+            "with five words of a complying answer given, five answers sampled, and under a system "
+            "prompt that forbids refusing",
+        ),
+        (
+            _FIRST[0],
+            ("prefill", "sampling"),
+            "with five words of a complying answer given, and five answers sampled",
+        ),
+    )
+)
+_ALL = (*_FIRST, *_SECONDS, *_THIRDS, *_FOURTHS, *_PRESSED)
 # The newest version of each, by its name.
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({one.name: one for one in _ALL})
 # Every version by NAME@VERSION.

@@ -25,10 +25,12 @@ _GONE = ".gone"  # of a folder that is being removed
 IDENTITY = "identity"
 ANSWERS = "answers.jsonl"
 TASK_ANSWERS = "task_answers.jsonl"
+SAMPLED_ANSWERS = "sampled_answers.jsonl"
 ALSO = "also.json"
 ALIGNMENT = "alignment.json"
 # What an interrupted run goes on from.
-_KEPT = (IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, TASK_ANSWERS, ALIGNMENT, ALSO)
+_KEPT = (IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, TASK_ANSWERS, SAMPLED_ANSWERS)
+_KEPT += (ALIGNMENT, ALSO)
 
 
 def recorded_identity(folder: Path) -> str | None:
@@ -222,7 +224,7 @@ def discard(folder: Path) -> None:
 
 def holds_answers(folder: Path) -> bool:
     """Whether an evaluation's folder holds any answer; a file's first line is none."""
-    for name in (ANSWERS, TASK_ANSWERS):
+    for name in (ANSWERS, TASK_ANSWERS, SAMPLED_ANSWERS):
         with suppress(OSError), (folder / name).open("rb") as lines:
             if len(list(islice(lines, 2))) == 2:
                 return True

@@ -51,11 +51,12 @@ class EvaluatedModel:
             check_dtype(self._loaded, protocol, dtype)
         return self._loaded
 
-    def backend(self, tokens: int, dtype: str) -> Backend:
+    def backend(self, tokens: int, dtype: str, temperature: float = 0.0) -> Backend:
         """What answers for it, in at most so many tokens."""
         protocol = stage_protocol(self.work.settings)
         if protocol.backend == "transformers":
-            return Generator(self.load(dtype), self.tokenizer, tokens, protocol.batch_size)
+            size = protocol.batch_size
+            return Generator(self.load(dtype), self.tokenizer, tokens, size, temperature)
         from holdfast.evaluate.vllm_backend import VllmBackend
 
         stack = self.work.model
@@ -71,7 +72,9 @@ class EvaluatedModel:
             gpus=self.work.settings["tensor_parallel_size"],
         )
 
-    def made_with(self, tokens: int | None = None, dtype: str | None = None) -> dict[str, Any]:
+    def made_with(
+        self, tokens: int | None = None, dtype: str | None = None, temperature: float = 0.0
+    ) -> dict[str, Any]:
         """All that decides its answers but the prompts; without a length, its other numbers."""
         settings, protocol = self.work.settings, stage_protocol(self.work.settings)
         keys = ("attn_implementation", "quantization")
@@ -87,6 +90,7 @@ class EvaluatedModel:
             "max_new_tokens": tokens,
             "dtype": dtype or protocol.dtype,
             "backend": protocol.backend,
+            **({"temperature": temperature} if temperature else {}),
             **{key: settings[key] for key in keys if settings[key]},
             # Sums in parts round in their own way.
             **({"gpus": gpus} if (gpus := settings["tensor_parallel_size"]) > 1 else {}),

@@ -21,13 +21,15 @@ from holdfast.evaluate.alpaca_eval import alpaca_eval_outputs
 from holdfast.evaluate.answers import Backend, Progress, answer_all, copy_answers
 from holdfast.evaluate.judges import Verdict, load_judge
 from holdfast.evaluate.metrics import ATTACKED, Evaluation, judge_answers, measure
+from holdfast.evaluate.pressure import pressure_of
 from holdfast.evaluate.thoughts import as_read, thinks_aloud
+from holdfast.models.system_prompt import check_place
 from holdfast.stages.disk import write_json, write_text
 from holdfast.stages.evaluation.alignment import alignment_measure
 from holdfast.stages.evaluation.also import also_measured
 from holdfast.stages.evaluation.model import EvaluatedModel, part
 from holdfast.stages.evaluation.settings import stage_protocol
-from holdfast.stages.folders import ANSWERS, TASK_ANSWERS
+from holdfast.stages.folders import ANSWERS, SAMPLED_ANSWERS, TASK_ANSWERS
 from holdfast.stages.memory import judge_memory
 from holdfast.stages.work import Work
 
@@ -43,6 +45,8 @@ def run_evaluation(work: Work) -> dict[str, Any]:
     _check_judges(work)
     sets = {name: rows for name, rows in work.rows.items() if name != "alignment"}
     model = EvaluatedModel(work)
+    for name in sets:
+        check_place(model.tokenizer, pressure_of(name).system, f"the protocol {protocol.name}")
     alignment = alignment_measure(work, model)
     answers = _answers(work, model, sets)
     numbers = alignment()
@@ -86,12 +90,15 @@ def _answers(
     protocol = stage_protocol(work.settings)
     total = max(1, sum(map(len, sets.values())))
     answers: dict[str, list[str]] = {}
-    main = (protocol.max_new_tokens, protocol.dtype)
-    forms = {name: (protocol.tokens(name), protocol.dtype_of(name)) for name in sets}
+    main = (protocol.max_new_tokens, protocol.dtype, 0.0)
+    forms = {
+        name: (protocol.tokens(name), protocol.dtype_of(name), pressure_of(name).temperature)
+        for name in sets
+    }
     # The protocol's own number format comes last: what is measured next takes it, too.
     for form in sorted(set(forms.values()), key=lambda form: (form[1] == protocol.dtype, form)):
         asked = {name: rows for name, rows in sets.items() if forms[name] == form}
-        file = ANSWERS if form == main else TASK_ANSWERS
+        file = ANSWERS if form == main else SAMPLED_ANSWERS if form[2] else TASK_ANSWERS
         if asked:
             before = sum(map(len, answers.values()))
 
@@ -108,7 +115,7 @@ def _file_of_answers(
     model: EvaluatedModel,
     sets: Mapping[str, Sequence[Mapping[str, Any]]],
     file: Path,
-    form: tuple[int, str],
+    form: tuple[int, str, float],
     told: Progress,
 ) -> dict[str, list[str]]:
     size, made_with = stage_protocol(work.settings).batch_size, model.made_with(*form)

@@ -19,6 +19,7 @@ from holdfast.evaluate.judges.endpoint_settings import read_template
 from holdfast.evaluate.prompts import check_task, own_rows, prompt_sets
 from holdfast.models.accelerator import lacks_bfloat16
 from holdfast.protocols import Protocol
+from holdfast.protocols.pressure import PRESSURES
 from holdfast.settings import at
 
 OWN_PROMPTS = {
@@ -93,6 +94,11 @@ def resolve_evaluation(
         )
     backend = settings["backend"] or protocol.backend
     _check_vllm(settings, backend, where)
+    if backend == "vllm" and any(PRESSURES[part].temperature for part in protocol.pressure or ()):
+        raise UserError(
+            f"{at(where, 'backend')}: the protocol {protocol.name} samples answers, which vllm "
+            "does not do here: leave backend out."
+        )
     dtype = settings["dtype"]
     if dtype == "auto":
         narrow = protocol.dtype == "bfloat16" and lacks_bfloat16()
@@ -165,7 +171,9 @@ def prompts_asked(settings: Mapping[str, Any]) -> dict[str, int]:
         count = _rows_at_hand(settings[key]) if settings[key] else None
         if count is not None:
             found[name] = min(count, settings["limit"] or count)
-    return {**found, "attacked": found["harmful"] if asks_so(settings.get("attack")) else 0}
+    attacked = found["harmful"] if asks_so(settings.get("attack")) else 0
+    found["harmful"] *= 1 + sum(PRESSURES[part].samples for part in protocol.pressure or ())
+    return {**found, "attacked": attacked}
 
 
 def _rows_at_hand(reference: str) -> int | None:
