@@ -22,6 +22,7 @@ from holdfast.trainer.collator import Collator
 _SETTINGS: dict[str, dict[str, Any]] = {
     "lisa": {"alignment_steps": 2, "user_steps": 8, "proximal_warmup": 0.0},
     "tar": {"attack_steps": 4, "tamper_every": 2},  # else an attack takes 64 steps
+    "vaa": {"trial_steps": 5},  # of a short training
     "sppft": {"first_layer": 1, "last_layer": 1},
     # Methods that write other rows have nothing to write in rows of tokens.
     "lookahead": {"tokens": 0},

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.align.repnoise import RepNoiseConfig, RepNoiseTrainer
     from holdfast.align.t_vaccine import TVaccineConfig, TVaccineTrainer
     from holdfast.align.tar import TARConfig, TARTrainer
+    from holdfast.align.vaa import VAAConfig, VAATrainer
     from holdfast.align.vaccine import VaccineConfig, VaccineMixin, VaccineTrainer
     from holdfast.finetune.asft import AsFTConfig, AsFTTrainer
     from holdfast.finetune.backdoor_align import BackdoorAlignConfig, BackdoorAlignTrainer
@@ -102,6 +103,10 @@ _HOMES = {
     "holdfast.align.tar": (
         "TARConfig",
         "TARTrainer",
+    ),
+    "holdfast.align.vaa": (
+        "VAAConfig",
+        "VAATrainer",
     ),
     "holdfast.align.vaccine": (
         "VaccineConfig",
@@ -276,6 +281,8 @@ __all__ = [
     "TVaccineConfig",
     "TVaccineTrainer",
     "UserError",
+    "VAAConfig",
+    "VAATrainer",
     "VLGuardConfig",
     "VLGuardTrainer",
     "VaccineConfig",

@@ -69,6 +69,23 @@ def labelled_logits(logits: Tensor, labels: Tensor) -> Tensor:
     return logits[kept.to(logits.device)] if logits.shape[:2] == labels.shape else logits[0]
 
 
+def row_losses(model: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """Each row's mean loss over its answer tokens, float32 [rows]; 0 of a row without any.
+
+    Args:
+        model: a causal language model.
+        inputs: ``labels`` among them, [rows, tokens].
+    """
+    labels = inputs["labels"][:, 1:]
+    others = {name: value for name, value in inputs.items() if name != "labels"}
+    logits = model(**others).logits[:, :-1].float()
+    labels = labels.to(logits.device)
+    nats = nn.functional.cross_entropy(
+        logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+    )
+    return nats.sum(1) / (labels != IGNORED).sum(1).clamp(min=1)
+
+
 def _put_back(base: Any, own: Any) -> None:
     if own is None:
         base.__dict__.pop("_loss_function", None)

@@ -51,6 +51,8 @@ OWN: dict[str, dict[str, Any]] = {
     "ctrap": {"lam": 0.5},
     "tar": {"lam": 0.5, "attack_steps": 2, "tamper_every": 1, "attack_learning_rate": 0.01},
     "kl": {"strength": 2.0},
+    "vaa": {"rho": 0.3, "sampler_rate": 0.1, "trial_steps": 2, "trial_learning_rate": 0.01}
+    | {"trial_after": 0.25},
     "asft": {"lam": 0.2},
     "ldifs": {"rho": 0.2},
     "sppft": {"first_layer": 1, "last_layer": 1},

@@ -75,6 +75,26 @@ class TARPlan(Plan):
         return steps * (1 + attack + attack // settings["tamper_every"])
 
 
+class VAAPlan(Plan):
+    """A second pass on the perturbed steps, and the trial attack."""
+
+    def __init__(self):
+        super().__init__(copies=5)  # ε, w; in the trial its weights, its optimizer's two, gradients
+
+    def passes(self, settings: Settings, steps: int) -> float:
+        """The training's own, those of the steps that are perturbed on average, and the trial's."""
+        perturbed = settings["lam"] * (steps - 1) / 2 if settings["rho"] else 0.0
+        return steps + perturbed + settings["trial_steps"]
+
+    def operations(self, one: Pass, settings: Settings, layers: int, steps: int) -> float:
+        """See `Plan.operations`; a pass over all rows before the trial, and one after."""
+        rows = settings.get("rows") or 0
+        size = settings["per_device_train_batch_size"] * settings.get("processes", 1)
+        size *= settings["gradient_accumulation_steps"]
+        twice = 2 * rows / size * one.forward if settings["trial_steps"] else 0.0
+        return super().operations(one, settings, layers, steps) + twice / max(1, steps)
+
+
 def _share_below(settings: Settings, layers: int) -> float:
     """The expected share of the layers below the lowest drawn one, all drawn alike."""
     if settings["adapter"] == "full" or settings["freeze"] == "attention":

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from holdfast.errors import UserError
+from holdfast.labelled import row_losses
 from holdfast.models.padding import refuse_left_padding
 from holdfast.models.router_loss import adds_router_loss
 from holdfast.trainer.counted import CountedMixin
@@ -105,12 +106,7 @@ class BDSTrainer(CountedMixin, SideBatchesMixin, SFTTrainer):
         if numbers is None or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         refuse_left_padding(self.model, inputs.get("attention_mask"))
-        labels = inputs.pop("labels")[:, 1:]
-        logits = model(**inputs).logits[:, :-1].float()
-        nats = torch.nn.functional.cross_entropy(
-            logits.transpose(1, 2), labels, ignore_index=-100, reduction="none"
-        )
-        losses = nats.sum(1) / (labels != -100).sum(1).clamp(min=1)
+        losses = row_losses(model, inputs)
         self._losses.index_add_(0, numbers, losses.detach())
         weighted = (self.row_weights().detach()[numbers] * losses).sum()
         return weighted * self.share_of_step(num_items_in_batch)

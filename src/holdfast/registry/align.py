@@ -117,4 +117,16 @@ ALIGN: dict[str, Entry] = {
         control="deep_alignment with augmented=0 (SFT)",
         organism={"harmful_rows": 500},
     ),
+    "vaa": Entry(
+        "holdfast.align.vaa:VAATrainer",
+        "holdfast.align.vaa:VAAConfig",
+        "VAA",
+        "Vulnerability-Aware Alignment: Mitigating Uneven Forgetting in Harmful Fine-Tuning",
+        "2506.03850",
+        control="vaa with trial_steps=0 (SAM)",
+        plan="holdfast.align.plans:VAAPlan",
+        organism={"rho": 1.5, "trial_learning_rate": 1e-3},
+        refuses=WHOLE_GRADIENTS,
+        unverified="the paper's text, read in a summary; its trial judges generated answers",
+    ),
 }

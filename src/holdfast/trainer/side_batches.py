@@ -162,6 +162,15 @@ class SideBatchesMixin:
         Raises:
             UserError: no row of the group has an answer.
         """
+        batches = self.group_batches(rows, number)
+        read = torch.tensor(sum(batch["input_ids"].numel() for batch in batches))
+        read = self.accelerator.reduce(read.to(self.args.device), "sum")
+        if self.args.include_num_input_tokens_seen != "no":
+            self.state.num_input_tokens_seen += int(read)
+        return self.as_group(rows.name, batches)
+
+    def group_batches(self, rows: SideRows, number: int) -> list[dict[str, Any]]:
+        """This process's micro-batches of group ``number``, from 0."""
         accelerator = self.accelerator
         size = self._train_batch_size * accelerator.num_processes
         group = size * self.args.gradient_accumulation_steps
@@ -173,15 +182,19 @@ class SideBatchesMixin:
                 numbers[start : start + size], accelerator.num_processes, accelerator.process_index
             )
             batches.append(self._prepare_inputs(collate([rows.rows[index] for index in mine])))
-        learned = sum(_answer_tokens(batch) for batch in batches)
-        read = sum(batch["input_ids"].numel() for batch in batches)
-        counts = accelerator.reduce(torch.tensor([learned, read], device=self.args.device), "sum")
-        learned, read = counts.tolist()
+        return batches
+
+    def as_group(self, name: str, batches: list[dict[str, Any]]) -> SideBatches:
+        """This process's micro-batches of a step, prepared, as gradients are taken of them.
+
+        Raises:
+            UserError: no row of the step has an answer.
+        """
+        learned = torch.tensor(sum(_answer_tokens(batch) for batch in batches))
+        learned = int(self.accelerator.reduce(learned.to(self.args.device), "sum"))
         if not learned:
-            raise UserError(f"{rows.name} has rows without an answer: nothing is learned of them.")
-        if self.args.include_num_input_tokens_seen != "no":
-            self.state.num_input_tokens_seen += read
-        return SideBatches(rows.name, batches, learned)
+            raise UserError(f"{name} has rows without an answer: nothing is learned of them.")
+        return SideBatches(name, batches, learned)
 
     def gradient(
         self, side: SideBatches, loss_of: Callable[[dict[str, Any]], Tensor] | None = None
