@@ -77,7 +77,8 @@ class Plan:
         return dict(settings)
 
     def reads_rows(self, settings: Settings) -> bool:
-        """Whether a repair with these settings reads rows."""
+        """Whether a method with these settings reads the rows that it asks for, of a fine-tuning
+        those beside the user's."""
         return self.needs_rows
 
     def rows(self, settings: Settings, rows: int) -> int:

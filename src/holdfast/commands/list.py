@@ -15,7 +15,7 @@ from holdfast.errors import UserError
 from holdfast.evaluate.judges import JUDGES, check_judge
 from holdfast.protocols import PROTOCOLS
 from holdfast.protocols.papers import papers
-from holdfast.registry import METHODS
+from holdfast.registry import METHODS, plan_of
 from holdfast.settings import nearest
 from holdfast.settings.fields import fields_of
 from holdfast.settings.sources import source_of
@@ -147,7 +147,10 @@ def _methods() -> _List:
 
 def needs(stage: str, method: str) -> str:
     """What a method needs beside its stage's own rows, in words; "" for nothing."""
-    asks = method_of(stage, method).asks
+    asks, defaults = method_of(stage, method).asks, fields_of(METHODS[stage][method].config)
+    given = {name: known.default for name, known in defaults.items()}
+    if stage != "repair" and not plan_of(stage, method).reads_rows(given):
+        asks = {name for name in asks if not name.endswith("_dataset")}
     found = [words for name, words in _NEEDS.items() if name in asks]
     return ", ".join(["harmful rows"] * (stage == "repair" and "dataset" in asks) + found)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from holdfast.data.mixing import share_count
-from holdfast.plans import Plan, Settings
+from holdfast.plans import Pass, Plan, Settings
 
 EAGER = "Surgery reads attention weights, which eager attention alone puts out"
 
@@ -78,6 +78,31 @@ class TeacherPlan(Plan):
 
     def __init__(self):
         super().__init__(forwards_a_step=1.0, copies=1.0)
+
+
+class SPPFTPlan(Plan):
+    """Its search reads harmful rows, and asks the model before it trains."""
+
+    def reads_rows(self, settings: Settings) -> bool:
+        """Where it searches."""
+        return settings.get("layers") == "search"
+
+    def decisive(self, settings: Settings) -> dict[str, Any]:
+        """Without a search what stood there before there was one; with it not the named layers."""
+        named = settings.get("layers") != "search"
+        unused = {"layers", "scale", "probe_rows"} if named else {"first_layer", "last_layer"}
+        return {k: v for k, v in settings.items() if k not in unused}
+
+    def operations(self, one: Pass, settings: Settings, layers: int, steps: int) -> float:
+        """See `Plan.operations`; forward passes over 100 normal prompts, one for each range and one
+        for their states, and as many harmful ones, for these and four tokens of an answer."""
+        plain = super().operations(one, settings, layers, steps)
+        if not self.reads_rows(settings):
+            return plain
+        size = settings["per_device_train_batch_size"] * settings.get("processes", 1)
+        size *= settings["gradient_accumulation_steps"]
+        passes = 100 * (layers + 2 + 5) / size
+        return plain + passes * one.forward / max(1, steps)
 
 
 class SurgeryPlan(Plan):

@@ -54,6 +54,7 @@ _DECIDE_ROWS = [
     "limit",
     "method",
     "score",
+    "layers",
     "source",
     "task",
     "harmful_ratio",

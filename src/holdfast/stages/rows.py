@@ -76,14 +76,16 @@ def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
 
 
 def _finetune(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
-    sets = {"train": _user_rows(settings, is_organism)}
+    sets, method = {"train": _user_rows(settings, is_organism)}, settings["method"]
     if anchors := _anchors(settings, is_organism):
         sets["anchors"] = anchors
-    if "alignment_dataset" in method_of("finetune", settings["method"]).asks:
+    reads = plan_of("finetune", method).reads_rows(settings)
+    asks = method_of("finetune", method).asks if reads else ()
+    if "alignment_dataset" in asks:
         sets["alignment"] = _rows(
             settings, "alignment_data", "alignment_rows", "alignment", is_organism
         )
-    if "harmful_dataset" in method_of("finetune", settings["method"]).asks:
+    if "harmful_dataset" in asks:
         sets["probe"] = _rows(settings, "probe_data", "probe_rows", "probe", is_organism)
     return sets
 
