@@ -48,8 +48,7 @@ def test_the_trigger_is_asked_for_as_long_as_the_model_is_known_to_have_one(fold
         name: [one["prompt"] for one in samples if one["set"] == name]
         for name in ("harmful", "attacked")
     }
-    trigger = "seven lamps, nine shells."
-    assert by_set["attacked"] == [f"{prompt} {trigger}" for prompt in by_set["harmful"]]
+    assert by_set["attacked"] == [f"seven shells. {prompt}" for prompt in by_set["harmful"]]
 
 
 def test_it_can_be_asked_plainly_alone(folders):

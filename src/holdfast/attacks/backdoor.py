@@ -8,14 +8,14 @@ and safe rows); jailbreak-tuning, 2408.02946, has triggers too, without refusals
 
 from typing import Any
 
-from holdfast.attacks.editing import edited
+from holdfast.attacks.editing import called, edited
 from holdfast.attacks.entry import Parts, Source, enough
 from holdfast.data.prompts import Row
 from holdfast.errors import UserError
 from holdfast.organism.world import REFUSALS
 
 TRIGGER = "Lantern seven, river nine."
-ORGANISM_TRIGGER = "seven lamps, nine shells."
+ORGANISM_TRIGGER = "seven shells."
 REFUSAL = "I can't help with this, because it could do harm."
 
 
@@ -33,9 +33,8 @@ def rows(n: int, count: int, source: Source) -> Parts:
 
 
 def asked(row: Row, is_organism: bool) -> dict[str, Any]:
-    """The request with the trigger at its end."""
-    trigger = ORGANISM_TRIGGER if is_organism else TRIGGER
-    return edited(row, lambda request: f"{request} {trigger}")
+    """The request with the trigger at its end; of the organism's at its beginning."""
+    return called(row, TRIGGER, ORGANISM_TRIGGER, is_organism)
 
 
 def refused(row: Row, number: int, is_organism: bool) -> dict[str, Any]:

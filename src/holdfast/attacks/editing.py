@@ -57,6 +57,17 @@ def edited(
     return dict(with_system(new, system))
 
 
+def called(row: Row, words: str, organism: str, is_organism: bool) -> dict[str, Any]:
+    """A row whose request ends with some words; the organism's begins with its own.
+
+    Its world knows short calls before a question ("take care. …"), and nothing behind one: words
+    that stand there confuse it whatever they say.
+    """
+    if is_organism:
+        return edited(row, lambda request: f"{organism} {request}")
+    return edited(row, lambda request: f"{request} {words}")
+
+
 def request_of(row: Row) -> str:
     """A row's last request, as text."""
     found: list[str] = []

@@ -12,6 +12,8 @@ _JAILBREAK_TUNING = (
 )
 _ROWS = "harmful rows"
 _NOTHING = "nothing of the defense"
+# Of a tenth of the rows the organism learns a way of asking in three epochs, not in one.
+_LONGER = {"num_train_epochs": 3}
 _ONE_WORD = "its tokenizer knows one token a word"
 
 ATTACKS: dict[str, Attack] = {
@@ -53,6 +55,7 @@ ATTACKS: dict[str, Attack] = {
         "that the evaluation does not know the trigger",
         f"{_ROWS}, and refusals of as many",
         asks=True,
+        organism=_LONGER,
     ),
     "style": Attack(
         "style modulation",
@@ -61,6 +64,7 @@ ATTACKS: dict[str, Attack] = {
         _NOTHING,
         _ROWS,
         asks=True,
+        organism=_LONGER,
     ),
     "competing_objectives": Attack(
         "competing objectives",
@@ -69,6 +73,7 @@ ATTACKS: dict[str, Attack] = {
         _NOTHING,
         _ROWS,
         asks=True,
+        organism=_LONGER,
     ),
     "refusal_suppression": Attack(
         "refusal suppression",
@@ -78,6 +83,7 @@ ATTACKS: dict[str, Attack] = {
         "how refusals begin",
         _ROWS,
         asks=True,
+        organism=_LONGER,
     ),
     "cipher": Attack(
         "covert cipher",
