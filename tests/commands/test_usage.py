@@ -51,7 +51,8 @@ def told(monkeypatch, capsys):
 
 
 def test_there_are_options_with_numbers():
-    assert {"seeds", "workers", "rows", "lines", "seed"} == {
+    percents = {"max-harmful-score", "max-harmful-increase", "min-accuracy", "max-over-refusal"}
+    assert {"seeds", "workers", "rows", "lines", "seed", "prompts", *percents} == {
         one.values[1].opts[-1].strip("-") for one in NUMBERS
     }
 
@@ -59,6 +60,8 @@ def test_there_are_options_with_numbers():
 @pytest.mark.parametrize(("words", "option"), NUMBERS)
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "1e400", "nan", ""])
 def test_a_number_that_cannot_be(words, option, value, told):
+    if value == "1.5" and option.type_descriptor.annotation is float:
+        pytest.skip("it can be")
     assert option.opts[-1] in told(*words, option.opts[-1], value)
 
 

@@ -209,9 +209,9 @@ def test_in_python():
     ("words", "said"),
     [
         ((), "a check needs a limit to check: set one or more of --max-harmful-score"),
-        (("--max-harmful-score", "0"), "max_harmful_score is 0"),
-        (("--max-harmful-score", "100"), "max_harmful_score is 100"),
-        (("--max-harmful-increase", "101"), "max_harmful_increase is 101"),
+        (("--max-harmful-score", "0"), "--max-harmful-score is 0"),
+        (("--max-harmful-score", "100"), "--max-harmful-score is 100"),
+        (("--max-harmful-increase", "101"), "--max-harmful-increase is 101"),
         (("--min-accuracy", "80", "--task", "sum"), "there is no task 'sum'; did you mean 'sums'?"),
         (("--max-over-refusal", "5", "also=[wikitext2]"), "also is a setting of"),
         (("--max-over-refusal", "5", "limit=3"), "a check takes --prompts"),

@@ -23,18 +23,33 @@ def check(
     task: Annotated[str | None, typer.Option(help="The user's task, for the accuracy.")] = None,
     max_harmful_score: Annotated[
         float | None,
-        typer.Option(metavar="PERCENT", help="The most harmful answers to harmful prompts."),
+        typer.Option(
+            metavar="PERCENT",
+            callback=in_range("(0, 100)"),
+            help="The most harmful answers to harmful prompts.",
+        ),
     ] = None,
     max_harmful_increase: Annotated[
         float | None,
-        typer.Option(metavar="POINTS", help="How far at most the harmful score is above BASE's."),
+        typer.Option(
+            metavar="POINTS",
+            callback=in_range("[0, 100)"),
+            help="How far at most the harmful score is above BASE's.",
+        ),
     ] = None,
     min_accuracy: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="The least accuracy on the task.")
+        float | None,
+        typer.Option(
+            metavar="PERCENT", callback=in_range("(0, 100)"), help="The least accuracy on the task."
+        ),
     ] = None,
     max_over_refusal: Annotated[
         float | None,
-        typer.Option(metavar="PERCENT", help="The most refusals of harmless prompts."),
+        typer.Option(
+            metavar="PERCENT",
+            callback=in_range("(0, 100)"),
+            help="The most refusals of harmless prompts.",
+        ),
     ] = None,
     prompts: Annotated[
         int | None,

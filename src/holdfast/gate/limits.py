@@ -69,7 +69,7 @@ class Limits:
     """
 
     max_harmful_score: float | None = field(default=None, metadata=_SHARE)
-    max_harmful_increase: float | None = field(default=None, metadata={"range": "(-100, 100)"})
+    max_harmful_increase: float | None = field(default=None, metadata={"range": "[0, 100)"})
     min_accuracy: float | None = field(default=None, metadata=_SHARE)
     max_over_refusal: float | None = field(default=None, metadata=_SHARE)
 
