@@ -3,7 +3,8 @@
     python benchmarks/method_costs.py
 
 Needs are what its code asks for, costs what its plan says, with the defaults on a model of 32
-layers and 1,000 steps. Nothing is measured; `benchmarks/step_cost.py` measures.
+layers, where plain fine-tuning takes one pass over the rows in 1,000 steps. Nothing is measured;
+`benchmarks/step_cost.py` measures.
 """
 
 from pathlib import Path
@@ -36,7 +37,10 @@ def _cost(kind: str, name: str) -> tuple[str, str]:
     given = {"method": name, "dtype": "bfloat16"}
     settings = resolve(kind, given, stack_of("organism"))
     plan, one = plan_of(kind, name), Pass(forward=1.0, again=0.0, backward=1.0, weights=0.0)
-    passes = plan.operations(one, settings, LAYERS, STEPS) / one.whole
+    size = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+    of_one_pass = {**settings, "num_train_epochs": 1, "rows": STEPS * size}
+    steps = plan.steps(of_one_pass, STEPS)[0]
+    passes = plan.operations(one, of_one_pass, LAYERS, steps) / one.whole * steps / STEPS
     return f"{passes:.3g}", f"{plan.copies:g}"
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from holdfast.finetune.ptst import PTSTConfig, PTSTTrainer
     from holdfast.finetune.safe_mix import SafeMixConfig, SafeMixTrainer
     from holdfast.finetune.safegrad import SafeGradConfig, SafeGradTrainer
+    from holdfast.finetune.seal import SEALConfig, SEALTrainer
     from holdfast.finetune.sppft import SPPFTConfig, SPPFTTrainer
     from holdfast.finetune.surgery import SurgeryConfig, SurgeryTrainer
     from holdfast.finetune.vlguard import VLGuardConfig, VLGuardTrainer
@@ -171,6 +172,10 @@ _HOMES = {
         "SafeGradConfig",
         "SafeGradTrainer",
     ),
+    "holdfast.finetune.seal": (
+        "SEALConfig",
+        "SEALTrainer",
+    ),
     "holdfast.finetune.sppft": (
         "SPPFTConfig",
         "SPPFTTrainer",
@@ -261,6 +266,8 @@ __all__ = [
     "RepNoiseConfig",
     "RepNoiseTrainer",
     "RestaConfig",
+    "SEALConfig",
+    "SEALTrainer",
     "SFTConfig",
     "SFTTrainer",
     "SPPFTConfig",

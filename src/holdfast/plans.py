@@ -90,11 +90,15 @@ class Plan:
         not say, "" for none. One that is drawn has any other text in its place."""
         return None
 
+    def epochs(self, settings: Settings) -> float:
+        """Passes over the rows."""
+        return settings["num_train_epochs"]
+
     def steps(self, settings: Settings, plain: int) -> tuple[int, int]:
         """All optimizer steps, and how many of them are on alignment rows alone.
 
         Args:
-            settings: the stage's.
+            settings: the stage's, with the number of its ``rows``.
             plain: the steps that plain fine-tuning would take.
         """
         return plain, 0

@@ -47,6 +47,11 @@ METHODS = {
         "align.tar:TAR",
         {"lam": 0.5, "attack_steps": 2, "tamper_every": 1, "attack_learning_rate": 0.01},
     ),
+    "bds": ("BDS", {"selector_rate": 0.3, "lam": 0.7}),
+    "seal": (
+        "SEAL",
+        {"selector_rate": 0.3, "safe_weight": 0.7, "choosing_epochs": 1.0, "share": 0.5},
+    ),
 }
 SAVING = {"save_strategy": "steps", "save_steps": 4}
 
@@ -90,13 +95,15 @@ RUNS = [
     Run("panacea", resumes=True, modes=("ddp",)),
     Run("ctrap", adapter=False, accumulate=2, modes=("ddp",)),
     Run("tar", settings={"gradient_checkpointing": True}, modes=("ddp",)),
+    Run("bds", accumulate=2, modes=("ddp",)),
+    Run("seal", resumes=True, modes=("ddp",)),
 ]
 # 9 user rows in batches of 4 end in a batch of one row, which one of two processes gets.
 USER, ALIGNMENT, HARMFUL = rows(9), rows(7, seed=2), rows(5, seed=1)
 _HARMFUL, _ALIGNMENT = {"harmful_dataset": HARMFUL}, {"alignment_dataset": ALIGNMENT}
 EXTRA = {
     **dict.fromkeys(("t_vaccine", "booster", "panacea", "ctrap", "tar"), _HARMFUL),
-    **dict.fromkeys(("lisa", "vlguard", "safegrad"), _ALIGNMENT),
+    **dict.fromkeys(("lisa", "vlguard", "safegrad", "bds", "seal"), _ALIGNMENT),
 }
 MODES: dict[str, dict[str, Any]] = {
     "ddp": {},

@@ -57,6 +57,7 @@ OWN: dict[str, dict[str, Any]] = {
     "ldifs": {"rho": 0.2},
     "sppft": {"first_layer": 1, "last_layer": 1},
     "bds": {"selector_rate": 0.2},
+    "seal": {"selector_rate": 0.2, "choosing_epochs": 0.5, "share": 0.5, "safe_weight": 0.7},
     "ptst": {"system_prompt": ""},
     "backdoor_align": {"trigger": "", "safe_rows": 4},
 }

@@ -134,7 +134,7 @@ def _steps(kind: str, settings: Mapping[str, Any], rows: int) -> tuple[int, int]
     if type(plan).steps is Plan.steps:  # the last step of every epoch may be a smaller one
         return math.ceil(settings["num_train_epochs"] * math.ceil(batches / split)), 0
     passed = math.ceil(settings["num_train_epochs"] * batches)  # all epochs are one pass
-    return plan.steps(settings, math.ceil(passed / split))
+    return plan.steps({**settings, "rows": rows}, math.ceil(passed / split))
 
 
 def row_tokens(settings: Mapping[str, Any], organism: bool = False) -> int:
@@ -161,7 +161,7 @@ def _seen_tokens(
     own = row_tokens(settings, organism)
     if settings["max_steps"] > 0:
         return steps * size * own
-    seen = math.ceil(settings["num_train_epochs"] * rows)
+    seen = math.ceil(plan_of(kind, settings["method"]).epochs(settings) * rows)
     aligning = _steps(kind, settings, rows)[1]
     if not aligning:
         return seen * own

@@ -37,6 +37,7 @@ from holdfast.finetune.schedule import (
 from holdfast.parallel import loader, stream_loader
 from holdfast.settings import check_ranges
 from holdfast.trainer.divided import divided, whole
+from holdfast.trainer.one_pass import OnePassMixin
 from holdfast.trainer.streams import is_stream, length
 from holdfast.training import SFTConfig, SFTTrainer
 
@@ -89,7 +90,7 @@ class LisaConfig(LisaSettings, SFTConfig):
         self.check_rows()
 
 
-class LisaMixin:
+class LisaMixin(OnePassMixin):
     """Lisa for any `transformers.Trainer`: ``class Mine(LisaMixin, MyTrainer): pass``.
 
     All epochs are one pass over one schedule of batches, so ``save_strategy="epoch"`` saves at the
@@ -187,14 +188,6 @@ class LisaMixin:
     def _whole_batch(self) -> int:
         """Rows in a batch of all processes together."""
         return self._train_batch_size * self.accelerator.num_processes
-
-    def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
-        """One pass over the schedule, which goes through all of the user's epochs."""
-        epochs, args.num_train_epochs = args.num_train_epochs, 1
-        try:
-            return super().set_initial_training_values(args, dataloader)  # pyright: ignore[reportAttributeAccessIssue]
-        finally:
-            args.num_train_epochs = epochs
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None

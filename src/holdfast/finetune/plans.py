@@ -1,5 +1,6 @@
 """What can be told of fine-tuning methods before they run."""
 
+import math
 from typing import Any
 
 from holdfast.data.mixing import share_count
@@ -103,6 +104,45 @@ class SPPFTPlan(Plan):
         size *= settings["gradient_accumulation_steps"]
         passes = 100 * (layers + 2 + 5) / size
         return plain + passes * one.forward / max(1, steps)
+
+
+class SEALPlan(Plan):
+    """Passes beside alignment rows that choose, then passes over the chosen rows."""
+
+    def __init__(self):
+        super().__init__(copies=2.0)
+
+    def rows(self, settings: Settings, rows: int) -> int:
+        """Those drawn, where none are chosen by training."""
+        return rows if settings["choosing_epochs"] else share_count(rows, settings["share"])
+
+    def epochs(self, settings: Settings) -> float:
+        """Those that choose, and of those over the chosen rows their share."""
+        return passes_of_both(settings)
+
+    def steps(self, settings: Settings, plain: int) -> tuple[int, int]:
+        """Whole batches in either part."""
+        size = settings["per_device_train_batch_size"] * settings.get("processes", 1)
+        size *= settings["gradient_accumulation_steps"]
+        if settings["choosing_epochs"]:
+            return math.ceil(passes_of_both(settings) * settings["rows"] / size), 0
+        return math.ceil(settings["num_train_epochs"] * math.ceil(settings["rows"] / size)), 0
+
+    def passes(self, settings: Settings, steps: int) -> float:
+        """Two in a step that chooses."""
+        return steps + choosing_steps(settings, steps)
+
+
+def passes_of_both(settings: Settings) -> float:
+    """SEAL's passes, those over chosen rows by their share: E_s + s·E, or E over rows drawn."""
+    choosing, epochs = settings["choosing_epochs"], settings["num_train_epochs"]
+    return choosing + settings["share"] * epochs if choosing else epochs
+
+
+def choosing_steps(settings: Settings, steps: int) -> int:
+    """S, SEAL's steps that choose rows, of all steps; either part has one if it can."""
+    part = settings["choosing_epochs"] / passes_of_both(settings)
+    return min(max(1, round(steps * part)), steps - 1) if part else 0
 
 
 class SurgeryPlan(Plan):

@@ -197,4 +197,18 @@ FINETUNE: dict[str, Entry] = {
         refuses={"parallel=fsdp2": "it compares whole matrices, so use ddp"},
         unverified="the paper's own definition of its matrix and λ; they are its code's",
     ),
+    "seal": Entry(
+        "holdfast.finetune.seal:SEALTrainer",
+        "holdfast.finetune.seal:SEALConfig",
+        "SEAL",
+        "SEAL: Safety-enhanced Aligned LLM Fine-tuning via Bilevel Data Selection",
+        "2410.07471",
+        control="seal with choosing_epochs=0 (rows at random)",
+        plan="holdfast.finetune.plans:SEALPlan",
+        refuses={
+            **WHOLE_GRADIENTS,
+            "label_smoothing_factor": "it weighs rows by their own loss",
+        },
+        unverified="whether the paper's text has the settings of its authors' scripts",
+    ),
 }
