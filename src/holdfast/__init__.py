@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from holdfast.gate.check import check
     from holdfast.repair.antidote import AntidoteConfig, antidote
     from holdfast.repair.checkpoints import Checkpoints
+    from holdfast.repair.nlsr import NLSRConfig, nlsr
     from holdfast.repair.random_mask import RandomMaskConfig, random_mask
     from holdfast.repair.resta import RestaConfig, resta
     from holdfast.repair.safe_delta import SafeDeltaConfig, safe_delta
@@ -195,6 +196,10 @@ _HOMES = {
         "antidote",
     ),
     "holdfast.repair.checkpoints": ("Checkpoints",),
+    "holdfast.repair.nlsr": (
+        "NLSRConfig",
+        "nlsr",
+    ),
     "holdfast.repair.random_mask": (
         "RandomMaskConfig",
         "random_mask",
@@ -256,6 +261,7 @@ __all__ = [
     "LookAheadTrainer",
     "LoxConfig",
     "LoxTrainer",
+    "NLSRConfig",
     "PTSTConfig",
     "PTSTTrainer",
     "PanaceaConfig",
@@ -297,6 +303,7 @@ __all__ = [
     "VaccineTrainer",
     "antidote",
     "check",
+    "nlsr",
     "random_mask",
     "resta",
     "safe_delta",

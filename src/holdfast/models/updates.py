@@ -27,6 +27,11 @@ class Update:
         """[out, in]."""
         return self.left.shape[0], (self.left if self.right is None else self.right).shape[1]
 
+    @property
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        """Its two factors, or the whole of it alone."""
+        return (self.left,) if self.right is None else (self.left, self.right)
+
     def whole(self) -> torch.Tensor:
         """ΔW itself, [out, in]."""
         return self.left if self.right is None else self.left @ self.right

@@ -82,4 +82,16 @@ REPAIR: dict[str, Entry] = {
         refuses={"quantization": "it changes single weights"},
         unverified="the paper's text, read in quotations alone; the rule is its code's",
     ),
+    "nlsr": Entry(
+        "holdfast.repair.nlsr:nlsr",
+        "holdfast.repair.nlsr:NLSRConfig",
+        "NLSR",
+        "NLSR: Neuron-Level Safety Realignment of Large Language Models Against Harmful "
+        "Fine-Tuning",
+        "2412.12497",
+        control="nlsr with neurons=random",
+        organism={"alignment_rows": 128},
+        refuses={"quantization": "it changes single weights"},
+        unverified="whether the most or the least similar modules have the highest chance",
+    ),
 }

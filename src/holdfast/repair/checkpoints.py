@@ -7,7 +7,8 @@ makes an [out, in] matrix of them. What a repair puts in U's place is written wh
 adapter, into a new adapter of a higher rank, or, where it has no low rank, into the weights.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,36 @@ class Checkpoints:
             )
         return found
 
+    @contextmanager
+    def as_if(
+        self, layers: Mapping[str, nn.Module], updates: Mapping[str, Update]
+    ) -> Iterator[None]:
+        """Within the context some layers compute as if other updates were in the place of U.
+
+        Args:
+            layers: linear layers of the fine-tuned model, by name.
+            updates: what would be added to the aligned weight of each.
+        """
+
+        def adds(change: Update) -> Any:
+            def add(_layer: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+                x = inputs[0].float()
+                for factor in (change.right, change.left):
+                    x = x if factor is None else x @ factor.to(x.device).T
+                return output + x.to(output)
+
+            return add
+
+        handles = [
+            layer.register_forward_hook(adds(updates[name].plus(self.finetuning[name].times(-1))))
+            for name, layer in layers.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
     def replace(self, model: nn.Module, updates: Mapping[str, Update]) -> nn.Module:
         """Put other updates in the place of some of U's; all else stays bit for bit.
 
@@ -86,6 +117,21 @@ class Checkpoints:
             name: self.inside[name].plus(update) if name in self.inside else update
             for name, update in updates.items()
         }
+        return self.put(model, contents)
+
+    def put(self, model: nn.Module, contents: Mapping[str, Update]) -> nn.Module:
+        """Put something into the place where U lies, ``inside`` taken out with it.
+
+        Args:
+            model: the fine-tuned model that this was made for.
+            contents: what the adapter adds to each weight from then on, or the weight itself.
+
+        Returns:
+            As `replace`.
+
+        Raises:
+            UserError: as `replace`.
+        """
         if not contents:
             return model
         if not isinstance(model, PeftModel):
