@@ -116,7 +116,8 @@ class Plan:
             layers: the model's decoder layers.
             steps: optimizer steps.
         """
-        forwards = self.forwards_a_step + self.forwards_at_start / max(1, steps)
+        at_start = self.forwards_at_start and self.forwards_at_start / self.epochs(settings)
+        forwards = self.forwards_a_step + at_start
         return self.passes(settings, steps) / max(1, steps) * one.whole + forwards * one.forward
 
     def trained_layers(self, settings: Settings, layers: int) -> tuple[float, float]:

@@ -38,40 +38,58 @@ def row_gradients(model, some):
 SPLIT = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
 
 
+def features_of(model, some):
+    """The rows' mean last hidden states, less their mean, of length 1, row after row."""
+    with torch.no_grad():
+        h = [
+            model(torch.tensor([row["input_ids"]]), output_hidden_states=True).hidden_states[-1][0]
+            for row in some
+        ]
+    h = torch.stack([states.mean(0) for states in h])
+    c = h - h.mean(0)
+    return c / c.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("scheduler", ["scalar", "neural"])
 @pytest.mark.parametrize("split", [{}, SPLIT])
-def test_two_passes_by_hand(tmp_path, split):
-    """w by SGD, p by AdamW written out; every row twice, so that learned weights are used."""
+def test_two_passes_by_hand(tmp_path, split, scheduler):
+    """w by SGD, the scores by AdamW written out; every row twice, so that learned weights are
+    used."""
     eta, rate, lam, n = 0.05, 0.3, 0.7, len(USER)
     given = {"learning_rate": eta, "optim": "sgd", "weight_decay": 0.0, "num_train_epochs": 2}
     given |= {"train_sampling_strategy": "sequential", "selector_rate": rate, "lam": lam, **split}
+    given |= {"scheduler": scheduler}
     trainer, twin = trainer_of(tmp_path, **given), model_of()
     start = weights(twin)
     trainer.train()
-    p, first, second = torch.zeros(n), torch.zeros(n), torch.zeros(n)
+    features = torch.eye(n) if scheduler == "scalar" else features_of(twin, USER)
+    v = torch.zeros(features.shape[1])
+    first, second = torch.zeros_like(v), torch.zeros_like(v)
     for step in range(6):
         places = [(4 * step + i) % n for i in range(4)]
-        omega = n * p.softmax(0)
+        omega = n * (features @ v).softmax(0)
         each = row_gradients(twin, [USER[i] for i in places])
         safe = plain_gradient(twin, of_group(step))[0]
         losses = torch.zeros(n)
         losses[places] = torch.tensor([loss for loss, _ in each])
-        q = p.clone().requires_grad_()
-        (n * q.softmax(0) * losses).sum().div(4).backward()
+        q = v.clone().requires_grad_()
+        (n * (features @ q).softmax(0) * losses).sum().div(4).backward()
         first, second = 0.9 * first + 0.1 * q.grad, 0.95 * second + 0.05 * q.grad**2
         with torch.no_grad():
             for name, w in twin.named_parameters():
                 if name in safe:
                     own = sum(omega[i] * g[name] for i, (_, g) in zip(places, each, strict=True))
                     w -= eta * (own / 4 + lam * safe[name])
-        p = p - rate * (first / (1 - 0.9 ** (step + 1))) / (
+        v = v - rate * (first / (1 - 0.9 ** (step + 1))) / (
             (second / (1 - 0.95 ** (step + 1))).sqrt() + 1e-8
         )
     moved, wanted = (
         {n: w - start[n] for n, w in weights(m).items()} for m in (trainer.model, twin)
     )
     assert relative_error(moved, wanted) < 1e-5
-    assert torch.allclose(trainer.scores.detach(), p, rtol=1e-4, atol=1e-5)
-    assert float(p.abs().max()) > 0.5
+    assert torch.allclose(trainer.learned.detach(), v, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(trainer.row_scores().detach(), features @ v, rtol=1e-4, atol=1e-4)
+    assert float(v.abs().max()) > 0.5
     assert float(trainer.row_weights().detach().mean()) == pytest.approx(1)
 
 
@@ -87,25 +105,29 @@ def test_equal_weights_and_equal_lengths_are_plain_fine_tuning(tmp_path):
     assert relative_error(*moved) < 1e-4
 
 
-def test_rows_against_the_safe_ones_lose_weight(tmp_path):
+@pytest.mark.parametrize("scheduler", ["scalar", "neural"])
+def test_rows_against_the_safe_ones_lose_weight(tmp_path, scheduler):
     """Half of the rows answer the alignment rows' prompts otherwise."""
     safe = rows(8, seed=2)
     against = [{**row, "labels": [-100, -100, *[9] * (len(row["labels"]) - 2)]} for row in safe]
     against = [{**r, "input_ids": [*r["input_ids"][:2], *r["labels"][2:]]} for r in against]
     given = {"num_train_epochs": 12, "selector_rate": 0.05, "lam": 3.0, "learning_rate": 5e-2}
+    given |= {"scheduler": scheduler}
     trainer = trainer_of(tmp_path, [*safe, *against], safe, **given)
     trainer.train()
     omega = trainer.row_weights().detach()
     assert omega[:8].mean() > omega[8:].mean()
 
 
-def test_resumed_run_equals_one_without_interruption(tmp_path):
+@pytest.mark.parametrize("scheduler", ["scalar", "neural"])
+def test_resumed_run_equals_one_without_interruption(tmp_path, scheduler):
     ends = []
     given = {"save_strategy": "steps", "save_steps": 2, "selector_rate": 0.3, "num_train_epochs": 2}
+    given |= {"scheduler": scheduler}
     for resume in (None, str(tmp_path / "checkpoint-2")):
         trainer = trainer_of(tmp_path, **given)
         trainer.train(resume_from_checkpoint=resume)
-        ends.append({**weights(trainer.model), "p": trainer.scores.detach()})
+        ends.append({**weights(trainer.model), "p": trainer.row_scores().detach()})
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
@@ -114,6 +136,8 @@ def test_what_cannot_be_done_is_told(tmp_path, monkeypatch):
         trainer_of(tmp_path, Stream(USER), max_steps=2)
     with pytest.raises(UserError, match="label smoothing is no part of"):
         trainer_of(tmp_path, label_smoothing_factor=0.1)
+    with pytest.raises(UserError, match='scheduler is "deep"'):
+        trainer_of(tmp_path, scheduler="deep")
     with pytest.raises(UserError, match=r"selector_rate is -0\.1"):
         trainer_of(tmp_path, selector_rate=-0.1)
     divide_weights(monkeypatch)

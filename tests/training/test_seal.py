@@ -84,7 +84,7 @@ def test_both_parts_by_hand(tmp_path, split):
         {name: w - start[name] for name, w in weights(m).items()} for m in (trainer.model, twin)
     )
     assert relative_error(moved, wanted) < 1e-5
-    assert torch.allclose(trainer.scores.detach(), p, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(trainer.row_scores().detach(), p, rtol=1e-4, atol=1e-5)
     assert trainer.chosen() == best
 
 
@@ -142,7 +142,7 @@ def test_resumed_run_equals_one_without_interruption(tmp_path, at):
     for resume in (None, str(tmp_path / f"checkpoint-{at}")):
         trainer = trainer_of(tmp_path, share=0.5, **given)
         trainer.train(resume_from_checkpoint=resume)
-        ends.append({**weights(trainer.model), "p": trainer.scores.detach()})
+        ends.append({**weights(trainer.model), "p": trainer.row_scores().detach()})
     assert trainer.state.global_step == 6
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 

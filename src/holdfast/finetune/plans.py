@@ -106,6 +106,24 @@ class SPPFTPlan(Plan):
         return plain + passes * one.forward / max(1, steps)
 
 
+class BDSPlan(Plan):
+    """A pass over alignment rows beside the user's; of the neural scheduler one at the start."""
+
+    def __init__(self):
+        super().__init__(passes_a_step=2.0, copies=1.0)
+
+    def operations(self, one: Pass, settings: Settings, layers: int, steps: int) -> float:
+        """With the pass that reads the rows."""
+        reads = settings.get("scheduler") == "neural"
+        known = super().operations(one, settings, layers, steps)
+        return known + (one.forward / self.epochs(settings) if reads else 0)
+
+    def decisive(self, settings: Settings) -> dict[str, Any]:
+        """All but ``scheduler`` where it is what it always was before it could be chosen."""
+        scalar = settings.get("scheduler") == "scalar"
+        return {k: v for k, v in settings.items() if not (scalar and k == "scheduler")}
+
+
 class SEALPlan(Plan):
     """Passes beside alignment rows that choose, then passes over the chosen rows."""
 

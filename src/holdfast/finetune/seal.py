@@ -63,7 +63,7 @@ class SEALTrainer(TwoPartsMixin, RowWeightsMixin, SideBatchesMixin, SFTTrainer):
         alignment_dataset: alignment rows, in the shapes that ``train_dataset`` may have.
 
     Attributes:
-        scores: p, float32 [N].
+        learned: p, float32 [N].
 
     Raises:
         UserError: as `SFTTrainer`, `RowWeightsMixin` and `TwoPartsMixin`; weights divided among
@@ -85,7 +85,7 @@ class SEALTrainer(TwoPartsMixin, RowWeightsMixin, SideBatchesMixin, SFTTrainer):
 
     def all_steps(self, group: int) -> int:
         """See `holdfast.finetune.plans.SEALPlan`."""
-        return math.ceil(passes_of_both(vars(self.args)) * len(self.scores) / group)
+        return math.ceil(passes_of_both(vars(self.args)) * len(self.learned) / group)
 
     def first_steps(self, steps: int) -> int:
         """S."""
@@ -93,17 +93,17 @@ class SEALTrainer(TwoPartsMixin, RowWeightsMixin, SideBatchesMixin, SFTTrainer):
 
     def chosen(self) -> list[int]:
         """The numbers of the rows that are trained on, in their order."""
-        rows, share = range(len(self.scores)), self.args.share
+        rows, share = range(len(self.learned)), self.args.share
         count = share_count(len(rows), share)
         if not self.is_one_pass():
             return sorted(draw(rows, count, f"seal {self.data_seed}"))
-        return sorted(self.scores.argsort(descending=True, stable=True)[:count].tolist())
+        return sorted(self.learned.argsort(descending=True, stable=True)[:count].tolist())
 
     def safe_weight(self) -> float:
         """c of the coming step: of the pass over the rows that it begins in."""
         size = self._train_batch_size * self.accelerator.num_processes
         group = size * self.args.gradient_accumulation_steps
-        number = self.state.global_step * group // len(self.scores)
+        number = self.state.global_step * group // len(self.learned)
         return max(0.0, self.args.safe_weight - self.args.safe_weight_decay * number)
 
     def user_share(self) -> float:

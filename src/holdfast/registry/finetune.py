@@ -167,7 +167,7 @@ FINETUNE: dict[str, Entry] = {
         "Data Scheduler",
         "2510.27172",
         control="bds with selector_rate=0 (rows of equal weight)",
-        plan=Plan(passes_a_step=2, copies=1),
+        plan="holdfast.finetune.plans:BDSPlan",
         refuses={
             **WHOLE_GRADIENTS,
             "label_smoothing_factor": "it weighs rows by their own loss",

@@ -30,7 +30,8 @@ class RowWeightsMixin(CountedMixin):
     """An `holdfast.SFTTrainer` whose rows have learned weights, at the rate ``selector_rate``.
 
     Attributes:
-        scores: p, float32 [N].
+        learned: what p follows from, and what AdamW moves: p itself, float32 [N], unless a
+            subclass learns something else (`learn`, `row_scores`).
 
     Raises:
         UserError: the train_dataset is a stream; label smoothing, or a model with a router's loss.
@@ -51,15 +52,22 @@ class RowWeightsMixin(CountedMixin):
             raise UserError(f"{name} weighs rows by their own loss, which {what} is no part of.")
         self.train_dataset = Numbered(self.train_dataset)
         self.data_collator = numbering(self.data_collator)
-        self.scores = torch.zeros(len(self.train_dataset), device=self.args.device)
-        self.scores.requires_grad_()
+        self._losses = torch.zeros(len(self.train_dataset), device=self.args.device)  # by numbers
+        self.learn(len(self.train_dataset))
+
+    def learn(self, size: int) -> None:
+        """Begin with so many zeros to be learned."""
+        self.learned = torch.zeros(size, device=self.args.device).requires_grad_()
         rate = self.args.selector_rate
-        self.selector = torch.optim.AdamW([self.scores], rate, (0.9, 0.95), weight_decay=0.0)
-        self._losses = torch.zeros_like(self.scores)  # of the step's rows, by their numbers
+        self.selector = torch.optim.AdamW([self.learned], rate, (0.9, 0.95), weight_decay=0.0)
+
+    def row_scores(self) -> Tensor:
+        """p, [N]."""
+        return self.learned
 
     def row_weights(self) -> Tensor:
         """ω, [N]."""
-        return len(self.scores) * self.scores.softmax(0)
+        return len(self._losses) * self.row_scores().softmax(0)
 
     def user_share(self) -> float:
         """What the user's weighted loss counts in the coming step."""
@@ -88,7 +96,7 @@ class RowWeightsMixin(CountedMixin):
         return self.user_share() * weighted * self.share_of_step(num_items_in_batch)
 
     def move_scores(self) -> None:
-        """A step of p, by the losses of this step's rows; every process calls it."""
+        """A step of what is learned, by the losses of this step's rows; every process calls it."""
         losses: Any = self.accelerator.reduce(self._losses, "sum")
         self.selector.zero_grad()
         (self.row_weights() @ losses / self._counted).backward()
@@ -98,7 +106,7 @@ class RowWeightsMixin(CountedMixin):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)  # pyright: ignore[reportAttributeAccessIssue]
         if self.args.should_save:
-            state = {"scores": self.scores.detach(), **self.selector.state[self.scores]}
+            state = {"learned": self.learned.detach(), **self.selector.state[self.learned]}
             state = {k: v.clone().contiguous() for k, v in state.items()}
             save_file(state, Path(output_dir) / STATE_FILE)
 
@@ -106,8 +114,8 @@ class RowWeightsMixin(CountedMixin):
         super()._load_optimizer_and_scheduler(checkpoint)  # pyright: ignore[reportAttributeAccessIssue]
         if checkpoint is not None:
             saved = load_file(Path(checkpoint) / STATE_FILE)
-            self.scores.data.copy_(saved.pop("scores"))
-            device = self.scores.device
-            self.selector.state[self.scores] = {
+            self.learned.data.copy_(saved.pop("learned"))
+            device = self.learned.device
+            self.selector.state[self.learned] = {
                 k: v if k == "step" else v.to(device) for k, v in saved.items()
             }
