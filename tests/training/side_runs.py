@@ -61,6 +61,21 @@ def norm_of(tensors: dict[str, torch.Tensor]) -> float:
     return float(torch.cat([t.flatten() for t in tensors.values()]).norm())
 
 
+def maker(cls: Any, config: Any, name: str, **own: Any) -> Any:
+    """A function that makes a method's trainer of 8 rows; ``name`` is what it calls side rows."""
+
+    def trainer_of(folder, padding="right", side=SIDE, model=None, **settings):
+        return cls(
+            model or model_of(),
+            config(**arguments(folder, **{**own, **settings})),
+            train_dataset=rows(8),
+            data_collator=collator(padding),
+            **{name: side},
+        )
+
+    return trainer_of
+
+
 def trained(
     cls: Any, config: Any, folder: Any, *, dropout=0.0, resume=None, extra=None, **settings
 ):

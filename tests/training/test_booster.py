@@ -7,29 +7,21 @@ from side_runs import (
     assert_neutral,
     assert_resumes,
     divide_weights,
+    maker,
     model_of,
     moved,
     norm_of,
     of_group,
     plain_gradient,
 )
-from steps import arguments, collator, relative_error, rows, step_gradients
+from steps import collator, relative_error, rows, step_gradients
 
 from holdfast import UserError
 from holdfast.align.booster import BoosterConfig, BoosterTrainer
 
 EXTRA = {"harmful_dataset": SIDE}
 ALL = (BoosterTrainer, BoosterConfig)
-
-
-def trainer_of(folder, padding="right", **settings):
-    return BoosterTrainer(
-        model_of(),
-        BoosterConfig(**arguments(folder, **settings)),
-        train_dataset=rows(8),
-        harmful_dataset=SIDE,
-        data_collator=collator(padding),
-    )
+trainer_of = maker(*ALL, "harmful_dataset")
 
 
 @pytest.mark.parametrize("padding", ["right", "left"])

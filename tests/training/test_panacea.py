@@ -9,6 +9,7 @@ from side_runs import (
     assert_neutral,
     assert_resumes,
     divide_weights,
+    maker,
     model_of,
     moved,
     norm_of,
@@ -16,7 +17,7 @@ from side_runs import (
     plain_gradient,
     trained,
 )
-from steps import arguments, collator, relative_error, rows, step_gradients, weights
+from steps import collator, relative_error, rows, step_gradients, weights
 from transformers import TrainerCallback
 
 from holdfast import UserError
@@ -24,16 +25,7 @@ from holdfast.finetune.panacea import PanaceaConfig, PanaceaTrainer
 
 EXTRA = {"harmful_dataset": SIDE}
 ALL = (PanaceaTrainer, PanaceaConfig)
-
-
-def trainer_of(folder, padding="right", **settings):
-    return PanaceaTrainer(
-        model_of(),
-        PanaceaConfig(**arguments(folder, **settings)),
-        train_dataset=rows(8),
-        harmful_dataset=SIDE,
-        data_collator=collator(padding),
-    )
+trainer_of = maker(*ALL, "harmful_dataset")
 
 
 def plain(step, rho, lam, weighs=True):

@@ -7,13 +7,14 @@ from side_runs import (
     assert_accumulates,
     assert_resumes,
     divide_weights,
+    maker,
     model_of,
     moved,
     of_group,
     plain_gradient,
     trained,
 )
-from steps import arguments, collator, relative_error, rows, step_gradients, weights
+from steps import collator, relative_error, rows, step_gradients, weights
 
 from holdfast import UserError
 from holdfast.finetune.safegrad import SafeGradConfig, SafeGradTrainer
@@ -21,16 +22,7 @@ from holdfast.finetune.safegrad import SafeGradConfig, SafeGradTrainer
 EXTRA = {"alignment_dataset": SIDE}
 ALL = (SafeGradTrainer, SafeGradConfig)
 USER = rows(4, seed=3)
-
-
-def trainer_of(folder, padding="right", side=SIDE, **settings):
-    return SafeGradTrainer(
-        model_of(),
-        SafeGradConfig(**arguments(folder, **settings)),
-        train_dataset=rows(8),
-        alignment_dataset=side,
-        data_collator=collator(padding),
-    )
+trainer_of = maker(*ALL, "alignment_dataset")
 
 
 def drifted():

@@ -10,11 +10,12 @@ from side_runs import (
     assert_neutral,
     assert_resumes,
     divide_weights,
+    maker,
     model_of,
     of_group,
     plain_gradient,
 )
-from steps import arguments, collator, relative_error, rows, step_gradients, weights
+from steps import collator, relative_error, rows, step_gradients, weights
 
 from holdfast import UserError
 from holdfast.align.tar import TARConfig, TARTrainer
@@ -23,16 +24,7 @@ EXTRA = {"harmful_dataset": SIDE}
 ALL = (TARTrainer, TARConfig)
 ATTACK = {"attack_steps": 3, "tamper_every": 2, "attack_learning_rate": 0.02}
 SHORT = {**ATTACK, "lam": 0.5}
-
-
-def trainer_of(folder, padding="right", harmful=SIDE, **settings):
-    return TARTrainer(
-        model_of(),
-        TARConfig(**arguments(folder, **{**SHORT, **settings})),
-        train_dataset=rows(8),
-        harmful_dataset=harmful,
-        data_collator=collator(padding),
-    )
+trainer_of = maker(*ALL, "harmful_dataset", **SHORT)
 
 
 def plain_meta_gradient(step, attack_steps, every, rate, schedule):
@@ -118,7 +110,7 @@ def test_what_cannot_be_done_is_told(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="tamper_every is 4, but the attacker takes 3 steps"):
         trainer_of(tmp_path, tamper_every=4)
     with pytest.raises(UserError, match="harmful_dataset has one row"):
-        trainer_of(tmp_path, harmful=SIDE[:1])
+        trainer_of(tmp_path, side=SIDE[:1])
     divide_weights(monkeypatch)
     with pytest.raises(UserError, match="TAR takes gradients of whole weights, which FSDP2"):
         trainer_of(tmp_path)

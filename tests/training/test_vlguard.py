@@ -7,27 +7,19 @@ from side_runs import (
     assert_neutral,
     assert_resumes,
     divide_weights,
+    maker,
     model_of,
     of_group,
     plain_gradient,
 )
-from steps import arguments, collator, relative_error, rows, step_gradients
+from steps import collator, relative_error, rows, step_gradients
 
 from holdfast import UserError
 from holdfast.finetune.vlguard import VLGuardConfig, VLGuardTrainer
 
 EXTRA = {"alignment_dataset": SIDE}
 ALL = (VLGuardTrainer, VLGuardConfig)
-
-
-def trainer_of(folder, padding="right", side=SIDE, **settings):
-    return VLGuardTrainer(
-        model_of(),
-        VLGuardConfig(**arguments(folder, **settings)),
-        train_dataset=rows(8),
-        alignment_dataset=side,
-        data_collator=collator(padding),
-    )
+trainer_of = maker(*ALL, "alignment_dataset")
 
 
 @pytest.mark.parametrize("padding", ["right", "left"])

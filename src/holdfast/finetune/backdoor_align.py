@@ -24,17 +24,13 @@ Enhanced Safety Alignment, arXiv 2402.14968; github.com/Jayfeather1024/Backdoor-
 """
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from holdfast.data.mixing import draw, interspersed
 from holdfast.data.system_prompt import with_system
 from holdfast.errors import UserError
 from holdfast.models.system_prompt import SystemPrompt, check_place
-from holdfast.trainer.arguments import as_config
 from holdfast.trainer.rows import changed, some_of
 from holdfast.trainer.streams import is_stream
 from holdfast.training import SFTConfig, SFTTrainer
@@ -95,46 +91,40 @@ class BackdoorAlignTrainer(SFTTrainer):
     config_class = BackdoorAlignConfig
     args: BackdoorAlignConfig
 
-    def __init__(
-        self,
-        model: PreTrainedModel | None = None,
-        args: TrainingArguments | None = None,
-        data_collator: Callable | None = None,
-        train_dataset: Any = None,
-        eval_dataset: Any = None,
-        processing_class: PreTrainedTokenizerBase | None = None,
-        *further: Any,
-        alignment_dataset: Any,
-        **kwargs: Any,
-    ):
-        config = as_config(args, self.config_class, SFTConfig)
-        for name, rows in (("train", train_dataset), ("alignment", alignment_dataset)):
-            if rows is not None and is_stream(rows):
+    def __init__(self, *args: Any, alignment_dataset: Any, **kwargs: Any):
+        self._alignment_rows = alignment_dataset
+        super().__init__(*args, **kwargs)
+        count = self.args.safe_rows
+        self.used_rows = self.args.repeats * count
+        if self.train_dataset is not None and count:
+            assert self.asked_with is not None
+            whole, seed = self.asked_with.text, self.data_seed
+            numbers = draw(range(len(alignment_dataset)), count, f"safe {seed}")
+            drawn = some_of(alignment_dataset, numbers)
+            safe = list(self.prepare_rows(changed(drawn, lambda row: with_system(row, whole))))
+            self.train_dataset = interspersed(self.train_dataset, safe * self.args.repeats, seed)
+
+    def user_rows(self, rows: Any, config: BackdoorAlignConfig, tokenizer: Any) -> Any:
+        """The rows, each with p."""
+        safe = self._alignment_rows
+        for name, some in (("train", rows), ("alignment", safe)):
+            if some is not None and is_stream(some):
                 raise UserError(
                     f"the {name}_dataset is a stream, among whose rows none can be placed: give a "
                     "data set whose rows can be asked for by their number."
                 )
-        if config.safe_rows > len(alignment_dataset):
+        if config.safe_rows > len(safe):
             raise UserError(
-                f"safe_rows is {config.safe_rows}, and there are {len(alignment_dataset)} "
-                "alignment rows: give more (alignment_rows), or set fewer."
+                f"safe_rows is {config.safe_rows}, and there are {len(safe)} alignment rows: give "
+                "more (alignment_rows), or set fewer."
             )
         seed = config.seed if config.data_seed is None else config.data_seed
         trigger = config.trigger
-        if trigger is None and processing_class is None:
+        if trigger is None and tokenizer is None:
             raise UserError("backdoor_align draws its trigger from processing_class: pass it.")
         if trigger is None:
-            trigger = drawn_trigger(processing_class, config.trigger_tokens, seed)
+            trigger = drawn_trigger(tokenizer, config.trigger_tokens, seed)
         whole = " ".join(filter(None, (trigger, config.system_prompt)))
-        check_place(processing_class, whole, "backdoor_align")
-        user = changed(train_dataset, lambda row: with_system(row, config.system_prompt))
-        super().__init__(
-            model, config, data_collator, user, eval_dataset, processing_class, *further, **kwargs
-        )
+        check_place(tokenizer, whole, "backdoor_align")
         self.asked_with = SystemPrompt(whole, secret=bool(trigger))
-        if self.train_dataset is not None and config.safe_rows:
-            numbers = draw(range(len(alignment_dataset)), config.safe_rows, f"safe {seed}")
-            drawn = some_of(alignment_dataset, numbers)
-            safe = list(self.prepare_rows(changed(drawn, lambda row: with_system(row, whole))))
-            self.used_rows = config.repeats * config.safe_rows
-            self.train_dataset = interspersed(self.train_dataset, safe * config.repeats, seed)
+        return changed(rows, lambda row: with_system(row, config.system_prompt))

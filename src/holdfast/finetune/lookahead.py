@@ -21,16 +21,14 @@ Source: K. Liu et al.: LookAhead Tuning: Safer Language Models via Partial Answe
 2503.19041, section 2; github.com/zjunlp/LookAheadTuning (main.py).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedTokenizerBase
 
 from holdfast.data.conversations import Conversation
 from holdfast.data.prompts import Row, read_text, shape
 from holdfast.errors import UserError
-from holdfast.trainer.arguments import as_config
 from holdfast.trainer.rows import changed
 from holdfast.training import SFTConfig, SFTTrainer
 
@@ -111,24 +109,10 @@ class LookAheadTrainer(SFTTrainer):
     config_class = LookAheadConfig
     args: LookAheadConfig
 
-    def __init__(
-        self,
-        model: PreTrainedModel | None = None,
-        args: TrainingArguments | None = None,
-        data_collator: Callable | None = None,
-        train_dataset: Any = None,
-        eval_dataset: Any = None,
-        processing_class: PreTrainedTokenizerBase | None = None,
-        *further: Any,
-        **kwargs: Any,
-    ):
-        config = as_config(args, self.config_class, SFTConfig)
-        if train_dataset is not None and not config.shows_nothing:
-            if processing_class is None:
-                raise UserError("lookahead needs processing_class: it counts an answer's tokens.")
-            words: Any = processing_class
-            train_dataset = changed(train_dataset, lambda row: previewed(row, config, words))
-        super().__init__(
-            model, config, data_collator, train_dataset, eval_dataset, processing_class,
-            *further, **kwargs,
-        )  # fmt: skip
+    def user_rows(self, rows: Any, config: LookAheadConfig, tokenizer: Any) -> Any:
+        """The rows, each previewed."""
+        if rows is None or config.shows_nothing:
+            return rows
+        if tokenizer is None:
+            raise UserError("lookahead needs processing_class: it counts an answer's tokens.")
+        return changed(rows, lambda row: previewed(row, config, tokenizer))

@@ -20,15 +20,11 @@ Source: K. Lyu et al.: Keeping LLMs Aligned After Fine-tuning: The Crucial Role 
 arXiv 2402.18540; github.com/vfleaking/PTST (prompt_utils.py).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
-
 from holdfast.data.system_prompt import with_system
 from holdfast.models.system_prompt import SystemPrompt, check_place
-from holdfast.trainer.arguments import as_config
 from holdfast.trainer.rows import changed
 from holdfast.training import SFTConfig, SFTTrainer
 
@@ -66,25 +62,12 @@ class PTSTTrainer(SFTTrainer):
     config_class = PTSTConfig
     args: PTSTConfig
 
-    def __init__(
-        self,
-        model: PreTrainedModel | None = None,
-        args: TrainingArguments | None = None,
-        data_collator: Callable | None = None,
-        train_dataset: Any = None,
-        eval_dataset: Any = None,
-        processing_class: PreTrainedTokenizerBase | None = None,
-        *further: Any,
-        **kwargs: Any,
-    ):
-        config = as_config(args, self.config_class, SFTConfig)
+    def user_rows(self, rows: Any, config: PTSTConfig, tokenizer: Any) -> Any:
+        """The rows, each with t."""
         asked = SAFETY if config.system_prompt is None else config.system_prompt
         for prompt in (asked, config.train_prompt):
-            check_place(processing_class, prompt, "ptst")
-        if config.train_prompt:
-            train_dataset = changed(train_dataset, lambda r: with_system(r, config.train_prompt))
-        super().__init__(
-            model, config, data_collator, train_dataset, eval_dataset, processing_class,
-            *further, **kwargs,
-        )  # fmt: skip
+            check_place(tokenizer, prompt, "ptst")
         self.asked_with = SystemPrompt(asked)
+        if not config.train_prompt:
+            return rows
+        return changed(rows, lambda row: with_system(row, config.train_prompt))
