@@ -100,6 +100,12 @@ TRIES: dict[str, list[dict[str, Any]]] = {
         {"lam": 3.0, "selector_rate": 0.05},
     ],
     "surgery": [{"alpha": alpha} for alpha in (10.0, 30.0, 100.0, 300.0)],
+    "seal": [
+        {"choosing_epochs": 3.0, "selector_rate": 0.005},
+        {"choosing_epochs": 3.0, "selector_rate": 0.05},
+        {"choosing_epochs": 1.0, "selector_rate": 0.005},
+        {"choosing_epochs": 3.0, "selector_rate": 0.005, "share": 0.7},
+    ],
     "antidote": [{"dense_ratio": ratio} for ratio in (0.01, 0.03, 0.05, 0.07)],
     "safe_lora": [{"threshold": threshold} for threshold in (0.4, 0.5, 0.6, 0.7)],
     "scale": [{"c": c} for c in (0.5, 0.6, 0.7, 0.8)],
@@ -116,4 +122,10 @@ TRIES: dict[str, list[dict[str, Any]]] = {
         {"weight": 0.6, "threshold": 0.7},
     ],
     "safe_delta": [{"budget": budget} for budget in (1.0, 3.0, 10.0, 30.0)],
+    "nlsr": [
+        {"rate": 0.5, "epsilon": 0.2, "share": 0.2},
+        {"rate": 0.8, "epsilon": 0.2, "share": 0.2},
+        {"rate": 1.0, "epsilon": 0.0, "share": 0.2},
+        {"rate": 1.0, "epsilon": 0.0, "share": 0.1},
+    ],
 }

@@ -95,7 +95,7 @@ RUNS = [
     Run("panacea", resumes=True, modes=("ddp",)),
     Run("ctrap", adapter=False, accumulate=2, modes=("ddp",)),
     Run("tar", settings={"gradient_checkpointing": True}, modes=("ddp",)),
-    Run("bds", accumulate=2, modes=("ddp",)),
+    Run("bds", accumulate=2, settings={"scheduler": "neural"}, modes=("ddp",)),
     Run("seal", resumes=True, modes=("ddp",)),
 ]
 # 9 user rows in batches of 4 end in a batch of one row, which one of two processes gets.

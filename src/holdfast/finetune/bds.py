@@ -91,7 +91,7 @@ class BDSTrainer(KeptMixin, RowWeightsMixin, SideBatchesMixin, SFTTrainer):
         """p, [N]."""
         if self.args.scheduler == "scalar":
             return self.learned
-        return self.have_kept()["features"] @ self.learned
+        return (self.have_kept()["features"] * self.learned).sum(1)  # in float32 in autocast too
 
     def make_kept(self) -> dict[str, Tensor]:
         """f of all rows, [N, d], where the scheduler is neural."""

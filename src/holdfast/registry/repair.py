@@ -90,7 +90,7 @@ REPAIR: dict[str, Entry] = {
         "Fine-Tuning",
         "2412.12497",
         control="nlsr with neurons=random",
-        organism={"alignment_rows": 128},
+        organism={"alignment_rows": 128, "rate": 1.0, "epsilon": 0.0},
         refuses={"quantization": "it changes single weights"},
         unverified="whether the most or the least similar modules have the highest chance",
     ),
