@@ -126,7 +126,7 @@ class SFTTrainer(LoggedMixin, Trainer):
         **kwargs: Any,
     ):
         config = as_config(args, self.config_class, SFTConfig)
-        train_dataset = self.user_rows(train_dataset, config, processing_class)
+        train_dataset = self.rewrite_rows(train_dataset, config, processing_class)
         if config.n_gpu > 1:
             # transformers would split every batch between them (torch.nn.DataParallel), and the
             # methods' sums over a batch with it. The process takes the first; a model that lies on
@@ -172,7 +172,7 @@ class SFTTrainer(LoggedMixin, Trainer):
         if not isinstance(self.data_collator, Collator) or self.data_collator.left:
             padding_leaks(self.model)  # asked here, where no hook of a method's counts the passes
 
-    def user_rows(self, rows: Any, config: Any, tokenizer: Any) -> Any:
+    def rewrite_rows(self, rows: Any, config: Any, tokenizer: Any) -> Any:
         """What is trained on in the place of train_dataset, before it is tokenized; may be None."""
         return rows
 

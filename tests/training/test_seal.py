@@ -182,3 +182,12 @@ def test_what_cannot_be_done_is_told(tmp_path, monkeypatch):
     divide_weights(monkeypatch)
     with pytest.raises(UserError, match="FSDP2"):
         trainer_of(tmp_path)
+
+
+def test_every_token_is_counted_once(tmp_path):
+    """Two steps that choose, of 4 rows and 4 safe ones each, and one on 4 chosen rows."""
+    same = [row for row in rows(60) if len(row["input_ids"]) == 7][:8]
+    given = {"choosing_epochs": 1.0, "share": 0.5, "include_num_input_tokens_seen": "all"}
+    trainer = trainer_of(tmp_path, same, same, **given)
+    trainer.train()
+    assert trainer.state.num_input_tokens_seen == (2 * (4 + 4) + 4) * 7

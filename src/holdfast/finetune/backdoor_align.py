@@ -104,7 +104,7 @@ class BackdoorAlignTrainer(SFTTrainer):
             safe = list(self.prepare_rows(changed(drawn, lambda row: with_system(row, whole))))
             self.train_dataset = interspersed(self.train_dataset, safe * self.args.repeats, seed)
 
-    def user_rows(self, rows: Any, config: BackdoorAlignConfig, tokenizer: Any) -> Any:
+    def rewrite_rows(self, rows: Any, config: BackdoorAlignConfig, tokenizer: Any) -> Any:
         """The rows, each with p."""
         safe = self._alignment_rows
         for name, some in (("train", rows), ("alignment", safe)):

@@ -109,7 +109,7 @@ class LookAheadTrainer(SFTTrainer):
     config_class = LookAheadConfig
     args: LookAheadConfig
 
-    def user_rows(self, rows: Any, config: LookAheadConfig, tokenizer: Any) -> Any:
+    def rewrite_rows(self, rows: Any, config: LookAheadConfig, tokenizer: Any) -> Any:
         """The rows, each previewed."""
         if rows is None or config.shows_nothing:
             return rows

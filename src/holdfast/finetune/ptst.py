@@ -62,7 +62,7 @@ class PTSTTrainer(SFTTrainer):
     config_class = PTSTConfig
     args: PTSTConfig
 
-    def user_rows(self, rows: Any, config: PTSTConfig, tokenizer: Any) -> Any:
+    def rewrite_rows(self, rows: Any, config: PTSTConfig, tokenizer: Any) -> Any:
         """The rows, each with t."""
         asked = SAFETY if config.system_prompt is None else config.system_prompt
         for prompt in (asked, config.train_prompt):
