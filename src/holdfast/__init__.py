@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from holdfast.repair.safe_lora import SafeLoraConfig, safe_lora
     from holdfast.repair.safe_merge import SafeMergeConfig, safe_merge
     from holdfast.repair.scale import ScaleConfig, scale
+    from holdfast.screen.base import Scored, ScreenConfig
+    from holdfast.stages.screening.in_memory import Screened, screen_rows
     from holdfast.training import SFTConfig, SFTTrainer
 
 __version__ = "0.1.0"
@@ -66,6 +68,14 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
 
 # Where each public name lives. Loaded when first used: torch and transformers take seconds.
 _HOMES = {
+    "holdfast.screen.base": (
+        "Scored",
+        "ScreenConfig",
+    ),
+    "holdfast.stages.screening.in_memory": (
+        "Screened",
+        "screen_rows",
+    ),
     "holdfast.training": (
         "SFTConfig",
         "SFTTrainer",
@@ -287,6 +297,9 @@ __all__ = [
     "SafeMixTrainer",
     "SafetyGate",
     "ScaleConfig",
+    "Scored",
+    "ScreenConfig",
+    "Screened",
     "SurgeryConfig",
     "SurgeryTrainer",
     "TARConfig",
@@ -310,6 +323,7 @@ __all__ = [
     "safe_lora",
     "safe_merge",
     "scale",
+    "screen_rows",
 ]
 
 

@@ -26,6 +26,7 @@ from holdfast.commands.options import (
     console,
     console_for,
 )
+from holdfast.commands.screen_words import screen
 
 app = App(
     "Keep a language model's safety alignment through fine-tuning: align, fine-tune, repair, "
@@ -86,6 +87,9 @@ def align(
 ) -> None:
     """Stage 1: train a base model to refuse (sft, vaccine, t_vaccine, random_perturbation)."""
     _stage("align", words, config, output, form)
+
+
+app.command(cls=StageCommand)(screen)
 
 
 @app.command(cls=StageCommand)

@@ -115,6 +115,11 @@ def test_a_run_and_what_is_asked_of_it(given, tmp_path):
 
 
 @pytest.mark.long
+def test_a_screen(given):
+    found = given("screen", "organism", "--method", "judge", "rows=20", "--output", "out")
+    assert (found["rows"], found["flagged"], found["examples"]) == (20, 2, None)
+
+
 def test_stages(given, tmp_path):
     short = ("rows=20", "num_train_epochs=1")
     assert given("align", *short, "--output", "aligned")["method"] == "sft"

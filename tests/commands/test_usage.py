@@ -52,7 +52,7 @@ def told(monkeypatch, capsys):
 
 def test_there_are_options_with_numbers():
     percents = {"max-harmful-score", "max-harmful-increase", "min-accuracy", "max-over-refusal"}
-    assert {"seeds", "workers", "rows", "lines", "seed", "prompts", *percents} == {
+    assert {"seeds", "workers", "rows", "lines", "seed", "prompts", "max-dropped", *percents} == {
         one.values[1].opts[-1].strip("-") for one in NUMBERS
     }
 

@@ -1,4 +1,4 @@
-"""Every command of the README and of four pages runs, in order, with stand-ins for what is large.
+"""Every command of the README and of five pages runs, in order, with stand-ins for what is large.
 
 Those of add-your-own-method run in test_site.py, of models in tests/models. No test runs those of
 several-gpus and slurm, which need GPUs and a cluster, nor `make` of the README. The Python of the
@@ -36,6 +36,7 @@ PAGES = {
     "defend-a-fine-tuning-service": 3,
     "judges": 3,
     "bring-your-own-data": 3,
+    "screens": 2,
 }
 CHAT = "meta-llama/Llama-2-7b-chat-hf"
 SHORT = ["max_steps=2", "per_device_train_batch_size=4"]
@@ -49,6 +50,8 @@ MORE = [
      ["align.max_steps=1", "evaluate.limit=1", "evaluate.dtype=float32",
       "evaluate.judges=[keywords]"]),
     ("holdfast data prepare", ["--from", "../copies"]),
+    ("holdfast run screened.yaml",
+     ["align.max_steps=1", "finetune.max_steps=1", "evaluate.limit=2"]),
     ("holdfast finetune meta-llama/Llama-2-7b-chat-hf data=my-rows.jsonl method=lisa",
      [*SHORT, "alignment_steps=1", "user_steps=1"]),
     ("holdfast finetune", SHORT),
@@ -121,6 +124,7 @@ def run_pages(root: Path) -> dict[str, list[tuple[str, int, str]]]:
         write_rows(folder / "my-test.jsonl", organism.rows("test_task", 6, 0, "sums"))
         write_rows(folder / "my-prompts.jsonl", organism.rows("test_restricted", 6, 0))
         write_rows(folder / "my-benign.jsonl", organism.rows("test_benign", 6, 0))
+        write_rows(folder / "refusals.jsonl", organism.rows("alignment", 12, 0))
         write_rows(folder / "harmful-rows.jsonl", organism.rows("realignment", 12, 0))
         plan[name] = {"folder": str(folder), "blocks": run_here(name), "more": MORE}
         plan[name]["job"] = JOB if name in ("README", "defend-a-fine-tuning-service") else ""

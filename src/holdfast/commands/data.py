@@ -62,7 +62,7 @@ def show_command(
     table = Table("row", "kind", "prompt", "answer", show_lines=True)
     shown, hidden = [], 0
     for number, row in of_kind[:n]:
-        texts, row_kind = _texts(row), str(row.get("kind") or "")
+        texts, row_kind = texts_of(row), str(row.get("kind") or "")
         told: tuple[str | None, str | None] = texts
         cells = [text if len(text) <= _LONGEST else _cut(text) for text in texts]
         if row_kind == "harmful" and not show_harmful:
@@ -115,7 +115,7 @@ def _known(source: Any, prepared: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _texts(row: Mapping[str, Any]) -> tuple[str, str]:
+def texts_of(row: Mapping[str, Any]) -> tuple[str, str]:
     """A row's prompt and answer as text; of a row of no known shape all columns."""
     try:
         if shape(row) == "tokenized":

@@ -23,6 +23,7 @@ from holdfast.stages.methods import method_of
 
 _STAGES = {
     "align": "1, alignment: train a base model to refuse",
+    "screen": "before 2, screening: take harmful rows out of the user's",
     "finetune": "2, user fine-tuning: train it on a user's rows, some of them harmful",
     "repair": "3, repair: change the fine-tuned model before it is served",
     "evaluate": "4, evaluation: harmful score, accuracy and what stands beside them",

@@ -97,7 +97,7 @@ def role_of(kind: str, name: str, settings: Mapping[str, Any]) -> str:
     if kind == "repair" and name == "train":
         return {"user": "user", "benign": "alignment"}.get(settings["source"], "realignment")
     if name == "train":
-        return {"align": "alignment", "finetune": "user"}[kind]
+        return "alignment" if kind == "align" else "user"
     return {"paired": "probe", "anchors": "user"}.get(name, name)
 
 

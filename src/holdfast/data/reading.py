@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,7 @@ def read_rows(path: str | Path, headerless: str | None = None) -> list[dict[str,
             an object; with the path, and with the line or the row (both count from 1).
     """
     path = Path(path)
-    suffix = Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UserError(
-            f"{path}: cannot read rows from a {suffix or 'suffixless'} file; "
-            f"give one of {', '.join(SUFFIXES)}"
-        )
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name the file of rows in it")
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+    suffix = suffix_of(path)
     if suffix == ".parquet":
         rows = _read_parquet(path)
     else:
@@ -50,6 +42,25 @@ def read_rows(path: str | Path, headerless: str | None = None) -> list[dict[str,
     if not rows:
         raise UserError(f"{path}: the file is empty; it must hold at least one row")
     return rows
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that says how a file's rows are read, that of ``rows.jsonl.gz`` being ``.jsonl``.
+
+    Raises:
+        UserError: it is none that is known, or there is no such file.
+    """
+    suffix = Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(
+            f"{path}: cannot read rows from a {suffix or 'suffixless'} file; "
+            f"give one of {', '.join(SUFFIXES)}"
+        )
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name the file of rows in it")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    return suffix
 
 
 def _read_text(path: Path) -> str:
@@ -69,35 +80,42 @@ def _read_text(path: Path) -> str:
 
 
 def _read_jsonl(path: Path, text: str) -> list[dict[str, Any]]:
-    rows = []
     # Not str.splitlines, which also breaks at separators that JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}, line {number}: broken JSON ({error.msg}, column {error.colno})"
-            ) from None
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{path}, line {number}: each line must be a JSON object, and this one is "
-                f"{type(row).__name__}"
-            )
-        rows.append(row)
-    return rows
+    lines = enumerate(text.split("\n"), start=1)
+    return [jsonl_row(path, number, line) for number, line in lines if line.strip()]
+
+
+def jsonl_row(path: Path, number: int, line: str) -> dict[str, Any]:
+    """The row of one line of JSON lines.
+
+    Raises:
+        UserError: it is broken, or no object.
+    """
+    row = _loaded(path, line, lambda _: f"line {number}")
+    if not isinstance(row, dict):
+        raise UserError(
+            f"{path}, line {number}: each line must be a JSON object, and this one is "
+            f"{type(row).__name__}"
+        )
+    return row
+
+
+def _loaded(path: Path, text: str, place: Callable[[int], str], hint: str = "") -> Any:
+    """What a text of JSON holds; ``place`` says where a line of it is."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        told = f"({error.msg}, column {error.colno})" + (hint if error.msg == "Extra data" else "")
+        raise UserError(f"{path}, {place(error.lineno)}: broken JSON {told}") from None
+    except RecursionError:
+        raise UserError(f"{path}, {place(1)}: is nested too deeply to be read") from None
+    except ValueError:  # Python reads no whole number of more than 4,300 digits
+        raise UserError(f"{path}, {place(1)}: holds a number that is too long to be read") from None
 
 
 def _read_json(path: Path, text: str) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        hint = "; a file with one object per line must be named .jsonl"
-        raise UserError(
-            f"{path}, line {error.lineno}: broken JSON ({error.msg}, column {error.colno})"
-            + (hint if error.msg == "Extra data" else "")
-        ) from None
+    hint = "; a file with one object per line must be named .jsonl"
+    rows = _loaded(path, text, lambda line: f"line {line}", hint)
     if not isinstance(rows, list):
         raise UserError(
             f"{path}: must hold a JSON list of objects, and holds {type(rows).__name__}"

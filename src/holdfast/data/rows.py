@@ -186,6 +186,24 @@ def tokenized(
             raise _at(number, where, error) from None
 
 
+def readable(
+    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[Tokens | None]:
+    """Tokenize rows as `tokenize` does; None for one that has no place within `max_length`.
+
+    That is one whose answer is cut away whole, or which is tokenized already, so cut nowhere.
+    """
+    start = cache(lambda: _start_ids(tokenizer))
+    found: list[Tokens | None] = []
+    for row in rows:
+        try:
+            tokens = _tokenize(row, tokenizer, max_length, "all", start)
+            found.append(tokens if len(tokens["input_ids"]) <= max_length else None)
+        except AnswerCutError:
+            found.append(None)
+    return found
+
+
 def prompt_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the ids that the model reads before it answers: the beginning of `tokenize`'s ids.
 
@@ -213,13 +231,18 @@ def check_rows(rows: Sequence[Row], where: str, need_answer: bool = True) -> Non
     if not len(rows):
         raise UserError(f"{where}: there are no rows; at least one is needed")
     for number, row in enumerate(rows, start=1):
-        try:
-            if shape(row) == "tokenized":
-                checked_tokens(row)
-            else:
-                parts(row, need_answer)
-        except UserError as error:
-            raise _at(number, where, error) from None
+        check_row(row, number, where, need_answer)
+
+
+def check_row(row: Row, number: int, where: str, need_answer: bool = True) -> None:
+    """As `check_rows`, of one row, whose number counts from 1."""
+    try:
+        if shape(row) == "tokenized":
+            checked_tokens(row)
+        else:
+            parts(row, need_answer)
+    except UserError as error:
+        raise _at(number, where, error) from None
 
 
 def _at(number: int, where: str, error: UserError) -> UserError:

@@ -15,6 +15,7 @@ from holdfast.stages.pipeline import Stage
 
 _WORDS = {
     "align": "aligning",
+    "screen": "screening",
     "finetune": "fine-tuning",
     "repair": "repairing",
     "evaluate": "evaluating",
@@ -136,9 +137,9 @@ def _differing(stages: Sequence[Stage]) -> list[str]:
 
 def describe(stage: Stage) -> str:
     """A stage in words: what it does, by which methods, with which seed."""
-    methods = [short_name(s.settings["method"]) for s in stage.lineage() if s.kind != "evaluate"]
+    methods = [short_name(s.settings["method"]) for s in _steps(stage) if s.kind != "evaluate"]
     methods = methods or [str(stage.settings["model"])]
-    tuned = next((s.settings for s in stage.lineage() if s.kind == "finetune"), None)
+    tuned = next((s.settings for s in _steps(stage) if s.kind in ("screen", "finetune")), None)
     where = "" if tuned is None else _attack(tuned)
     return f"{_WORDS[stage.kind]} {' + '.join(methods)}{where}, seed {stage.settings['seed']}"
 
@@ -148,3 +149,8 @@ def _attack(settings: Mapping[str, Any]) -> str:
     name = settings.get("attack", MIXED)
     ratio = f", p = {settings['harmful_ratio']:g}" if ATTACKS[name].mixes else ""
     return ratio if name == MIXED else f"{ratio}, {name}"
+
+
+def _steps(stage: Stage) -> list[Stage]:
+    """The stages that it stands on and itself, screenings before what reads their rows."""
+    return [one for s in stage.lineage() for one in (s.screened, s) if one is not None]

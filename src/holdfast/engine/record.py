@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 KINDS = {
     "align": "alignment",
     "finetune": "fine-tuning",
+    "screen": "screening",
     "repair": "repair",
     "evaluate": "evaluation",
 }
@@ -69,7 +70,7 @@ def write_record(
             stage.name: {
                 "kind": stage.kind,
                 "method": stage.settings.get("method"),
-                "needs": [need.name for need in (stage.parent, stage.reference) if need],
+                "needs": [need.name for need in stage.needs],
             }
             for stage in stages
         },

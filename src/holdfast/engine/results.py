@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.errors import UserError
 from holdfast.stages.folders import PROVENANCE
 from holdfast.stages.pipeline import Pipeline, stage_folder
-from holdfast.stages.settings import KINDS
+from holdfast.stages.settings import KINDS, METHOD_KINDS
 
 SCHEMA_VERSION = 1
 _MADE = ("seconds", "peak_memory_bytes", "budget")
@@ -35,7 +35,7 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
     tries = {} if pipeline.tries is None else {"tries": pipeline.tries}
     made = {kind: _read(stage_folder(root, stages[kind]) / PROVENANCE, _MADE) for kind in stages}
     methods = {
-        kind: stages[kind].settings["method"] if kind in stages else None for kind in KINDS[:3]
+        kind: stages[kind].settings["method"] if kind in stages else None for kind in METHOD_KINDS
     }
     tuned = stages.get("finetune")
     return {
@@ -47,8 +47,8 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
         "seed": next(iter(stages.values())).settings["seed"],
         "metrics": evaluation["metrics"],
         "seconds": {kind: made[kind]["seconds"] if kind in made else 0.0 for kind in KINDS},
-        "cost": {kind: _cost(made[kind]) for kind in KINDS[:3] if kind in made},
-        "budget": _budget([made[kind]["budget"] for kind in KINDS[:2] if kind in made]),
+        "cost": {kind: _cost(made[kind]) for kind in METHOD_KINDS if kind in made},
+        "budget": _budget([made[kind]["budget"] for kind in ("align", "finetune") if kind in made]),
         **tries,
         "stages": {kind: stage_folder(Path(), stages[kind]).as_posix() for kind in stages},
     }

@@ -181,7 +181,7 @@ class _Run:
         self.running = 0
         waiting = {stage.identity for stage in missing}
         for stage in missing:
-            needs = [need for need in _needs(stage) if need.identity in waiting]
+            needs = [need for need in stage.needs if need.identity in waiting]
             self.needed[stage.identity] = len(needs)
             for need in needs:
                 self.children.setdefault(need.identity, []).append(stage)
@@ -330,10 +330,6 @@ def _damage(folder: Path, stage: Stage) -> str | None:
         return PROVENANCE if any(folder.iterdir()) else None
     except FileNotFoundError:
         return None
-
-
-def _needs(stage: Stage) -> list[Stage]:
-    return [need for need in (stage.parent, stage.reference) if need is not None]
 
 
 def _models(stage: Stage, folders: dict[str, Path]) -> tuple[Stack, Stack | None]:

@@ -58,7 +58,7 @@ from typing import Any
 from holdfast.estimate.model_size import ModelSize
 from holdfast.plans import Pass, Plan
 from holdfast.registry import plan_of
-from holdfast.stages.settings import is_checkpointed
+from holdfast.stages.optimizing import is_checkpointed
 
 PEAK_OPERATIONS = 312e12
 BANDWIDTH = 2.0e12

@@ -30,6 +30,7 @@ from holdfast.estimate.cost_model import (
     weight_bytes,
 )
 from holdfast.estimate.model_size import ModelSize, model_size
+from holdfast.evaluate.judges.registry import check_judge
 from holdfast.finetune.schedule import SWAPPED
 from holdfast.models.accelerator import has_accelerator
 from holdfast.plans import Pass, Plan
@@ -83,7 +84,7 @@ def estimate_stage(
     became here, and not what it will be on a GPU.
 
     Args:
-        kind: "align", "finetune", "repair" or "evaluate".
+        kind: "align", "screen", "finetune", "repair" or "evaluate".
         settings: its resolved settings.
         model: the base's size, None if nobody knows.
         rows: how many rows it has, where the settings do not say.
@@ -97,6 +98,8 @@ def estimate_stage(
     if is_own(settings["method"]):
         return Estimate(None, None, 0.0, None, OWN, None) if organism else _UNKNOWN
     count = settings.get("rows") or rows
+    if kind == "screen":
+        return _screen(settings, model, count, organism)
     if kind == "repair":
         return _repair(settings, model, rows, organism)
     if count is None and settings["max_steps"] <= 0:
@@ -169,6 +172,30 @@ def _seen_tokens(
         seen -= min(seen, aligning * size)
     other = {"data": settings.get("alignment_data"), "max_length": settings.get("max_length")}
     return seen * own + aligning * size * row_tokens(other, organism)
+
+
+def _screen(
+    settings: Mapping[str, Any], model: ModelSize | None, count: int | None, organism: bool
+) -> Estimate:
+    """A screening reads the user's rows and the known ones, some of them twice."""
+    plan = plan_of("screen", settings["method"])
+    if count is None:
+        return Estimate(0, None, None, None, NO_ROWS, None)
+    tokens = count * row_tokens(settings, organism)
+    tokens += sum(settings[key] or 0 for key in ("probe_rows", "alignment_rows")) * OTHER_TOKENS
+    reads = plan.passes_a_step or plan.forwards_a_step
+    if reads and model is None:
+        return Estimate(0, tokens, None, None, NO_SIZE, None)
+    n, layers = (model.parameters, model.layers) if model else (0, 1)
+    one = Pass(forward=2 * n, again=0, backward=2 * n, weights=2 * n / layers)
+    operations = tokens * plan.operations(one, settings, layers, 1)
+    if settings.get("judge") and "revision" in check_judge(settings["judge"]):  # it is a model
+        operations += count * _JUDGE
+    peak = round(weight_bytes(settings, n)) if reads else 0
+    if organism:
+        return Estimate(0, tokens, 0.0, peak, core_seconds=operations / CORE_OPERATIONS)
+    seconds, core = operations / operations_a_second(settings), operations / PROCESSOR_OPERATIONS
+    return Estimate(0, tokens, seconds, peak, core_seconds=core)
 
 
 def _repair(

@@ -19,7 +19,8 @@ from holdfast.stages.pipeline import Pipeline, Stage, all_stages, stage_folder
 
 # Seconds on one core beyond which nobody waits for a processor: GPU hours are told then.
 _LONG_ON_PROCESSOR = 200 * 3600
-_WORDS = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
+_WORDS = {"align": "alignment", "screen": "screening", "finetune": "fine-tuning"}
+_WORDS["repair"] = "repair"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from holdfast.registry.align import ALIGN
 from holdfast.registry.entry import Entry
 from holdfast.registry.finetune import FINETUNE
 from holdfast.registry.repair import REPAIR
+from holdfast.registry.screen import SCREEN
 
 __all__ = ["METHODS", "Entry", "entry_of", "named", "plan_of"]
 
 METHODS: dict[str, dict[str, Entry]] = {
     "align": ALIGN,
+    "screen": SCREEN,
     "finetune": FINETUNE,
     "repair": REPAIR,
     "evaluate": {},

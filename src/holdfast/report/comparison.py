@@ -91,7 +91,8 @@ def compare(
 
 def _key(result: Result) -> tuple[Any, ...]:
     axes = tuple((name, repr(value)) for name, value in result.axes.items())
-    return (result.variant, result.align, result.finetune, result.repair, axes)
+    methods = (result.align, result.screen, result.finetune, result.repair)
+    return (result.variant, *methods, axes)
 
 
 def _metrics(results: Sequence[Result], wanted: Sequence[str] | None) -> list[str]:
@@ -133,6 +134,7 @@ def _row(group: Sequence[Result], names: Sequence[str], same: Mapping[str, bool]
         tuple(result.seed for result in group),
         cells,
         _budget([result.budget for result in group]),
+        screen=first.screen,
     )
 
 

@@ -12,7 +12,9 @@ from holdfast.report.run import Run
 
 _BUDGET = ("rows", "steps", "passes", "tokens", "tries", "seconds", "peak_memory_bytes")
 _TYPES: dict[str, type] = {
-    **dict.fromkeys(("variant", "align", "finetune", "repair", "metric", "unit", "baseline"), str),
+    **dict.fromkeys(
+        ("variant", "align", "screen", "finetune", "repair", "metric", "unit", "baseline"), str
+    ),
     **dict.fromkeys(("value", "low", "high", "seconds"), float),
     **dict.fromkeys(("difference", "difference_low", "difference_high", "p", "p_holm"), float),
     **dict.fromkeys(("is_baseline", "best", "not_told_from_best"), bool),
@@ -33,7 +35,8 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
             for axis in comparison.axes
         }
         budget = {name: getattr(row.budget, name) for name in _BUDGET}
-        methods = {"align": row.align, "finetune": row.finetune, "repair": row.repair}
+        methods = {"align": row.align, "screen": row.screen}
+        methods |= {"finetune": row.finetune, "repair": row.repair}
         for name in comparison.metrics:
             cell = row.cells.get(name)
             if cell is None:

@@ -17,7 +17,7 @@ from holdfast.report.results import SCHEMA_VERSION, check_results, display_name,
 from holdfast.report.run import Result, Run, Unfinished
 from holdfast.report.stage_files import evaluation_of, prompts_of, read_json, remedy, settings_of
 
-KINDS = ("align", "finetune", "repair", "evaluate")
+METHOD_KINDS = ("align", "screen", "finetune", "repair")
 _SPENT = ("rows", "steps", "tokens", "passes")
 
 
@@ -166,14 +166,14 @@ def _record(root: Path, study: Mapping[str, Any], pipeline: Mapping[str, Any]) -
     settings = settings_of(root / stages["finetune"]) if "finetune" in stages else {}
     evaluation = evaluation_of(root / stages["evaluate"])
     return {
-        **{kind: method.get(kind) for kind in KINDS[:3]},
+        **{kind: method.get(kind) for kind in METHOD_KINDS},
         "variant": pipeline.get("variant", ""),
         "coords": pipeline["coords"],
         "harmful_ratio": settings.get("harmful_ratio"),
         "task": settings_of(root / stages["evaluate"]).get("task"),
         "seed": pipeline["seed"],
         "metrics": evaluation["metrics"],
-        "cost": {kind: _cost(root / stages[kind]) for kind in KINDS[:3] if kind in stages},
+        "cost": {kind: _cost(root / stages[kind]) for kind in METHOD_KINDS if kind in stages},
         "stages": stages,
     }
 
@@ -220,12 +220,13 @@ def _result(record: Mapping[str, Any], root: Path, varying: list[str]) -> Result
         budget=_budget(record, root, stages),
         left_out=left_out,
         system_prompt=str(asked.get("sha256", "")) if isinstance(asked, dict) else "",
+        screen=record.get("screen"),
     )
 
 
 def _variant(record: Mapping[str, Any]) -> str:
     """A name for a pipeline outside of a study: its methods but plain SFT."""
-    methods = [record.get(kind) for kind in KINDS[:3]]
+    methods = [record.get(kind) for kind in METHOD_KINDS]
     if not any(methods):
         name = "base model"
     else:
@@ -249,7 +250,7 @@ def _budget(record: Mapping[str, Any], root: Path, stages: Mapping[str, str]) ->
     """The sums over the stages that train or repair, from their provenance."""
     made = [
         found
-        for kind in KINDS[:3]
+        for kind in METHOD_KINDS
         if kind in stages
         and (found := read_json(root / stages[kind] / "provenance.json", missing={}))
     ]

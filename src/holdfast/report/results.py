@@ -62,13 +62,12 @@ def _key(record: Mapping[str, Any]) -> tuple[Any, ...]:
     axes = (record.get("coords") or {}).items()
     return (
         record.get("align"),
+        record.get("screen"),
         record.get("finetune"),
         record.get("repair"),
         record.get("harmful_ratio"),
         record.get("variant", ""),
-        tuple(
-            (axis, repr(value)) for axis, value in axes if axis not in ("variant", "harmful_ratio")
-        ),
+        tuple((axis, repr(value)) for axis, value in axes if axis != "harmful_ratio"),
     )
 
 
@@ -85,7 +84,7 @@ def _problem(record: object) -> str | None:
     """What is wrong with a record, if anything."""
     if not isinstance(record, Mapping):
         return "it is no JSON object"
-    for name in ("align", "finetune", "repair"):
+    for name in ("align", "screen", "finetune", "repair"):
         if not isinstance(record.get(name), str | None):
             return f"'{name}' must name a method or be null"
     ratio = record.get("harmful_ratio")

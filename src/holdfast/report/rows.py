@@ -42,6 +42,7 @@ class Row:
         cells: By metric.
         budget: Means over the seeds; the peak is the largest.
         is_baseline: Whether others are compared with it.
+        screen: The method that screened the user's rows, if any did.
     """
 
     variant: str
@@ -53,11 +54,13 @@ class Row:
     cells: dict[str, Cell]
     budget: Budget
     is_baseline: bool = False
+    screen: str | None = None
 
     @property
     def is_plain_sft(self) -> bool:
         """Whether no defense is in it."""
-        return (self.align, self.finetune, self.repair) == ("sft", "sft", None)
+        methods = (self.align, self.screen, self.finetune, self.repair)
+        return methods == ("sft", None, "sft", None)
 
 
 @dataclass(frozen=True)

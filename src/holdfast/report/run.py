@@ -27,6 +27,7 @@ class Result:
         budget: What it took.
         left_out: What its evaluation says that it did not measure, and why.
         system_prompt: The hash of the system prompt that it was asked with; "" without one.
+        screen: The method that screened the user's rows, if any did.
     """
 
     variant: str
@@ -42,11 +43,13 @@ class Result:
     budget: Budget = field(default_factory=Budget)
     left_out: tuple[str, ...] = ()
     system_prompt: str = ""
+    screen: str | None = None
 
     @property
     def is_plain_sft(self) -> bool:
-        """Whether no defense is in it: plain SFT as alignment and as fine-tuning, no repair."""
-        return (self.align, self.finetune, self.repair) == ("sft", "sft", None)
+        """Whether no defense is in it: plain SFT as alignment and as fine-tuning, and no more."""
+        methods = (self.align, self.screen, self.finetune, self.repair)
+        return methods == ("sft", None, "sft", None)
 
 
 @dataclass(frozen=True)

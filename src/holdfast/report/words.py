@@ -23,6 +23,7 @@ def short(value: Any) -> str:
 
 _STAGES = {
     "align": "alignment",
+    "screen": "screening",
     "finetune": "fine-tuning",
     "repair": "repair",
     "evaluate": "evaluation",

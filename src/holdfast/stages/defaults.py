@@ -41,6 +41,13 @@ ORGANISM: dict[str, dict[str, Any]] = {
         "per_device_train_batch_size": 10,
         "max_length": 64,
     },
+    "screen": {
+        "task": "sums",
+        "rows": 1000,
+        "harmful_ratio": 0.1,
+        "probe_rows": 100,
+        "alignment_rows": 200,
+    },
     "finetune": {
         "task": "sums",
         "rows": 1000,

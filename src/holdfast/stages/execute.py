@@ -22,7 +22,7 @@ from holdfast.stages.folders import (
     begin,
     discard,
     finish,
-    holds_answers,
+    holds_results,
     stage_lock,
     working_folder,
 )
@@ -96,7 +96,7 @@ def _execute(
         sources = {"model": model.source}
         if reference is not None:
             sources["reference"] = reference.source
-        if stage.kind != "evaluate":
+        if stage.kind not in ("screen", "evaluate"):
             write_seen(partial, work.seen)
         # What the model must be asked with, and was asked with in an evaluation.
         asked = work.system if stage.kind == "evaluate" else in_folder(partial)
@@ -145,6 +145,10 @@ def _run(work: Work) -> dict[str, Any]:
         from holdfast.stages.repair import run_repair
 
         return run_repair(work)
+    if work.kind == "screen":
+        from holdfast.stages.screening.run import run_screen
+
+        return run_screen(work)
     if work.kind == "evaluate":
         from holdfast.stages.evaluation.run import run_evaluation
 
@@ -176,7 +180,7 @@ def _nothing_half_written(partial: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        kept = last_checkpoint(partial / CHECKPOINTS) or holds_answers(partial)
+        kept = last_checkpoint(partial / CHECKPOINTS) or holds_results(partial)
         lost = isinstance(error, DivergedError) or not kept
         if lost:
             discard(partial)

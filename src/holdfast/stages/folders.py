@@ -28,9 +28,10 @@ TASK_ANSWERS = "task_answers.jsonl"
 SAMPLED_ANSWERS = "sampled_answers.jsonl"
 ALSO = "also.json"
 ALIGNMENT = "alignment.json"
+SCORES = "scores.jsonl"
 # What an interrupted run goes on from.
 _KEPT = (IDENTITY, ELAPSED, CHECKPOINTS, METRICS, ANSWERS, TASK_ANSWERS, SAMPLED_ANSWERS)
-_KEPT += (ALIGNMENT, ALSO)
+_KEPT += (ALIGNMENT, ALSO, SCORES)
 
 
 def recorded_identity(folder: Path) -> str | None:
@@ -229,6 +230,12 @@ def holds_answers(folder: Path) -> bool:
             if len(list(islice(lines, 2))) == 2:
                 return True
     return False
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a working folder holds answers, or a screen's scores, to go on from."""
+    scores = folder / SCORES
+    return holds_answers(folder) or (scores.is_file() and scores.stat().st_size > 0)
 
 
 def finish(partial: Path, folder: Path) -> None:

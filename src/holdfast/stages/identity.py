@@ -26,6 +26,7 @@ _NAMES = {"model", "reference", "base_model"}
 _NAMES |= {"train_on"}
 _NAMES |= {"data", "harmful_data", "alignment_data", "probe_data", "columns", "sampling"}
 # An evaluation's protocol and judges are hashed with all that is in them.
+_NAMES |= {"judge", "words_file"}
 _NAMES |= {"benign_data", "task_data", "protocol", "judges", "limit", "max_new_tokens"}
 
 

@@ -6,10 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from holdfast.data.chat_templates import has_marks
-from holdfast.data.keys import fingerprint
-from holdfast.data.prompts import is_conversation, shape
-from holdfast.data.tool_calls import null_arguments
 from holdfast.errors import UserError
 from holdfast.models.stack import Stack, check_name
 from holdfast.models.stack import resolve as resolve_model
@@ -17,16 +13,17 @@ from holdfast.models.templates import template_marks, template_text
 from holdfast.settings import at, check, inside, nearest
 from holdfast.stages.aligned import adapter_of_alignment, check_comparable
 from holdfast.stages.evaluation.settings import check_judged_rows, measured_by
+from holdfast.stages.fingerprints import FILES, deciding_rows, names_of_rows, row_fingerprints
 from holdfast.stages.folders import recorded_identity
-from holdfast.stages.identity import known_attack, model_identity, stage_identity
+from holdfast.stages.identity import model_identity, stage_identity
 from holdfast.stages.lengths import check_lengths, setting_of
 from holdfast.stages.methods import method_of
 from holdfast.stages.optimizing import check_optimizer
 from holdfast.stages.pipeline import Pipeline, Stage
-from holdfast.stages.remembered import remembered
 from holdfast.stages.rendered import attack_below, check_asked, check_rendering, prompt_asked, used
 from holdfast.stages.resolve import resolve
 from holdfast.stages.rows import check_files, stage_rows
+from holdfast.stages.screening.checks import check_screen, given_to_screen, screened_by
 from holdfast.stages.seen import check_pipeline
 from holdfast.stages.settings import KINDS, stage_fields
 from holdfast.stages.whole import check_whole
@@ -46,32 +43,6 @@ SHARED = (
     "parallel",
     "template",
 )
-_FILES = ("data", "harmful_data", "alignment_data", "probe_data", "benign_data", "task_data")
-_DECIDE_ROWS = [
-    "protocol",
-    "benign_data",
-    "task_data",
-    "limit",
-    "method",
-    "score",
-    "layers",
-    "source",
-    "task",
-    "harmful_ratio",
-    "attack",
-    "rows",
-    "alignment_rows",
-    "harmful_rows",
-    "seed",
-    "sample_seed",
-    "sampling",
-    "columns",
-    "data",
-    "harmful_data",
-    "alignment_data",
-    "probe_data",
-    "probe_rows",
-]
 
 
 def make_stage(
@@ -81,6 +52,7 @@ def make_stage(
     reference: Stage | None = None,
     where: str = "the settings",
     by_name: bool = False,
+    screened: Stage | None = None,
 ) -> Stage:
     """Resolve, check and identify one stage; loads no model, but reads its rows.
 
@@ -92,6 +64,7 @@ def make_stage(
         where: where the settings are from, for messages.
         by_name: identify models and data by their names alone, for a plan: nothing is downloaded;
             of what is on this machine it is checked that it is there, and a file's rows are.
+        screened: for a fine-tuning the stage that has screened its rows.
 
     Raises:
         UserError: whatever is wrong with its settings, its model's name or its rows.
@@ -121,6 +94,8 @@ def make_stage(
             settings[key] = resolve_model(settings[key]).source
     if "base_model" in settings:
         check_comparable(kind, settings, parent, stack, where, by_name)
+    if kind == "screen":
+        check_screen(settings, stack.is_organism, where)
     identify = _named if by_name else given_identity
     text = "" if by_name else template_text(stack, _template(settings, parent))
     marks = template_marks(text)
@@ -129,9 +104,9 @@ def make_stage(
         if by_name or kind == "evaluate":
             files = check_files(kind, settings)
         if by_name:
-            data = _names_of_rows(settings)
+            data = names_of_rows(settings)
         else:
-            data = _fingerprints(kind, settings, stack.is_organism, text)
+            data = row_fingerprints(kind, settings, stack.is_organism, text)
         if kind == "evaluate":
             check_judged_rows(settings, at_hand=by_name)
     except UserError as error:  # it names the rows' own file; of a study's file the line, too
@@ -141,12 +116,19 @@ def make_stage(
     asked = prompt_asked(kind, settings, parent, stack, by_name)
     check_asked(kind, asked, stack, template, where)
     system = asked if kind in ("repair", "evaluate") else None  # a training's rows are as they are
-    check_rendering(kind, settings, used(kind, settings, files), stack, template, where, system)
+    if kind != "screen" or "model" in method_of(kind, settings["method"]).asks:
+        check_rendering(kind, settings, used(kind, settings, files), stack, template, where, system)
     if kind == "evaluate":
         data = {**data, **measured_by(settings, identify)}
-    elif not by_name and any(settings.get(key) for key in _FILES):
+    elif kind == "screen":
+        data = {**data, **screened_by(settings, identify)}
+    elif not by_name and any(settings.get(key) for key in FILES):
         _check_drawn(kind, settings, stack, template, where, system)
     parents = {"model": parent.identity if parent else identify(str(settings["model"]))}
+    if kind == "screen" and "model" not in method_of(kind, settings["method"]).asks:
+        parents = {}  # one screening for all models
+    if screened is not None:
+        parents["screen"] = screened.identity
     if reference is not None:
         parents["reference"] = reference.identity
     elif settings.get("reference"):
@@ -156,7 +138,9 @@ def make_stage(
     identity = stage_identity(kind, settings, parents, {**data, **marks})
     version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
     inputs = {**data, **parents}
-    return Stage(kind, settings, identity, parent, reference, stack, version, marks, inputs)
+    return Stage(
+        kind, settings, identity, parent, reference, stack, version, marks, inputs, screened
+    )
 
 
 def _template(settings: Mapping[str, Any], parent: Stage | None) -> str | None:
@@ -176,9 +160,9 @@ def make_pipeline(
 ) -> Pipeline:
     """A pipeline from its description.
 
-    ``spec`` has ``align``, ``finetune``, ``repair`` and ``evaluate``, each a method's name, a
-    mapping of settings (``method`` among them), or null for none (not ``evaluate``); beside them
-    any setting that several stages have (``model``, ``seed``, ``task`` …), for all of them.
+    ``spec`` has ``align``, ``screen``, ``finetune``, ``repair`` and ``evaluate``, each a method's
+    name, a mapping of settings (``method`` among them), or null for none (not ``evaluate``); beside
+    them any setting that several stages have (``model``, ``seed``, ``task`` …), for all of them.
 
     Args:
         spec: the description.
@@ -204,12 +188,18 @@ def make_pipeline(
         inherited = {key: value for key, value in shared.items() if key in own}
         reference = stages.get("align") if kind == "evaluate" else None
         merged = {**inherited, **given}
-        key = _same(kind, merged, below, reference)
+        place = inside(where, kind, str(given.get("method", "")))
+        parent, screened = below, stages.get("screen") if kind == "finetune" else None
+        if kind == "screen":
+            tuned = _stage_spec(spec, "finetune", where)
+            merged = given_to_screen(given, shared, tuned, below, place)
+            if "model" not in method_of(kind, str(merged["method"])).asks:
+                parent = None
+        key = _same(kind, merged, parent, reference, screened)
         if key not in known:
-            place = inside(where, kind, str(given.get("method", "")))
-            known[key] = make_stage(kind, merged, below, reference, place, by_name)
+            known[key] = make_stage(kind, merged, parent, reference, place, by_name, screened)
         stages[kind] = known[key]
-        if kind != "evaluate":
+        if kind not in ("screen", "evaluate"):
             below = stages[kind]
     if not by_name:
         _check_rows(stages, where)
@@ -218,18 +208,16 @@ def make_pipeline(
 
 def _check_rows(stages: Mapping[str, Stage], where: str) -> None:
     """Check that no row of the stages has two roles."""
-    own = [(kind, _deciding_rows(stage.settings)) for kind, stage in stages.items()]
+    own = [(k, deciding_rows(s.settings)) for k, s in stages.items() if k != "screen"]
     try:
         check_pipeline(own, stages["evaluate"].stack.is_organism)
     except UserError as error:
         raise UserError(f"{at(where)}: {error}") from None
 
 
-def _same(
-    kind: str, given: Mapping[str, Any], parent: Stage | None, reference: Stage | None
-) -> str:
+def _same(kind: str, given: Mapping[str, Any], *needed: Stage | None) -> str:
     """Equal for stages that are made from the same."""
-    needs = [stage.identity if stage else None for stage in (parent, reference)]
+    needs = [stage.identity if stage else None for stage in needed]
     return json.dumps([kind, given, needs], sort_keys=True, default=str)
 
 
@@ -293,53 +281,7 @@ def _check_drawn(
     system: str | None,
 ) -> None:
     """Check that the rows that are drawn can be rendered, and that no answer is cut away whole."""
-    sets = stage_rows(kind, _deciding_rows(settings), stack.is_organism)
+    sets = stage_rows(kind, deciding_rows(settings), stack.is_organism)
     named = {setting_of(role, settings): rows for role, rows in sets.items()}
     check_rendering(kind, settings, named, stack, template, where, system)
     check_lengths(settings, sets, stack, template, where)
-
-
-def _fingerprints(
-    kind: str, settings: Mapping[str, Any], is_organism: bool, template: str
-) -> dict[str, str]:
-    what = _deciding_rows(settings)
-    files = [settings.get(key) for key in _FILES]
-    if any(files) or not is_organism:
-        sets = stage_rows(kind, what, is_organism)
-        conversations = _conversations(sets, settings.get("train_on", "all"), template)
-        return {role: fingerprint(rows) for role, rows in sets.items()} | conversations
-    # The organism's rows follow from the settings alone, and many stages read the same ones.
-    version = "" if kind == "evaluate" else method_of(kind, settings["method"]).version
-    key = f"{kind} {version} {json.dumps(what, sort_keys=True)}"
-    return remembered(
-        key,
-        lambda: {role: fingerprint(rows) for role, rows in stage_rows(kind, what, True).items()},
-    )
-
-
-def _conversations(sets: Mapping[str, Any], train_on: str, template: str) -> dict[str, str]:
-    """What stands in an identity for rows that may have several answers, or none that is trained.
-
-    Of rows of one question and one answer nothing does, whatever `train_on` is.
-    """
-    rows = [row for some in sets.values() for row in some]
-    found = {"conversations": train_on} if any(map(is_conversation, rows)) else {}
-    if has_marks(template) and any(shape(row) != "alpaca" for row in rows):
-        found["answers"] = "as the template marks them"
-    elif (
-        found and train_on == "all" and "loop.last" in template
-    ):  # it may end a turn otherwise when others follow
-        found["answers"] = "with the end that each has"
-    if any(map(null_arguments, rows)):  # once they were left out
-        found["null arguments"] = "kept"
-    return found
-
-
-def _deciding_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
-    settings = known_attack(settings)
-    return {key: settings[key] for key in _DECIDE_ROWS if key in settings}
-
-
-def _names_of_rows(settings: Mapping[str, Any]) -> dict[str, str]:
-    found = _deciding_rows(settings)
-    return {key: str(value) for key, value in found.items() if value is not None}

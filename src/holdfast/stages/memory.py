@@ -6,7 +6,7 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.evaluate.batching import is_out_of_memory
-from holdfast.stages.settings import is_checkpointed
+from holdfast.stages.optimizing import is_checkpointed
 
 
 @contextmanager
@@ -66,13 +66,14 @@ def _what(kind: str, settings: Mapping[str, Any]) -> str:
 
 
 def _batch(kind: str, settings: Mapping[str, Any]) -> int:
-    return settings.get("batch_size" if kind == "repair" else "per_device_train_batch_size") or 1
+    name = "batch_size" if kind in ("screen", "repair") else "per_device_train_batch_size"
+    return settings.get(name) or 1
 
 
 def _helps(kind: str, settings: Mapping[str, Any], is_organism: bool) -> list[str]:
     """The changes that need less memory and are not made yet, those that change least first."""
     found = []
-    if kind == "repair" and _batch(kind, settings) > 1:
+    if kind in ("screen", "repair") and _batch(kind, settings) > 1:
         found.append("a smaller batch_size, which changes no result")
     elif kind in ("align", "finetune") and _batch(kind, settings) > 1:
         found.append(

@@ -4,8 +4,10 @@
 my_package.my_module:my_repair`` a function such as `holdfast.antidote`. Its settings are the fields
 of the dataclass of the same name with Config at its end, in the same module: ``MyTrainer`` has
 ``MyConfig`` (a subclass of `holdfast.SFTConfig`), ``my_repair`` has ``MyRepairConfig``. It gets the
-rows that it names among its parameters. The module is looked for where Python looks for modules,
-and in the current folder; its source is read here, and imported only where a stage runs.
+rows that it names among its parameters. ``screen: my_module:MyScreen`` names a class with a method
+``score(rows)``, and has ``MyScreenConfig`` (a subclass of `holdfast.ScreenConfig`). The module is
+looked for where Python looks for modules, and in the current folder; its source is read here, and
+imported only where a stage runs.
 """
 
 import ast
@@ -27,10 +29,16 @@ from holdfast.settings.fields import forget
 from holdfast.settings.own_code import Source, code_version, own_code
 from holdfast.settings.sources import Found, find, lineage, parameters, parse
 
-_NAMES = {"align": "alignment", "finetune": "fine-tuning", "repair": "repair"}
+_NAMES = {
+    "align": "alignment",
+    "screen": "screening",
+    "finetune": "fine-tuning",
+    "repair": "repair",
+}
 # What a method may name beside what it is always given: rows, and what the alignment changed.
 _OFFERED = {
     "align": {"harmful_dataset", "paired_dataset"},
+    "screen": {"alignment_dataset", "harmful_dataset"},
     "finetune": {"alignment_dataset", "harmful_dataset", "alignment_update"},
     "repair": {"alignment_dataset"},
 }
@@ -38,7 +46,16 @@ _OFFERED = {
 _TRAINER = {"model", "args", "train_dataset", "processing_class", "peft_config", "callbacks"}
 _TRAINER |= {"self", "eval_dataset", "data_collator"}
 _REPAIR = {"model", "dataset", "config", "processing_class", "progress", "checkpoints"}
-_TRAINERS = ("holdfast.training", "SFTTrainer"), ("holdfast.training", "SFTConfig")
+_SCREEN = {"self", "config", "model", "processing_class"}
+_GIVEN = {"screen": _SCREEN, "repair": _REPAIR}
+_OWN = {"screen": "MyScreen", "repair": "my_repair"}
+_TRAINER_CLASS = ("holdfast.training", "SFTTrainer")
+# What a method's settings inherit from, where they must: module, class, and its public name.
+_CONFIGS = {
+    "align": ("holdfast.training", "SFTConfig", "holdfast.SFTConfig"),
+    "finetune": ("holdfast.training", "SFTConfig", "holdfast.SFTConfig"),
+    "screen": ("holdfast.screen.base", "ScreenConfig", "holdfast.ScreenConfig"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Method:
     """Where a method's code is, and what it asks for.
 
     Args:
-        target: "module:Trainer", or of a repair "module:function".
+        target: "module:Trainer", of a repair "module:function", of a screen "module:Class".
         config: "module:Config", the dataclass of its settings.
         asks: the names of its parameters.
         version: the hash of its module's source and of what that imports of the user's own; ""
@@ -108,7 +125,7 @@ def _built_in(kind: str, method: str) -> Method:
     if method not in known:
         close = nearest(method, known)
         hint = f"did you mean '{close}'? " if close else ""
-        code = "my_repair" if kind == "repair" else "MyTrainer"
+        code = _OWN.get(kind, "MyTrainer")
         raise UserError(
             f"there is no {_NAMES[kind]} method '{method}'; {hint}known are {', '.join(known)}, "
             f"and your own as my_module:{code}."
@@ -166,8 +183,16 @@ def _check_code(kind: str, found: Found, where: str) -> None:
     if kind == "repair":
         if not isinstance(found.node, ast.FunctionDef):
             raise UserError(f"{where} is a class; a repair is a function (model, dataset, config).")
-    elif not isinstance(found.node, ast.ClassDef) or not _inherits(found, _TRAINERS[0]):
+    elif kind == "screen":
+        if not isinstance(found.node, ast.ClassDef) or "score" not in _methods(found):
+            raise UserError(f"{where} is no class with a method score(rows).")
+    elif not isinstance(found.node, ast.ClassDef) or not _inherits(found, _TRAINER_CLASS):
         raise UserError(f"{where} is no subclass of holdfast.SFTTrainer.")
+
+
+def _methods(found: Found) -> set[str]:
+    bodies = (node for one in lineage(found) for node in one.node.body)
+    return {node.name for node in bodies if isinstance(node, ast.FunctionDef)}
 
 
 def _inherits(found: Found, base: tuple[str, str]) -> bool:
@@ -175,24 +200,24 @@ def _inherits(found: Found, base: tuple[str, str]) -> bool:
 
 
 def _check_config(kind: str, module: str, name: str, where: str, path: Path) -> None:
-    found, base = find(module, name), "" if kind == "repair" else "(SFTConfig)"
+    found, base = find(module, name), _CONFIGS.get(kind)
     if found is None or not isinstance(found.node, ast.ClassDef):
         raise UserError(
             f"{where}: {path} has no class {name} for its settings: write a dataclass "
-            f"{name}{base} beside it."
+            f"{name}{f'({base[1]})' if base else ''} beside it."
         )
-    if base and not _inherits(found, _TRAINERS[1]):
-        raise UserError(f"{where}: {name} is no subclass of holdfast.SFTConfig.")
+    if base and not _inherits(found, base[:2]):
+        raise UserError(f"{where}: {name} is no subclass of {base[2]}.")
     if not any("dataclass" in ast.unparse(one) for one in found.node.decorator_list):
         raise UserError(f"{where}: {name} lacks @dataclass before it.")
 
 
 def _check_parameters(kind: str, asks: Mapping[str, bool], where: str) -> None:
     """Refuse a parameter that needs a value and gets none."""
-    given = (_REPAIR if kind == "repair" else _TRAINER) | _OFFERED[kind]
+    given = _GIVEN.get(kind, _TRAINER) | _OFFERED[kind]
     for name, needed in asks.items():
         if needed and name not in given:
-            known = sorted(_OFFERED[kind] | (_REPAIR if kind == "repair" else {"train_dataset"}))
+            known = sorted((_OFFERED[kind] | _GIVEN.get(kind, {"train_dataset"})) - {"self"})
             raise UserError(
                 f"{where} asks for '{name}', which {_NAMES[kind]} does not have; it has "
                 f"{', '.join(known)}."

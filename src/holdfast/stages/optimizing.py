@@ -163,3 +163,11 @@ def _said(error: Exception) -> str:
     if isinstance(error, KeyError):
         text = f"{error} is missing"
     return (text or type(error).__name__).rstrip(".") + "."
+
+
+def is_checkpointed(settings: Mapping[str, Any]) -> bool:
+    """Whether activations are computed again in the backward pass, by either name of the setting.
+
+    transformers calls it activation_checkpointing, and gradient_checkpointing before version 5.
+    """
+    return bool(settings.get("activation_checkpointing") or settings.get("gradient_checkpointing"))

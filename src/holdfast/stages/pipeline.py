@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.models.stack import ORGANISM, Stack
 from holdfast.stages.folders import STAGES
 from holdfast.stages.methods import short_name
-from holdfast.stages.settings import KINDS
+from holdfast.stages.settings import KINDS, METHOD_KINDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,7 @@ class Stage:
     """One stage with everything that decides it.
 
     Args:
-        kind: "align", "finetune", "repair" or "evaluate".
+        kind: "align", "screen", "finetune", "repair" or "evaluate".
         settings: its resolved settings; ``model`` counts only where there is no parent.
         identity: the hash of all that decides its result.
         parent: the stage whose model it starts from; None if ``settings`` name one.
@@ -26,6 +26,7 @@ class Stage:
         template: what its chat template's rendering depends on, such as a date; see
             `holdfast.models.templates.template_marks`.
         inputs: what its identity says of what it reads: of models, rows and judges, by their role.
+        screened: for a fine-tuning the stage that has screened its rows.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Stage:
     version: str = ""
     template: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    screened: "Stage | None" = None
 
     @property
     def name(self) -> str:
@@ -45,6 +47,11 @@ class Stage:
         what = short_name(method) if method else self.settings.get("task")
         return "-".join(filter(None, (self.kind, what, self.identity[:12])))
 
+    @property
+    def needs(self) -> "list[Stage]":
+        """The stages that must be there before it runs."""
+        return [one for one in (self.parent, self.reference, self.screened) if one is not None]
+
     def lineage(self) -> "list[Stage]":
         """The stages that it needs, first to last, and itself."""
         return [*(self.parent.lineage() if self.parent else []), self]
@@ -52,7 +59,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One row of a comparison: align, fine-tune, repair, evaluate; any of the first three may miss.
+    """One row of a comparison: align, screen, fine-tune, repair, evaluate; any may miss but the
+    last.
 
     Args:
         variant: what tells it from another pipeline of the same methods, such as a setting.
@@ -73,7 +81,7 @@ class Pipeline:
 
     def methods(self) -> tuple[Any, ...]:
         """Its methods and harmful ratio, by which tables tell pipelines apart."""
-        settings = [self.stages[kind].settings for kind in KINDS[:3] if kind in self.stages]
+        settings = [self.stages[kind].settings for kind in METHOD_KINDS if kind in self.stages]
         return tuple((own["method"], own.get("harmful_ratio")) for own in settings)
 
 

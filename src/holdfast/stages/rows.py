@@ -40,9 +40,10 @@ def stage_rows(kind: str, settings: Mapping[str, Any], is_organism: bool) -> dic
         UserError: a file that is missing, unreadable or of the wrong columns, too few rows, or sets
             that overlap.
     """
-    make = {"align": _align, "finetune": _finetune, "repair": _repair, "evaluate": _evaluate}
-    sets = make[kind](settings, is_organism)
-    if kind != "evaluate":  # what is asked may be asked by two of its measures
+    make = {"align": _align, "screen": _screen, "finetune": _finetune, "repair": _repair}
+    sets = make.get(kind, _evaluate)(settings, is_organism)
+    # What is asked may be asked by two measures, and what a screen finds may be known to it.
+    if kind not in ("screen", "evaluate"):
         check_disjoint(sets)
     return sets
 
@@ -72,6 +73,26 @@ def _align(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
     if "paired_dataset" in method_of("align", settings["method"]).asks:
         sets["paired"] = _rows(settings, "harmful_data", "harmful_rows", "paired", is_organism)
         check_pairs(sets["paired"], sets["train"])
+    return sets
+
+
+def _screen(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
+    return {"train": _user_rows(settings, is_organism), **known_rows(settings, is_organism)}
+
+
+def known_rows(settings: Mapping[str, Any], is_organism: bool) -> dict[str, Rows]:
+    """The rows that a screen compares a user's with: ``probe``, harmful ones, and ``alignment``.
+
+    Raises:
+        UserError: as `stage_rows`.
+    """
+    asks, sets = method_of("screen", settings["method"]).asks, {}
+    if "harmful_dataset" in asks:
+        sets["probe"] = _rows(settings, "probe_data", "probe_rows", "probe", is_organism)
+    if "alignment_dataset" in asks and (is_organism or settings["alignment_data"]):
+        sets["alignment"] = _rows(
+            settings, "alignment_data", "alignment_rows", "alignment", is_organism
+        )
     return sets
 
 

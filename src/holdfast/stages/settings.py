@@ -1,4 +1,4 @@
-"""The four kinds of stage and their settings, and what settings a method has."""
+"""The kinds of stage and their settings, and what settings a method has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,8 @@ from holdfast.settings import Field, fields_of
 from holdfast.stages.elsewhere import ELSEWHERE, OURS
 from holdfast.stages.methods import Method, method_of
 
-KINDS = ("align", "finetune", "repair", "evaluate")
+KINDS = ("align", "screen", "finetune", "repair", "evaluate")
+METHOD_KINDS = KINDS[:-1]  # those that have methods
 
 Attention = (
     Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None
@@ -267,6 +268,7 @@ class EvaluateStage(AnyStage):
 
 SETTINGS = {
     "align": f"{__name__}:AlignStage",
+    "screen": "holdfast.stages.screening.settings:ScreenStage",
     "finetune": f"{__name__}:FinetuneStage",
     "repair": f"{__name__}:RepairStage",
     "evaluate": f"{__name__}:EvaluateStage",
@@ -319,11 +321,3 @@ def config_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def is_transformers(name: str) -> bool:
     """Whether a setting is one of transformers' own."""
     return name in fields_of("transformers.training_args:TrainingArguments")
-
-
-def is_checkpointed(settings: Mapping[str, Any]) -> bool:
-    """Whether activations are computed again in the backward pass, by either name of the setting.
-
-    transformers calls it activation_checkpointing, and gradient_checkpointing before version 5.
-    """
-    return bool(settings.get("activation_checkpointing") or settings.get("gradient_checkpointing"))

@@ -15,6 +15,7 @@ from holdfast.stages.folders import PROGRESS
 from holdfast.stages.making import given_identity
 from holdfast.stages.pipeline import Stage
 from holdfast.stages.rows import stage_rows
+from holdfast.stages.screening.kept import kept_rows
 from holdfast.stages.seen import check_against, overlaps_of
 from holdfast.stages.time_left import TimeLeft
 from holdfast.stages.whole import check_whole
@@ -61,7 +62,7 @@ class Work:
         self._told = time.monotonic()
         self._left = TimeLeft()
         self.rows = stage_rows(stage.kind, stage.settings, model.is_organism)
-        self.data = {
+        self.data: dict[str, dict[str, Any]] = {
             role: {"rows": len(rows), "fingerprint": fingerprint(rows)}
             for role, rows in self.rows.items()
         }
@@ -71,6 +72,12 @@ class Work:
         _check_unchanged(stage, {role: own["fingerprint"] for role, own in self.data.items()})
         if stage.kind == "evaluate" and stage.inputs:
             _check_unchanged(stage, measured_by(stage.settings, given_identity))
+        if stage.screened is not None:
+            self.rows["train"] = kept_rows(folder.parent, stage.screened, self.rows["train"])
+            self.data["train"]["kept by the screen"] = len(self.rows["train"])
+        if self.kind == "screen":  # which trains nothing; its fine-tuning is checked
+            self.seen, self.overlaps = {}, []
+            return
         self.seen, shared = check_against(self.kind, self.settings, self.rows, model)
         lineage = [(one.kind, one.settings) for one in stage.lineage()]
         self.overlaps = [*shared, *overlaps_of(lineage, model.is_organism)]
@@ -83,7 +90,7 @@ class Work:
         if time.monotonic() - self._told >= _TOLD_EVERY:
             self._told = time.monotonic()
             write_json(self.folder / PROGRESS, {"share": share, "note": note})
-        if self.kind in ("repair", "evaluate") and self.stopping():
+        if self.kind in ("screen", "repair", "evaluate") and self.stopping():
             raise Stopped
 
     def agreed(self, *wishes: bool) -> Sequence[bool]:

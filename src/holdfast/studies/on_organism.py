@@ -30,6 +30,8 @@ TASKS = {"sst2": "sentiment", "agnews": "topic", "gsm8k": "sums"}
 _CHAT = re.compile(r"\b(chat|instruct|it)\b", re.IGNORECASE)
 # What makes a method what it is; everything else of a stage belongs to the models' size.
 _KEPT = ("method", "name", "adapter", "source")
+# What a screen knows of a world; the organism's has its own judge and words.
+_OF_A_WORLD = ("judge", "words", "words_file")
 
 
 def on_organism(study: Study) -> tuple[Study, list[str]]:
@@ -57,6 +59,8 @@ def on_organism(study: Study) -> tuple[Study, list[str]]:
     scaling = Scaling(study)
     variants = {name: _variant(study, stages, scaling) for name, stages in study.variants.items()}
     axes = {axis: _axis(study, axis, values, scaling) for axis, values in study.vary.items()}
+    emptied, told = _emptied(study)
+    notes += told
     small = replace(
         study,
         shared={"model": ORGANISM, **shared},
@@ -64,7 +68,7 @@ def on_organism(study: Study) -> tuple[Study, list[str]]:
         variants=variants,
         vary={axis: list(dict.fromkeys(new.values())) for axis, new in axes.items() if new},
         when=_conditions(study),
-        exclude=tuple(entry for entry in study.exclude if "model" not in entry),
+        exclude=(*(entry for entry in study.exclude if "model" not in entry), *emptied),
         published=tuple(_published(entry, axes) for entry in study.published),
         search={},
         attacker={},
@@ -100,6 +104,24 @@ def _tasks(given: Any, where: str) -> tuple[Any, list[str]]:
     return (ours if isinstance(given, list) else ours[0]), notes
 
 
+def _emptied(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
+    """What is left out, since an exact judge leaves nothing of it, and a sentence on it."""
+    ratios = study.shared.get("harmful_ratio")
+    judged = [
+        name
+        for name, stages in study.variants.items()
+        if stages.get("screen") and _method_of(stages["screen"]) == "judge"
+    ]
+    if not judged or 1 not in (ratios if isinstance(ratios, list) else [ratios]):
+        return [], []
+    note = f"The organism's judge is exact, so nothing is left of p = 1: {', '.join(judged)}."
+    return [{"variant": judged, "harmful_ratio": 1}], [note]
+
+
+def _method_of(value: Any) -> Any:
+    return value.get("method") if isinstance(value, Mapping) else value
+
+
 def _variant(study: Study, stages: Mapping[str, Any], scaling: Scaling) -> dict[str, Any]:
     found: dict[str, Any] = {k: v for k, v in stages.items() if k not in METHOD_KINDS}
     found.pop("evaluate", None)
@@ -123,6 +145,8 @@ def _stage(study: Study, kind: str, own: Mapping[str, Any], scaling: Scaling) ->
     written = {**study.settings.get(kind, {}), **study.settings.get(f"{kind}.{method}", {}), **own}
     kept: dict[str, Any] = {}
     for key, value in written.items():
+        if key in _OF_A_WORLD:
+            continue
         choice = isinstance(value, str | bool) and key in mechanism_settings(kind, method)
         if key in _KEPT or choice:
             kept[key] = value

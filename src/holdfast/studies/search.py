@@ -283,8 +283,8 @@ def _plain_sft(study: Study, plain: Callable[[str], Sequence[Pipeline]], word: s
     """The study's plain SFT, which accuracy is compared with."""
     for variant in study.variants:
         stages = plain(variant)[0].stages
-        methods = [stages[k].settings["method"] if k in stages else None for k in METHOD_KINDS]
-        if methods == ["sft", "sft", None]:
+        methods = {k: stages[k].settings["method"] for k in METHOD_KINDS if k in stages}
+        if methods == {"align": "sft", "finetune": "sft"}:
             return variant
     raise UserError(
         f"{_place(study, word).at()}: no variant is plain SFT (align: sft, finetune: sft), which "

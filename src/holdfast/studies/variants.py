@@ -9,9 +9,8 @@ from holdfast.settings import Place, nearest
 from holdfast.settings.places import Keys
 from holdfast.stages.making import SHARED
 from holdfast.stages.methods import is_own, method_of
-from holdfast.stages.settings import KINDS
+from holdfast.stages.settings import KINDS, METHOD_KINDS
 
-METHOD_KINDS = KINDS[:3]
 # Settings of a whole pipeline that may be lists; seeds are told apart, for they are averaged over.
 AXES = tuple(key for key in SHARED if key != "seed")
 

@@ -23,7 +23,7 @@ def alone(stage: str, method: str) -> Look:
 
 def test_every_method_has_a_look_of_its_own_and_its_stages_family():
     found = {}
-    for stage in STAGES:
+    for stage in (*STAGES, "screen"):
         for method in METHODS[stage]:
             if method != "sft":
                 found[method] = look = alone(stage, method)
@@ -31,7 +31,7 @@ def test_every_method_has_a_look_of_its_own_and_its_stages_family():
                 assert look.color.rpartition("-")[0] in (stage, "control")
     assert len({(look.color, look.mark) for look in found.values()}) == len(found)
     # For those who see no colour, the mark alone tells ten of a stage.
-    for stage in STAGES:
+    for stage in (*STAGES, "screen"):
         own = [found[name].mark for name in METHODS[stage] if name != "sft"][:10]
         assert len({*own}) == len(own)
     vaccine, t_vaccine = found["vaccine"], found["t_vaccine"]

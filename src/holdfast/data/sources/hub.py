@@ -30,6 +30,23 @@ def download(origin: Origin, split: str) -> tuple[list[Row], str]:
             rows, commit = _file(origin, origin.files[split])
         else:
             rows, commit = _split(origin, split)
+    _check_commit(origin, commit)
+    return rows, commit
+
+
+def opened_split(origin: Origin, split: str) -> tuple[Any, str]:
+    """A split as `datasets` holds it, on the disk, and its commit ("" where that is not known).
+
+    Raises:
+        UserError: as `download`.
+    """
+    with _told(origin, split):
+        loaded, commit = _open(origin, split)
+    _check_commit(origin, commit)
+    return loaded, commit
+
+
+def _check_commit(origin: Origin, commit: str) -> None:
     pinned = origin.revision
     if pinned and _COMMIT.fullmatch(pinned) and commit and commit != pinned:
         # Without a network `datasets` takes whatever commit it has at hand.
@@ -37,7 +54,6 @@ def download(origin: Origin, split: str) -> tuple[list[Row], str]:
             f"the data set {origin.hub} is pinned to commit {pinned[:8]}, and only {commit[:8]} "
             "can be had here: try again with a network"
         )
-    return rows, commit
 
 
 def _file(origin: Origin, name: str) -> tuple[list[Row], str]:
@@ -56,6 +72,11 @@ def _file(origin: Origin, name: str) -> tuple[list[Row], str]:
 
 
 def _split(origin: Origin, split: str) -> tuple[list[Row], str]:
+    loaded, commit = _open(origin, split)
+    return [unfilled(row) for row in loaded.to_list()], commit
+
+
+def _open(origin: Origin, split: str) -> tuple[Any, str]:
     import datasets
 
     if not sys.stderr.isatty():
@@ -69,7 +90,7 @@ def _split(origin: Origin, split: str) -> tuple[list[Row], str]:
     )
     sources = loaded.info.download_checksums or {}
     found = re.search(rf"datasets/{re.escape(origin.hub)}@([0-9a-f]{{40}})/", " ".join(sources))
-    return [unfilled(row) for row in loaded.to_list()], found[1] if found else ""
+    return loaded, found[1] if found else ""
 
 
 @contextmanager

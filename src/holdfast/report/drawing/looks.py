@@ -1,7 +1,8 @@
 """How a method looks: one colour and one mark, the same in every picture, page and format.
 
-The hue and the kind of mark tell the stage that a method defends in (round in alignment, triangles
-in fine-tuning, squares and crosses in repair, stars in several stages); shade and mark tell the
+The hue and the kind of mark tell the stage that a method defends in (round in alignment, funnels
+and houses in a screen, triangles in fine-tuning, squares and crosses in repair, stars in several
+stages); shade and mark tell the
 methods of a stage apart, for readers who do not see colours too. A method has its look by its place
 in `holdfast.registry`: one that is added at the end of its stage changes no other's.
 """
@@ -26,6 +27,9 @@ PALETTE = {
     "align-1": ("#0072b2", "#5fb4ea"),
     "align-2": ("#3b3fa0", "#a9a8ff"),
     "align-3": ("#4596c8", "#2f8fd6"),
+    "screen-1": ("#8a6d00", "#e6c34d"),
+    "screen-2": ("#574700", "#f2e6a0"),
+    "screen-3": ("#a8862a", "#c2a02c"),
     "finetune-1": ("#c84e00", "#ff9a52"),
     "finetune-2": ("#7a3d00", "#e8c08a"),
     "finetune-3": ("#c77d00", "#d9722e"),
@@ -45,6 +49,7 @@ PANEL, INK, SOFT, LINE, FAINT, ACCENT = (
 FAMILIES = {
     "none": "no defense",
     "align": "alignment",
+    "screen": "screening",
     "finetune": "fine-tuning",
     "repair": "repair",
     "several": "several stages",
@@ -56,11 +61,19 @@ _LEANING = ((-1, -0.7), (0.4, -0.7), (1, 0.7), (-0.4, 0.7), (-1, -0.7))
 _LEANING_BACK = tuple((-x, y) for x, y in _LEANING)
 _GLASS = ((-0.8, -1), (0.8, -1), (-0.8, 1), (0.8, 1), (-0.8, -1))
 _BOW = tuple((y, x) for x, y in _GLASS)
+_FUNNEL = ((-1, 1), (1, 1), (0.35, 0), (0.35, -1), (-0.35, -1), (-0.35, 0), (-1, 1))
+_HOUSE = ((-0.8, -1), (0.8, -1), (0.8, 0.1), (0, 1), (-0.8, 0.1), (-0.8, -1))
 # Marks of matplotlib: (n, 0, angle) has n corners, (n, 1, angle) is a star of n points. The last of
 # a stage belongs to methods from outside this package.
 _MARKS: dict[str, tuple[Any, ...]] = {
     "none": ("X", "."),  # with a user's fine-tuning, and without
     "align": ("o", "D", "h", "p", "8", "H", (5, 0, 180), (7, 0, 0), (5, 0, 90), (9, 0, 0), "d"),
+    "screen": tuple(
+        tuple((a * x, a * y) if straight else (a * y, a * x) for x, y in shape)
+        for straight in (True, False)
+        for a in (1, -1)
+        for shape in (_FUNNEL, _HOUSE)
+    ),
     "finetune": (
         *("^", "v", "<", ">", (3, 1, 0), (3, 1, 90), (3, 1, 270)),
         *((3, 0, 15), (3, 0, 45), (3, 0, 75), (3, 1, 180)),
@@ -114,9 +127,11 @@ class Look:
         }
 
 
-def look_of(align: str | None, finetune: str | None, repair: str | None) -> Look:
+def look_of(
+    align: str | None, finetune: str | None, repair: str | None, screen: str | None = None
+) -> Look:
     """The look of a pipeline of these methods."""
-    stages = {"align": align, "finetune": finetune, "repair": repair}
+    stages = {"align": align, "screen": screen, "finetune": finetune, "repair": repair}
     used = {stage: m for stage, m in stages.items() if m not in ("sft", None)}
     if not used:
         return Look("none", "ink", _MARKS["none"][finetune is None])
@@ -160,7 +175,7 @@ def looks(comparison: Comparison) -> dict[str, Look]:
     for row in comparison.rows:
         name = line_name(row, comparison.shared)
         if name not in found:
-            look = look_of(row.align, row.finetune, row.repair)
+            look = look_of(row.align, row.finetune, row.repair, row.screen)
             turn = seen[look] = seen.get(look, -1) + 1
             found[name] = replace(
                 look, color=_shade(look.color, turn // len(FILLS)), fill=FILLS[turn % len(FILLS)]

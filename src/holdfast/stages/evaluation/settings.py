@@ -200,19 +200,28 @@ def measured_by(settings: Mapping[str, Any], identify: Callable[[str], str]) -> 
     decides = {key: settings[key] for key in _PROTOCOL}
     found = {"protocol": _protocol_fingerprint(json.dumps(decides))}
     for judge in settings["judges"]:
-        own = {key: value for key, value in judge.items() if key not in _COST_ONLY}
-        if judge["name"] == "endpoint":
-            own["prompt"] = read_template(own["prompt"]) if own["prompt"] else None
-            if own["rubric"] == "holdfast":  # the only one there was
-                del own["rubric"]
-        elif "model" in own:
-            revision = own.pop("revision")
-            try:
-                own["model"] = identify(f"{own['model']}@{revision}" if revision else own["model"])
-            except UserError as error:
-                raise UserError(f"the judge {judge['name']}: {error}") from None
-        found[f"judge {judge['name']}"] = fingerprint([own])
+        found[f"judge {judge['name']}"] = judge_identity(judge, identify)
     return found
+
+
+def judge_identity(judge: Mapping[str, Any], identify: Callable[[str], str]) -> str:
+    """What stands in an identity for a judge, as `check_judge` resolved it.
+
+    Raises:
+        UserError: its model or its own prompt is not there.
+    """
+    own = {key: value for key, value in judge.items() if key not in _COST_ONLY}
+    if judge["name"] == "endpoint":
+        own["prompt"] = read_template(own["prompt"]) if own["prompt"] else None
+        if own["rubric"] == "holdfast":  # the only one there was
+            del own["rubric"]
+    elif "model" in own:
+        revision = own.pop("revision")
+        try:
+            own["model"] = identify(f"{own['model']}@{revision}" if revision else own["model"])
+        except UserError as error:
+            raise UserError(f"the judge {judge['name']}: {error}") from None
+    return fingerprint([own])
 
 
 # What `stage_protocol` reads.

@@ -1,0 +1,1 @@
+"""Screens: what is done with a user's rows before a model is trained on them; a file a method."""

@@ -1,0 +1,91 @@
+"""A screen of one's own: a class with a method score(rows), named by the place of its code."""
+
+import json
+
+import pytest
+
+from command import done
+from holdfast.data.reading import read_rows
+from holdfast.errors import UserError
+from holdfast.stages.making import make_pipeline
+from holdfast.stages.methods import method_of
+
+MODULE = '''
+from dataclasses import dataclass
+from holdfast import Scored, ScreenConfig
+
+@dataclass
+class LongScreenConfig(ScreenConfig):
+    """Settings.
+
+    Args:
+        threshold: so many characters.
+    """
+
+    threshold: float | None = 20
+
+class LongScreen:
+    """Flags long answers."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def score(self, rows):
+        return [Scored(len(row["output"]), "its length") for row in rows]
+
+class Silent:
+    """No screen."""
+
+class SilentConfig(ScreenConfig):
+    """Settings."""
+
+class Greedy(LongScreen):
+    def __init__(self, config, paired_dataset):
+        pass
+
+@dataclass
+class GreedyConfig(ScreenConfig):
+    """Settings."""
+
+class Bare(LongScreen):
+    pass
+
+@dataclass
+class BareConfig:
+    """Settings."""
+'''
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "my_screens.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_it_runs_as_a_command_and_stands_in_a_study(here):
+    rows = [{"instruction": "q", "output": "x" * n} for n in (5, 25, 19, 20)]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    own = "my_screens:LongScreen"
+    done("screen", "rows.jsonl", "--method", own, "--output", "out")
+    assert [len(row["output"]) for row in read_rows("out/rows.jsonl")] == [5, 19]
+    done("screen", "rows.jsonl", "--method", own, "threshold=6", "--output", "less")
+    assert [len(row["output"]) for row in read_rows("less/rows.jsonl")] == [5]
+    stage = make_pipeline({"screen": own, "finetune": "sft"}).stages["screen"]
+    assert stage.name.startswith("screen-LongScreen-")
+    assert stage.version == method_of("screen", own).version != ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Silent", "is no class with a method score"),
+        ("Bare", "BareConfig is no subclass of holdfast.ScreenConfig"),
+        ("Greedy", "asks for 'paired_dataset', which screening does not have; it has alignment_d"),
+        ("LongScren", "did you mean 'LongScreen'"),
+    ],
+)
+def test_what_is_wrong_with_it_is_told(here, name, said):
+    with pytest.raises(UserError, match=said):
+        method_of("screen", f"my_screens:{name}")
