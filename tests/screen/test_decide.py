@@ -28,6 +28,10 @@ def test_the_threshold_is_the_best_of_all(seed):
     assert all(gain(t / 100) < gain(found) for t in range(500) if t / 100 > found + 0.1)
 
 
+def test_of_equally_good_thresholds_the_one_that_flags_fewest_is_taken():
+    assert threshold_between(Known([1.0, 3.0], [0.0, 2.0])) == 2.5
+
+
 def test_a_threshold_needs_both_kinds_of_known_rows():
     with pytest.raises(UserError, match="there are 1 and 0"):
         threshold_between(Known([1.0], []))
