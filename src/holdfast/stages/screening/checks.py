@@ -90,8 +90,8 @@ def given_to_screen(
         where: where the settings are from, for messages.
 
     Raises:
-        UserError: there is no fine-tuning, the screening names rows of its own, or the attack chooses
-            its rows with the model.
+        UserError: there is no fine-tuning, the screening names rows of its own, or the attack
+            chooses its rows with the model.
     """
     if tuned is None:
         raise UserError(
