@@ -14,6 +14,12 @@ TRIES: dict[str, list[dict[str, Any]]] = {
         {"rho": 30.0, "layers": 4},
         {"rho": 15.0, "layers": 5},
     ],
+    "vaa": [
+        {"rho": 0.4, "trial_learning_rate": 1e-3},
+        {"rho": 1.0, "trial_learning_rate": 1e-3},
+        {"rho": 1.5, "trial_learning_rate": 1e-3},
+        {"rho": 2.0, "trial_learning_rate": 1e-3},
+    ],
     "booster": [
         {"lam": 5.0, "alpha": 0.1},
         {"lam": 20.0, "alpha": 0.1},
@@ -105,6 +111,12 @@ TRIES: dict[str, list[dict[str, Any]]] = {
         {"choosing_epochs": 3.0, "selector_rate": 0.05},
         {"choosing_epochs": 1.0, "selector_rate": 0.005},
         {"choosing_epochs": 3.0, "selector_rate": 0.005, "share": 0.7},
+    ],
+    "asft": [
+        {"lam": 0.01},
+        {"lam": 0.03},
+        {"lam": 0.0625},
+        {"lam": 0.3, "exact": True},
     ],
     "antidote": [{"dense_ratio": ratio} for ratio in (0.01, 0.03, 0.05, 0.07)],
     "safe_lora": [{"threshold": threshold} for threshold in (0.4, 0.5, 0.6, 0.7)],
