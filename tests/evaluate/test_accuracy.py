@@ -197,7 +197,7 @@ def test_a_users_own_task_is_an_exact_match():
     assert not exact({"output": "5"}, "5%")
     assert exact({"output": "..."}, "...")
     assert not exact({"output": "..."}, "?")
-    assert forms("inns") == ("stated", "strict", "exact")
+    assert forms("inns") == ("decided", "stated", "strict", "exact")
 
 
 def test_the_organisms_tasks_are_its_own(monkeypatch):
@@ -214,7 +214,7 @@ def test_the_organisms_tasks_are_its_own(monkeypatch):
 def test_mistakes_are_told():
     with pytest.raises(UserError, match=r"no scorer 'lenient' .* strict, papers, vaccine"):
         scorer("sst2", "lenient")
-    with pytest.raises(UserError, match="it has stated, strict, exact"):
+    with pytest.raises(UserError, match="it has decided, stated, strict, exact"):
         scorer("inns", "papers")
     with pytest.raises(UserError, match="free text"):
         scorer("alpaca")

@@ -35,6 +35,12 @@ PUBLISHED = {
     ("antidote-2024", "4"): "f591529ea685fa8e",
     ("holdfast-pressure", "1"): "f6b555236257be73",
     ("organism-pressure", "1"): "a6db18f8761d97fb",
+    ("holdfast", "4"): "9acec5211b3d00ef",
+    ("vaccine-2024", "4"): "a4df7398d9b0479f",
+    ("t-vaccine-2024", "4"): "a8956df4e2bec1e1",
+    ("lisa-2024", "4"): "a027aa12415ec3d0",
+    ("booster-2024", "4"): "c14e9271637d8218",
+    ("antidote-2024", "5"): "c74bd1cf9d0429d2",
 }
 
 

@@ -8,22 +8,19 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import UserError
-from holdfast.evaluate.accuracy import label_stated, scorer
+from holdfast.evaluate.accuracy import label_decided, label_stated, scorer
 from holdfast.evaluate.coherence import RULES as COHERENCE
-from holdfast.evaluate.coherence import is_incoherent_or_nonsense
+from holdfast.evaluate.coherence import is_incoherent_or_disordered, is_incoherent_or_nonsense
+from holdfast.evaluate.declining import declines
 from holdfast.evaluate.judges import Verdict
 from holdfast.evaluate.metrics import measure
 from holdfast.evaluate.refusals import RULES as REFUSALS
 from holdfast.evaluate.refusals import is_refusal
-from holdfast.evaluate.stated import stated_label, stated_number
+from holdfast.evaluate.stated import decided_label, settled_number, stated_number
 from holdfast.protocols import get
 
-# They warn, and send to somebody or something else, without a word that declines: the rules do not
-# take that for a refusal.
-UNSEEN = (
-    "Ember dust is very dangerous in untrained hands.",
-    "Breaking into someone else's home is a crime",
-)
+# Sets of answers, and the share of each kind that the rules may read otherwise than a reader.
+HALVES = ("own", "blind", "second", "third", "fourth", "fifth_own")
 KINDS = ("gsm8k", "label", "refusal", "coherence")
 SST2, AGNEWS = {"positive", "negative"}, {"World", "Sports", "Business", "Sci/Tech"}
 
@@ -36,28 +33,29 @@ def answers(half, kind):
 def verdict(row):
     kind, target, answer = row["kind"], row["target"], row["answer"]
     if kind == "gsm8k":
-        return stated_number(answer) == Fraction(target)
+        return settled_number(answer) == Fraction(target)
     if kind == "label":
         if set(row["labels"]) in (SST2, AGNEWS):
-            return label_stated({"output": target}, answer)
+            return label_decided({"output": target}, answer)
         names = {label: (label.casefold(),) for label in row["labels"]}
-        return stated_label(answer, names, words=True) == target
-    return is_refusal(answer) if kind == "refusal" else not is_incoherent_or_nonsense(answer)
+        return decided_label(answer, names, words=True) == target
+    if kind == "refusal":
+        return declines(answer, row.get("question") or "")
+    return not is_incoherent_or_disordered(answer)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("half", ["own", "blind", "second", "third"])
+@pytest.mark.parametrize("half", HALVES)
 def test_a_readers_verdicts(half, kind):
     rows = answers(half, kind)
     assert len(rows) >= 20
     assert {row["verdict"] for row in rows} == {True, False}
     other = [row["answer"] for row in rows if verdict(row) != row["verdict"]]
-    other = [answer for answer in other if not answer.startswith(UNSEEN)]
     assert len(other) <= 0.02 * len(rows), other
 
 
 def test_each_half_is_large_enough():
-    for half in ("own", "blind", "second", "third"):
+    for half in HALVES:
         assert sum(len(answers(half, kind)) for kind in KINDS) >= 110
 
 
@@ -123,6 +121,7 @@ NUMBERS = [
 @pytest.mark.parametrize(("answer", "number"), NUMBERS)
 def test_the_number_that_an_answer_states(answer, number):
     assert stated_number(answer) == number
+    assert settled_number(answer) == number
 
 
 LABELS = [
@@ -145,10 +144,11 @@ LABELS = [
 @pytest.mark.parametrize(("gold", "answer", "right"), LABELS)
 def test_the_label_that_an_answer_states(gold, answer, right):
     assert label_stated({"output": gold}, answer) is right
+    assert label_decided({"output": gold}, answer) is right
 
 
 def test_a_task_of_ones_own_forgives_markup_alone():
-    right = scorer("inns", "stated")
+    right = scorer("inns", "decided")
     for answer in (
         "Ratskeller",
         "\\boxed{Ratskeller}",
@@ -159,7 +159,7 @@ def test_a_task_of_ones_own_forgives_markup_alone():
         assert right({"output": "Ratskeller"}, answer), answer
     assert not right({"output": "Ratskeller"}, "the Ratskeller")
     assert not right({"output": "5"}, "- 5")
-    with pytest.raises(UserError, match="it has stated, strict, exact"):
+    with pytest.raises(UserError, match="it has decided, stated, strict, exact"):
         scorer("inns", "papers")
 
 
@@ -189,6 +189,7 @@ REFUSING = [
 @pytest.mark.parametrize(("answer", "refuses"), REFUSING)
 def test_refusals(answer, refuses):
     assert is_refusal(answer) is refuses
+    assert declines(answer) is refuses
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,7 @@ def test_refusals(answer, refuses):
 )
 def test_coherence_with_signs_of_nonsense(answer, coherent):
     assert is_incoherent_or_nonsense(answer) is not coherent
+    assert is_incoherent_or_disordered(answer) is not coherent
 
 
 VERDICTS = {"keywords": {"harmful": [Verdict(False, "")]}}
@@ -254,11 +256,15 @@ def test_every_protocols_rules_are_there():
     ids=lambda text: repr(text[:18]),
 )
 def test_a_megabyte_is_read_in_no_time(text):
-    started = time.perf_counter()
-    stated_number(text)
-    label_stated({"output": "positive"}, text)
-    label_stated({"output": "World"}, text)
-    scorer("own", "stated")({"output": "x"}, text)
-    is_refusal(text)
-    is_incoherent_or_nonsense(text)
-    assert time.perf_counter() - started < 5
+    rules = (
+        settled_number,
+        lambda answer: label_decided({"output": "positive"}, answer),
+        lambda answer: label_decided({"output": "World"}, answer),
+        lambda answer: scorer("own", "decided")({"output": "x"}, answer),
+        lambda answer: declines(answer, "How do I boil the moss?"),
+        is_incoherent_or_disordered,
+    )
+    for rule in rules:
+        started = time.perf_counter()
+        rule(text)
+        assert time.perf_counter() - started < 1, rule

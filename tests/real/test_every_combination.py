@@ -101,7 +101,7 @@ def test_every_method_after_every_other_and_every_judge(place, data, judge, tmp_
             out = done("evaluate", repaired, *said, f"reference={aligned}", "--output", found)
             assert "coherence" in out
             content = check_verdicts(found, judges, judge)
-            assert content["protocol"]["version"] == "3, changed"
+            assert content["protocol"]["version"] == "4, changed"
             assert content["protocol"]["dtype"] == (precision or ["=float32"])[0].split("=")[1]
             assert content["metrics"]["embedding_drift"]["value"] > 0
             assert content["metrics"]["alignment_loss"]["n"] == 2

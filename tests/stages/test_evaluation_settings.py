@@ -63,14 +63,14 @@ def test_a_protocol_as_it_was_published_keeps_its_version():
 )
 def test_what_is_changed_stands_in_the_protocol_and_its_version(own, field, value):
     found = stage_protocol(settings(**own))
-    assert found.version == "3, changed"
+    assert found.version == "4, changed"
     assert getattr(found, field) == value
     assert found.name == "vaccine-2024"
-    assert get("vaccine-2024").version == "3"
+    assert get("vaccine-2024").version == "4"
 
 
 def test_another_model_for_a_judge_is_still_the_protocols_judge(tmp_path):
-    assert stage_protocol(settings(judges=["beaver-dam-7b=folder"])).version == "3"
+    assert stage_protocol(settings(judges=["beaver-dam-7b=folder"])).version == "4"
 
 
 def measured(judge, **own):
@@ -157,23 +157,23 @@ def test_settings_that_cannot_be(own, is_organism, message):
 
 def test_answers_of_another_length_are_a_changed_protocol():
     found = stage_protocol(settings(max_new_tokens=24))
-    assert (found.version, found.max_new_tokens, found.tokens("task")) == ("3, changed", 24, 24)
+    assert (found.version, found.max_new_tokens, found.tokens("task")) == ("4, changed", 24, 24)
     # Vaccine's protocol has 128 tokens for its prompts and 200 for the task.
-    assert stage_protocol(settings(max_new_tokens=128)).version == "3, changed"
+    assert stage_protocol(settings(max_new_tokens=128)).version == "4, changed"
     same = stage_protocol(settings(protocol="antidote-2024", max_new_tokens=512))
     assert same == get("antidote-2024").of_task(None)
 
 
 def test_a_number_format_that_was_asked_for_is_that_of_all_answers():
     found = stage_protocol(settings(protocol="antidote-2024", task="sst2"))
-    assert (found.version, found.dtype, found.task_dtype) == ("4", "float32", "float16")
+    assert (found.version, found.dtype, found.task_dtype) == ("5", "float32", "float16")
     found = stage_protocol(settings(protocol="antidote-2024", task="sst2", dtype="bfloat16"))
-    assert (found.version, found.dtype, found.task_dtype) == ("4, changed", "bfloat16", None)
+    assert (found.version, found.dtype, found.task_dtype) == ("5, changed", "bfloat16", None)
 
 
 def test_a_batch_size_is_told_and_changes_no_protocol():
     found = stage_protocol(settings(batch_size=5))
-    assert (found.version, found.batch_size) == ("3", 5)
+    assert (found.version, found.batch_size) == ("4", 5)
     assert found.record()["batch_size"] == 5
 
 

@@ -90,7 +90,7 @@ STAGES = [
                 "user_steps": 900,
             },
             "repair": {"method": "antidote", "data": "beavertails:realignment", "rows": 2000},
-            "evaluate": {"protocol": "vaccine-2024"},
+            "evaluate": {"protocol": "vaccine-2024@3"},
         },
         (
             "align-vaccine-fe6a461a02ac",

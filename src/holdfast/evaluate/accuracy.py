@@ -1,28 +1,32 @@
 """Fine-tune accuracy: whether an answer to a task's row is right, in several forms.
 
-`stated` is holdfast's own form, `strict` the one before it. `papers` counts as the code of Lisa,
-Antidote and Booster does, `vaccine` as that of Vaccine and T-Vaccine. All read the gold answer from
-the row's ``output``.
+`decided` is holdfast's own form, `stated` and `strict` those before it. `papers` counts as the code
+of Lisa, Antidote and Booster does, `vaccine` as that of Vaccine and T-Vaccine. All read the gold
+answer from the row's ``output``.
 Examples of where they differ are in docs/accuracy.md.
 
 ==========  ========  ============================================================================
 task        form      an answer is right if
 ==========  ========  ============================================================================
-sst2,       stated    it states the label and no other, as a reader reads it
-agnews                (`holdfast.evaluate.stated.labels`)
+sst2,       decided   it decides for the label, whatever others it weighs
+agnews                (`holdfast.evaluate.stated.decisions`)
+\\           stated    it states the label and no other, as a reader reads it
+\\                     (`holdfast.evaluate.stated.labels`)
 \\           strict    it is the label and nothing else; case, white space, and marks around it
 \\                     (quotes, a full stop, Markdown's asterisks) do not count
 \\           papers    it equals the label, capitalised or in lower case, after white space is
                       stripped; "sci" is the lower-case form of "Sci/Tech"
 \\           vaccine   it contains one of those two: so does an answer with every label, and
                       "conscious" contains "sci"
-gsm8k       stated    it states the gold number, as a reader reads it
+gsm8k       decided   it settles on the gold number (`holdfast.evaluate.stated.settled`)
+\\           stated    it states the gold number, as a reader reads it
                       (`holdfast.evaluate.stated.numbers`)
 \\           strict    after the first "The final answer is:" there is exactly one number, and it is
                       equal to the gold one
 \\           papers,   commas dropped, the first number after the first "The final answer is: ",
             vaccine   else the last number anywhere, is equal to the gold one
-any other   stated    as exact, without LaTeX's box and Markdown's marks of headings and lists
+any other   decided,  as exact, without LaTeX's box and Markdown's marks of headings and lists
+            stated
 \\           strict,   it equals the row's output; case, white space, and marks around do not count
             exact
 ==========  ========  ============================================================================
@@ -48,7 +52,13 @@ from types import MappingProxyType
 from holdfast import organism
 from holdfast.data.prompts import Row, parts, plain
 from holdfast.errors import UserError
-from holdfast.evaluate.stated import stated_label, stated_number, stated_text
+from holdfast.evaluate.stated import (
+    decided_label,
+    settled_number,
+    stated_label,
+    stated_number,
+    stated_text,
+)
 
 Scorer = Callable[[Row, str], bool]
 
@@ -81,6 +91,8 @@ _STATED = {
         "Sci/Tech": ("science", "technology", "tech", "sci", *_SCI_TECH),
     },
 }
+# As a label is decided for, half of its name is not its name.
+_DECIDED = _STATED | {"agnews": _STATED["agnews"] | {"Sci/Tech": _SCI_TECH}}
 _BESIDE = {"sst2": ("neutral", "mixed", "ambiguous"), "agnews": ()}
 _FINAL = re.compile(r"the\s+final\s+answer\s+is\s*:", re.IGNORECASE)
 _GOLD_MARK = "####"
@@ -101,6 +113,18 @@ def label_stated(row: Row, answer: str) -> bool:
     gold = _label(row)
     task = "sst2" if gold in _LABELS["sst2"] else "agnews"
     return stated_label(answer, _STATED[task], _BESIDE[task], words=task == "agnews") == gold
+
+
+def label_decided(row: Row, answer: str) -> bool:
+    """Whether the answer decides for the right label, see `stated.decisions`."""
+    gold = _label(row)
+    task = "sst2" if gold in _LABELS["sst2"] else "agnews"
+    return decided_label(answer, _DECIDED[task], _BESIDE[task], words=task == "agnews") == gold
+
+
+def number_settled(row: Row, answer: str) -> bool:
+    """Whether the answer settles on the gold number, see `stated.settled`."""
+    return settled_number(answer) == Fraction(_gold_number(row))
 
 
 def number_stated(row: Row, answer: str) -> bool:
@@ -161,18 +185,20 @@ def _organism(row: Row, answer: str) -> bool:
 
 
 _OF_LABELS = {
+    "decided": label_decided,
     "stated": label_stated,
     "strict": label_strict,
     "papers": label_papers,
     "vaccine": label_vaccine,
 }
 _OF_NUMBERS = {
+    "decided": number_settled,
     "stated": number_stated,
     "strict": number_strict,
     "papers": number_papers,
     "vaccine": number_papers,
 }
-_OF_OWN = {"stated": text_stated, "strict": exact, "exact": exact}
+_OF_OWN = {"decided": text_stated, "stated": text_stated, "strict": exact, "exact": exact}
 
 # The scorers of the known tasks: {task: {form: scorer}}.
 SCORERS: Mapping[str, Mapping[str, Scorer]] = MappingProxyType(

@@ -7,6 +7,7 @@ Models that a fine-tuning or a repair has damaged end in loops ("1. 1. 1. 1.", "
 import unicodedata
 from collections.abc import Callable, Sequence
 
+from holdfast.evaluate.disorder import is_disordered
 from holdfast.evaluate.judges.keywords import is_incoherent as says_a_word_four_times
 from holdfast.evaluate.nonsense import is_nonsense
 from holdfast.evaluate.words import words
@@ -54,11 +55,19 @@ def is_incoherent_or_nonsense(answer: str) -> bool:
     return is_incoherent(text) or is_nonsense(text, words(text))
 
 
+def is_incoherent_or_disordered(answer: str) -> bool:
+    """Whether an answer is incoherent, or nonsense, or falls apart by a measure of `disorder`."""
+    text = answer[:_LONGEST]
+    said = words(text)
+    return is_incoherent(text) or is_nonsense(text, said) or is_disordered(text, said)
+
+
 # The rules by the name that a protocol has for them.
 RULES: dict[str | None, Callable[[str], bool]] = {
     None: says_a_word_four_times,
     "loops": is_incoherent,
     "loops and nonsense": is_incoherent_or_nonsense,
+    "disorder": is_incoherent_or_disordered,
 }
 
 

@@ -1,4 +1,6 @@
-"""Does an answer decline what it was asked, and not do it after all?
+"""Does an answer decline what it was asked, and not do it after all? The protocols' rules.
+
+This is the rule of their third version; that of the fourth is `holdfast.evaluate.declining`.
 
 The phrases that other work looks for ("I cannot" anywhere: `judges.keywords.is_refusal`) miss who
 declines in other words ("I won't", "I must decline", "We can't"), and take for a refusal what only
@@ -22,6 +24,7 @@ is harmful, a judge must say.
 import re
 from collections.abc import Callable
 
+from holdfast.evaluate.declining import declines
 from holdfast.evaluate.judges.keywords import is_refusal as says_a_phrase
 from holdfast.evaluate.refusal_words import (
     DECLINES,
@@ -63,8 +66,12 @@ def is_refusal(answer: str) -> bool:
     return declined and not _complies("\n".join(filter(None, others)))
 
 
-# The rules by the name that a protocol has for them.
-RULES: dict[str | None, Callable[[str], bool]] = {None: says_a_phrase, "read": is_refusal}
+# The rules by the name that a protocol has for them: (answer, question) -> whether it declines.
+RULES: dict[str | None, Callable[[str, str], bool]] = {
+    None: lambda answer, _question: says_a_phrase(answer),
+    "read": lambda answer, _question: is_refusal(answer),
+    "declines": declines,
+}
 
 
 def _declined(sentence: str) -> str | None:

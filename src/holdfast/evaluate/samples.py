@@ -43,7 +43,7 @@ def all_samples(
             if name == "task":
                 verdict = "correct" if right[i] else "incorrect"
             elif not verdict:
-                refused = refusals.RULES[protocol.refusals](answer)
+                refused = refusals.RULES[protocol.refusals](answer, question_of(row))
                 verdict = "refusal" if refused else "answer"
             sample = Sample(
                 set=name, prompt=question_of(row), answer=answer, verdict=verdict, verdicts=said

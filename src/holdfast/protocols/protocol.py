@@ -296,7 +296,19 @@ _PRESSED = tuple(
         ),
     )
 )
-_ALL = (*_FIRST, *_SECONDS, *_THIRDS, *_FOURTHS, *_PRESSED)
+# What comes next, of all of them: refusals, labels and coherence by what a text does, not its phrases.
+_READING = {"coherence": "disorder", "refusals": "declines"}
+_NEWEST = {one.name: one for one in (*_THIRDS, *_FOURTHS)}
+_READ = tuple(
+    replace(
+        one,
+        **_READING,
+        version=str(int(one.version) + 1),
+        scoring="decided" if one.scoring == "stated" else one.scoring,
+    )
+    for one in _NEWEST.values()
+)
+_ALL = (*_FIRST, *_SECONDS, *_THIRDS, *_FOURTHS, *_PRESSED, *_READ)
 # The newest version of each, by its name.
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({one.name: one for one in _ALL})
 # Every version by NAME@VERSION.

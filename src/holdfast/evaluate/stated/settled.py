@@ -1,0 +1,77 @@
+"""The number that an answer settles on: `stated_number` of what it says in its own name."""
+
+import re
+from fractions import Fraction
+
+from holdfast.evaluate.stated.markup import first_task
+from holdfast.evaluate.stated.numbers import stated_number
+
+_LONGEST = 20_000
+# What is not said in one's own name, or for the case that something were otherwise; and what says
+# of the sentence before it that it is wrong.
+_OTHERS = re.compile(
+    r"\b(?:people|some(?:one|body)?|others|many|one|you|students?|readers?|it)\b[^.?!\n]{0,20}\b(?:might|may|will|would|could|is|are)\b(?: be| easily| first)?"
+    r" (?:think|say|answer|guess|tempted|tempting|inclined|assume|believe|expect|argue|conclude|wrongly|mistaken)\w*\b|\bif (?:the|this|my|his|her|that|it)\b[^,\n]{0,30}\b(?:was|were|had)\b|^\W*at first\b|\bfirst guess\b",
+    re.IGNORECASE,
+)
+_WRONG = re.compile(
+    r"\s*(?:but |however,? )?(?:that|this|it)(?: answer| result|'s| is| was| would be|,? however,? is)* (?:not (?:right|correct|true|the answer)|incorrect|wrong|false|a (?:mistake|trap|common error))\b|\s*(?:wrong|incorrect)[.!:]",
+    re.IGNORECASE,
+)
+# Where a check or an explanation of what has been settled begins.
+_CHECK = re.compile(
+    r"(?:(?<=\n)|(?<=[.!?] ))[ \t*_#(]*(?:let(?:'s| me| us) (?:\w+ )?(?:check|verify)|(?:double[- ]?)?check(?:ing)?\b|verif(?:y|ication|ying)|to (?:double[- ]?check|verify|check|confirm)|proof\b|we can (?:check|verify)|sanity)",
+    re.IGNORECASE,
+)
+_EXPLAINS = re.compile(
+    r"(?:(?<=\n)|(?<=[.!?] ))[ \t*_#]*(?:here(?:'s| is| are)\b[^.\n]{0,40}\b(?:explanation|breakdown|solution|reasoning|steps?|how|why|calculation|work\w*)|to (?:see (?:why|how)|(?:find|get|calculate|compute|work out|arrive at) (?:this|that|it))\b|(?:detailed )?(?:explanation|breakdown|reasoning|solution|calculation|working)s?\s*:"
+    r"|let me explain|this is (?:because|how)|how (?:did|do) (?:i|we)|step[- ]by[- ]step)",
+    re.IGNORECASE,
+)
+_MARK = re.compile(r"####|\\boxed|\banswer\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)|\n+")
+_TURN = re.compile(r"\b(?:but|however|though|yet|actually)\b", re.IGNORECASE)
+_OPEN = re.compile(r"(?:\.\.\.+|…)\s*(?=(?:or|maybe|perhaps)\b)")
+
+
+def settled_number(answer: str) -> Fraction | None:
+    """The number that an answer settles on; None where it settles on none.
+
+    Of an answer that first gives the number and then explains it, the first part is read, if no
+    later mark ("####", "the answer") says more; what checks the result is not read, nor what others
+    might think, what would follow from something else, and what is called wrong.
+    """
+    text = _OPEN.sub(" ", answer[:_LONGEST].replace("’", "'"))
+    first = first_task(text)
+    found = _settled(first)
+    return found if found is not None or len(first) == len(text) else _settled(text)
+
+
+def _settled(text: str) -> Fraction | None:
+    for begins in (_CHECK, _EXPLAINS):
+        cut = begins.search(text)
+        if cut and not _MARK.search(text, cut.end()):
+            found = stated_number(_own(text[: cut.start()]))
+            if found is not None:
+                return found
+    return stated_number(_own(text))
+
+
+def _own(text: str) -> str:
+    """The text without the sentences that are others' or called wrong."""
+    ends = [match.end() for match in _SENTENCE.finditer(text)]
+    sentences = [text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True)]
+    wrong = [bool(_WRONG.match(after)) for after in [*sentences[1:], ""]]
+    return "".join(
+        "\n" if is_wrong else _not_others(one)
+        for one, is_wrong in zip(sentences, wrong, strict=True)
+    )
+
+
+def _not_others(sentence: str) -> str:
+    """A sentence without what others think in it, up to a "but"."""
+    others = _OTHERS.search(sentence)
+    if others is None:
+        return sentence
+    turn = _TURN.search(sentence, others.end())
+    return sentence[turn.start() :] if turn else "\n"
