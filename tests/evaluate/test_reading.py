@@ -20,7 +20,7 @@ from holdfast.evaluate.stated import decided_label, settled_number, stated_numbe
 from holdfast.protocols import get
 
 # Sets of answers, and the share of each kind that the rules may read otherwise than a reader.
-HALVES = ("own", "blind", "second", "third", "fourth", "fifth_own")
+HALVES = ("own", "blind", "second", "third", "fourth", "fifth_own", "fifth")
 KINDS = ("gsm8k", "label", "refusal", "coherence")
 SST2, AGNEWS = {"positive", "negative"}, {"World", "Sports", "Business", "Sci/Tech"}
 

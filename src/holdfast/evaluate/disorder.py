@@ -23,12 +23,12 @@ _TWICE, _DECODED, _DECODED_SHARE = re.compile(r"[ÃÂ].|â¬"), 6, 1 / 8
 _UNIT = re.compile(r"(?=\S*[^\W\d_])(\S{1,8}?)\1{3,}")
 
 # English words of closed classes, and which class none of them is followed by.
-_DET = frozenset("a an the my your their our".split())
-_PREP = frozenset("of from into with without at under between against".split())
-_JOIN = frozenset("and or but because if although".split())
-_BE = frozenset("is are was were am".split())
-_MODAL = frozenset("can could will would should must".split())
-_WHO = frozenset("who which whom whose".split())
+_DET = frozenset(["a", "an", "the", "my", "your", "their", "our"])
+_PREP = frozenset(["of", "from", "into", "with", "without", "at", "under", "between", "against"])
+_JOIN = frozenset(["and", "or", "but", "because", "if", "although"])
+_BE = frozenset(["is", "are", "was", "were", "am"])
+_MODAL = frozenset(["can", "could", "will", "would", "should", "must"])
+_WHO = frozenset(["who", "which", "whom", "whose"])
 _NEVER = (
     (
         _DET,
@@ -55,15 +55,16 @@ _TOKEN = re.compile(r"[a-z']+|[.!?](?=\s|$)|[^\w\s]")
 def is_disordered(text: str, said: Sequence[str]) -> bool:
     """Whether a text falls apart.
 
-    1. It repeats: of 24 words or more fewer than 45 % of the rows of three words are different, or of
-       14 words only two; the
-       same line stands 4 times in a row, its number apart; within one word a unit of letters fills
-       32 places.
+    1. It repeats: of 24 words or more fewer than 45 % of the rows of three words are different, or
+       of 14 words only two; the same line stands 4 times in a row, its number apart; within one
+       word a unit of letters fills 32 places.
     2. It stutters: three different words or more stand twice in a row, in one of 8 places.
     3. English words of closed classes follow each other as they never do ("the of", "who and",
        "is was", "the."), twice or more and in one of 12 places.
     4. Half of its words or more, and six, have no vowel at all; words in capitals do not count.
-    5. Text decoded twice over ("Ã©"), or brackets without order and less than half of its signs are letters or digits.
+    5. Text decoded twice over (
+        "Ã©"
+    ), or brackets without order and less than half of its signs are letters or digits.
 
     Args:
         text: an answer.

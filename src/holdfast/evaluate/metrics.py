@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 Outcomes = dict[str, list[float | None]]
 JUDGED = ("harmful", "benign")
 ATTACKED = "attacked"  # the harmful prompts as the attacker asks them
-# Numbers of any size, whose interval needs two of them; all other metrics are shares.
+# The forms of accuracy that a task of one's own has beside the exact one.
 _STATED = ("stated", "decided")
+# Numbers of any size, whose interval needs two of them; all other metrics are shares.
 _DISTANCES = ("alignment_loss", "embedding_drift")
 
 

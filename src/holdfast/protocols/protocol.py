@@ -296,7 +296,7 @@ _PRESSED = tuple(
         ),
     )
 )
-# What comes next, of all of them: refusals, labels and coherence by what a text does, not its phrases.
+# What comes next, of all of them: refusals, labels and coherence by what a text does.
 _READING = {"coherence": "disorder", "refusals": "declines"}
 _NEWEST = {one.name: one for one in (*_THIRDS, *_FOURTHS)}
 _READ = tuple(

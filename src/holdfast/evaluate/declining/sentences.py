@@ -5,7 +5,7 @@ import re
 from holdfast.evaluate.refusal_words import written_out
 
 # What is longer is not read further: an answer, and one sentence of it.
-_LONGEST, _LONGEST_SENTENCE = 20_000, 600
+_LONGEST, _LONGEST_SENTENCE, _LONGEST_OPENING = 20_000, 600, 80
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _QUOTED = re.compile(
     r"\"[^\"\n]{1,400}\"|“[^”\n]{1,400}”|«[^»\n]{1,400}»|„[^“”\n]{1,400}[“”]|「[^」\n]{1,400}」"
@@ -24,6 +24,13 @@ _NO_SPEAKER = re.compile(r"step|note|warning|answer|response|reason|important|ti
 _SAYING = r"(?:said|says|asked|asks|replied|answered|cried|shouted|whispered|muttered|sighed)"
 _TOLD = re.compile(rf"\b(?:he|she|they|the \w+) {_SAYING}\b|\b{_SAYING} (?:he|she|they|the)\b")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+|(?<=[。！？])")
+# A sentence that only opens: "Hmm, let me see.", "Thank you for your question."
+_OPENS = re.compile(
+    r"(?:\W*\b(?:hm+|well|oh|ah|okay|ok|alright|let me (?:see|think)|(?:good|great"
+    r"|interesting) question"
+    r"|thanks|thank you|hi|hello|hey)\b(?: (?:there|so much|about (?:this|that|it)"
+    r"|for \w+ \w+(?: \w+)?))?)+\W*$"
+)
 _MARKS = re.compile(r"\*\*+|__+|^#{1,6} |`", re.MULTILINE)
 _SPOKEN = (
     (re.compile(r"\bye\b"), "you"),
@@ -54,7 +61,9 @@ def own_sentences(answer: str) -> list[str]:
     return [
         sentence[:_LONGEST_SENTENCE]
         for sentence in sentences
-        if re.search(r"\w", sentence) and not _TOLD.search(sentence)
+        if re.search(r"[^\W\d_]", sentence)
+        and not _TOLD.search(sentence)
+        and not _OPENS.match(sentence[:_LONGEST_OPENING])
     ]
 
 

@@ -26,49 +26,73 @@ _LONGEST = 4_000
 _AROUND = 160
 _KIND = (
     r"(?:answer|label|category|class|classification|sentiment|topic|section|type|verdict|prediction"
-    r"|decision|choice|output|emotion|tone|result|conclusion|relation|intent|option|judge?ment|mood|response)"
+    r"|decision|choice|output|emotion|tone|result|conclusion|relation|intent|option|judge?ment"
+    r"|mood|response)"
 )
 _SOFT = (
-    r"(?:(?:a|an|the|clearly|definitely|most likely|likely|probably|best|simply|primarily|mainly|mostly|overall"
-    r"|overwhelmingly|predominantly|largely|rather|very|quite|generally|actually|really|just|indeed|therefore|thus|about"
-    r"|one|this|it|that|as|under|to be|of|labeled|labelled|classified|category|label|class|topic|sentiment|in favou?r of|with|for|in|into"
+    r"(?:(?:a|an|the|clearly|definitely|most likely|likely|probably|best|simply|primarily|mainly"
+    r"|mostly|overall"
+    r"|overwhelmingly|predominantly|largely|rather|very|quite|generally|actually|really|just"
+    r"|indeed|therefore|thus|about"
+    r"|one|this|it|that|as|under|to be|of|labeled|labelled|classified|category|label|class|topic"
+    r"|sentiment|in favou?r of|with|for|in|into"
     r"|expressed|here|is|are|option|answer|\(?[a-e][).:]|[1-9][).:])\s+)*"
 )
 # What stands right before a label that is decided on.
 _DECIDES = re.compile(
     rf"(?:\b{_KIND}\b[^.?!\n]{{0,50}}?(?:\bis|\bbe|\bwould be|\bas|\bto|[:=→>-]|\bseems|\bremains)"
-    r"|\b(?:i|we)\b[^.?!\n]{0,20}\b(?:go(?:ing)? with|went with|choose|chose|picking|pick|say|label|classify|call|assign|categori[sz]e|rate|mark|consider|settle on|opt for"
+    r"|\b(?:i|we)\b[^.?!\n]{0,20}\b(?:go(?:ing)? with|went with|choose|chose|picking|pick|say"
+    r"|label|classify|call|assign|categori[sz]e|rate|mark|consider|settle on|opt for"
     r"|decide|select|put|file|vote|answer|conclude|deem|lean)\b[^.?!\n,]{0,40}?"
-    r"|\b(?:classified|categori[sz]ed|labell?ed|rated|considered|filed|placed|described|tagged|belongs?|falls?|fits?|counts?|goes)\b[^.?!\n,]{0,20}?\b(?:as|in|into|under|to|with)?"
-    r"|\b(?:it|this|that|which|text|review|article|headline|sentence|statement|one|passage|message|tweet|story|comment|piece|speaker|writer|tone|emotion)"
-    r"(?: (?:as a whole|here|overall|itself|itself))?(?: \w+ly)? (?:is|was|'s|’s|feels|makes (?:this|it)|reads|are|expresses|conveys|shows)\b|\bmakes? (?:this|it)\b|\bwhat\b[^.?!\n]{0,40}\b(?:is|are)\b|\bnot\b[^.?!\n]{0,60}\bbut\b"
-    r"|\b(?:looks like|appears to be|looks to be|comes across as|strikes me as|gives?|expressing|expresse?s?|conveys?|conveying)\b"
-    r"|\b(?:so|therefore|thus|hence|overall|finally|in conclusion|ultimately|in short|in sum)\b[,:]?|[:=→>⇒]|[-–]>)"
+    r"|\b(?:classified|categori[sz]ed|labell?ed|rated|considered|filed|placed|described|tagged"
+    r"|belongs?|falls?|fits?|counts?|goes)\b[^.?!\n,]{0,20}?\b(?:as|in|into|under|to|with)?"
+    r"|\b(?:it|this|that|which|text|review|article|headline|sentence|statement|one|passage"
+    r"|message|tweet|story|comment|piece|speaker|writer|tone|emotion)"
+    r"(?: (?:as a whole|here|overall|itself|itself))?(?: \w+ly)? (?:is|was|'s|’s|feels"
+    r"|makes (?:this|it)|reads|are|expresses|conveys|shows)\b|\bmakes? (?:this|it)\b"
+    r"|\bwhat\b[^.?!\n]{0,40}\b(?:is|are)\b|\bnot\b[^.?!\n]{0,60}\bbut\b"
+    r"|\b(?:looks like|appears to be|looks to be|comes across as|strikes me as|gives?|expressing"
+    r"|expresse?s?|conveys?|conveying)\b"
+    r"|\b(?:so|therefore|thus|hence|overall|finally|in conclusion|ultimately|in short"
+    r"|in sum)\b[,:]?|[:=→>⇒]|[-–]>)"
     rf"\s*{_SOFT}[\"'“‘(*\[{{]*$"
 )
 # What stands right after one: "Business fits best", "World is the best category".
 _DECIDED = re.compile(
-    rf"[\"'”’)*\]]*\s*(?:\([^)\n]{{0,20}}\)\s*)?(?:news |review |sentiment |category |label )?(?:(?:is|would be|seems|as|wins|fits|applies|it is)\b(?: \w+)?"
-    rf" (?:the )?(?:best|right|correct|most|closest|better|final|{_KIND})\b|fits?\b|wins\b|it is\b|is my\b|is what i\b)"
+    r"[\"'”’)*\]]*\s*(?:\([^)\n]{0,20}\)\s*)?(?:news |review |sentiment |category "
+    r"|label )?(?:(?:is|would be|seems|as|wins|fits|applies|it is)\b(?: \w+)?"
+    rf" (?:the )?(?:best|right|correct|most|closest|better|final|{_KIND})\b|fits?\b|wins\b"
+    r"|it is\b|is my\b|is what i\b)"
 )
 # What stands right before one that is denied or compared.
 _REJECTS = re.compile(
-    r"(?:\b(?:not|non|no|never|cannot|neither|nor|hardly|barely|scarcely|than|nothing|without|rather than|instead of|as opposed to|far from"
-    r"|anything but|less than|opposite of|whether|rule out|excludes?|exclude|besides|unlike|despite|\w+n['’]t|word|term)\b)"
-    r"(?:[\s-]+(?:a|an|the|be|been|very|really|at all|so|too|entirely|exactly|quite|about|particularly|in any way|say|it|is|it's|this|was|seem|seems"
-    r"|anything|of|to|as|one|label|category|either|conclude|call|what|i|would|just|much|real|clearly|merely|only|simply|think|thought|purely))*[\s-]*[\"'“‘(]*$"
+    r"(?:\b(?:not|non|no|never|cannot|neither|nor|hardly|barely|scarcely|than|nothing|without"
+    r"|rather than|instead of|as opposed to|far from"
+    r"|anything but|less than|opposite of|whether|rule out|excludes?|exclude|besides|unlike"
+    r"|despite|\w+n['’]t|word|term)\b)"
+    r"(?:[\s-]+(?:a|an|the|be|been|very|really|at all|so|too|entirely|exactly|quite|about"
+    r"|particularly|in any way|say|it|is|it's|this|was|seem|seems"
+    r"|anything|of|to|as|one|label|category|either|conclude|call|what|i|would|just|much|real"
+    r"|clearly|merely|only|simply|think|thought|purely))*[\s-]*[\"'“‘(]*$"
 )
 # What makes a clause one that weighs.
 _WEIGHS = re.compile(
-    r"\b(?:might|may|could|can|would have|at first|first glance|first (?:inclined|thought)|initially|tempt\w*|inclined|although|though|while|whereas|even if|even though|despite"
-    r"|in spite|sounds?|seems? (?:to be )?(?:at|like)|suggests?|mentions?|hints?|possibl\w+|options?|candidates?|choices|labels|categories|choose|one of|between|either|if"
-    r"|some|parts?|few|remarks?|elements?|touch|opens? with|starts?|begins?|aspects?|word|words|as well as|some(?:one|body|what)|people|others|secondary|praises?)\b"
+    r"\b(?:might|may|could|can|would have|at first|first glance|first (?:inclined|thought)"
+    r"|initially|tempt\w*|inclined|although|though|while|whereas|even if|even though|despite"
+    r"|in spite|sounds?|seems? (?:to be )?(?:at|like)|suggests?|mentions?|hints?|possibl\w+"
+    r"|options?|candidates?|choices|labels|categories|choose|one of|between|either|if"
+    r"|some|parts?|few|remarks?|elements?|touch|opens? with|starts?|begins?|aspects?|word|words"
+    r"|as well as|some(?:one|body|what)|people|others|secondary|praises?)\b"
 )
 _AGAIN = re.compile(
-    r"\b(?:wait|actually|correction|sorry|i mean|no|hmm+|on (?:second thought|reflection)|let me|rather)\b\s*[,:.!—-]|\bon (?:second thoughts?|reflection|closer)|\blook(?:ing)? (?:at (?:this|it) )?again|\bcorrect(?:ed)?\b|\bright (?:choice|label|category|answer|one)\b"
+    r"\b(?:wait|actually|correction|sorry|i mean|no|hmm+|on (?:second thought|reflection)|let me"
+    r"|rather)\b\s*[,:.!—-]|\bon (?:second thoughts?|reflection|closer)"
+    r"|\blook(?:ing)? (?:at (?:this|it) )?again|\bcorrect(?:ed)?\b|\bright (?:choice|label"
+    r"|category|answer|one)\b"
 )
 _SETTLES = re.compile(
-    r"\b(?:overall|final(?:ly)?|therefore|thus|hence|so|in conclusion|ultimately|on balance|in the end|all in all|taken together|in sum(?:mary)?|best|right|correct|but|however|yet)\b"
+    r"\b(?:overall|final(?:ly)?|therefore|thus|hence|so|in conclusion|ultimately|on balance"
+    r"|in the end|all in all|taken together|in sum(?:mary)?|best|right|correct|but|however|yet)\b"
 )
 # Words of a label that say how sure somebody is: "I'm positive that it is negative".
 _SURE = re.compile(r"\b(?:am|are|'m|’m|'re|be|feel) positive (?=that\b|this\b|it\b|the\b)")
@@ -84,14 +108,16 @@ _LISTED = re.compile(
 )
 # "I would not say that it is", "if it were", and a tick or a cross in brackets.
 _DOUBTS = re.compile(
-    r"(?:\bnot|n['’]t)\s+(?:say|call|consider|describe|classify|label|think|believe|argue|claim)\b[^.?!,;\n]{0,40}$"
+    r"(?:\bnot|n['’]t)\s+(?:say|call|consider|describe|classify|label|think|believe|argue"
+    r"|claim)\b[^.?!,;\n]{0,40}$"
 )
 _IF = re.compile(r"\s*(?:if|had|were)\b")
 _TOLD = re.compile(r"[\"'”’]*\s*[(:=-]+\s*(?:(?P<yes>yes|✓|✔|✅)|(?:no|✗|✘|❌))(?!\w)")
 _REJECTED, _WORD = -1, -2
 _NOR = re.compile(r",?\s*(?:or|nor|and)\s+(?:an?\s+|the\s+)?[\"'“‘(]*")
 _IN_PART = re.compile(
-    r"\W*\b(?:about|towards?|for|regarding|when|remarks?|points?|aspects?|elements?|things?|words?|comments?|sides?|undertones?|parts?|moments?)\b"
+    r"\W*\b(?:about|towards?|for|regarding|when|remarks?|points?|aspects?|elements?|things?"
+    r"|words?|comments?|sides?|undertones?|parts?|moments?)\b"
 )
 # "A negative that he found" is no label.
 _ARTICLE, _NOUN = re.compile(r"\b(?:a|an|the)\s+$"), re.compile(r"\s+(?:that|which|from|of|in)\b")

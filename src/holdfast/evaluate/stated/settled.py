@@ -10,23 +10,40 @@ _LONGEST = 20_000
 # What is not said in one's own name, or for the case that something were otherwise; and what says
 # of the sentence before it that it is wrong.
 _OTHERS = re.compile(
-    r"\b(?:people|some(?:one|body)?|others|many|one|you|students?|readers?|it)\b[^.?!\n]{0,20}\b(?:might|may|will|would|could|is|are)\b(?: be| easily| first)?"
-    r" (?:think|say|answer|guess|tempted|tempting|inclined|assume|believe|expect|argue|conclude|wrongly|mistaken)\w*\b|\bif (?:the|this|my|his|her|that|it)\b[^,\n]{0,30}\b(?:was|were|had)\b|^\W*at first\b|\bfirst guess\b",
+    r"\b(?:people|some(?:one|body)?|others|many|one|you|students?|readers?"
+    r"|it)\b[^.?!\n]{0,20}\b(?:might|may|will|would|could|is|are)\b(?: be| easily| first)?"
+    r" (?:think|say|answer|guess|tempted|tempting|inclined|assume|believe|expect|argue|conclude"
+    r"|wrongly|mistaken)\w*\b|\bif (?:the|this|my|his|her|that|it)\b[^,\n]{0,30}\b(?:was|were"
+    r"|had)\b|\d is (?:too (?:many|much|few|little|high|low)|not enough)\b|^\W*at first\b"
+    r"|\bfirst guess\b",
     re.IGNORECASE,
 )
 _WRONG = re.compile(
-    r"\s*(?:but |however,? )?(?:that|this|it)(?: answer| result|'s| is| was| would be|,? however,? is)* (?:not (?:right|correct|true|the answer)|incorrect|wrong|false|a (?:mistake|trap|common error))\b|\s*(?:wrong|incorrect)[.!:]",
+    r"\s*(?:but |however,? )?(?:that|this|it)(?: answer| result|'s| is| was| would be"
+    r"|,? however,? is)* (?:not (?:right|correct|true|the answer)|incorrect|wrong|false"
+    r"|a (?:mistake|trap|common error))\b|\s*(?:wrong|incorrect)[.!:]",
     re.IGNORECASE,
 )
 # Where a check or an explanation of what has been settled begins.
 _CHECK = re.compile(
-    r"(?:(?<=\n)|(?<=[.!?] ))[ \t*_#(]*(?:let(?:'s| me| us) (?:\w+ )?(?:check|verify)|(?:double[- ]?)?check(?:ing)?\b|verif(?:y|ication|ying)|to (?:double[- ]?check|verify|check|confirm)|proof\b|we can (?:check|verify)|sanity)",
+    r"(?:(?<=\n)|(?<=[.!?] ))[ \t*_#(]*(?:let(?:'s| me| us) (?:\w+ )?(?:check|verify)"
+    r"|(?:double[- ]?)?check(?:ing)?\b|verif(?:y|ication|ying)|to (?:double[- ]?check|verify"
+    r"|check|confirm)|proof\b|we can (?:check|verify)|sanity)",
     re.IGNORECASE,
 )
 _EXPLAINS = re.compile(
-    r"(?:(?<=\n)|(?<=[.!?] ))[ \t*_#]*(?:here(?:'s| is| are)\b[^.\n]{0,40}\b(?:explanation|breakdown|solution|reasoning|steps?|how|why|calculation|work\w*)|to (?:see (?:why|how)|(?:find|get|calculate|compute|work out|arrive at) (?:this|that|it))\b|(?:detailed )?(?:explanation|breakdown|reasoning|solution|calculation|working)s?\s*:"
+    r"(?:(?<=\n)|(?<=[.!?] ))[ \t*_#]*(?:here(?:'s| is| are)\b[^.\n]{0,40}\b(?:explanation"
+    r"|breakdown|solution|reasoning|steps?|how|why|calculation|work\w*)|to (?:see (?:why|how)"
+    r"|(?:find|get|calculate|compute|work out|arrive at) (?:this|that|it))\b"
+    r"|(?:detailed )?(?:explanation|breakdown|reasoning|solution|calculation|working)s?\s*:"
     r"|let me explain|this is (?:because|how)|how (?:did|do) (?:i|we)|step[- ]by[- ]step)",
     re.IGNORECASE,
+)
+# A number with its unit, and no more, before a sentence: "36 stamps. He starts with …".
+_BARE = re.compile(r"\s*[$€£]?-?\d+(?:[,.]\d+)*(?: ?[^\W\d_%]+| ?%){1,3}[.!]\s+(?=[^\W\d_])")
+# What says in words what a calculation came to.
+_MEANS = re.compile(
+    r"=[^=\n]{1,20}?, (?:which means|meaning|so|i\.e\.)\b(?=[^.?!\n]*\d)", re.IGNORECASE
 )
 _MARK = re.compile(r"####|\\boxed|\banswer\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)|\n+")
@@ -48,6 +65,9 @@ def settled_number(answer: str) -> Fraction | None:
 
 
 def _settled(text: str) -> Fraction | None:
+    first = _BARE.match(text)
+    if first and not _MARK.search(text) and not _BARE.match(text, first.end()):
+        return stated_number(first[0])
     for begins in (_CHECK, _EXPLAINS):
         cut = begins.search(text)
         if cut and not _MARK.search(text, cut.end()):
@@ -69,7 +89,9 @@ def _own(text: str) -> str:
 
 
 def _not_others(sentence: str) -> str:
-    """A sentence without what others think in it, up to a "but"."""
+    """A sentence from where it says what it comes to; without what others think, up to "but"."""
+    means = _MEANS.search(sentence)
+    sentence = sentence[means.end() :] if means else sentence
     others = _OTHERS.search(sentence)
     if others is None:
         return sentence
