@@ -143,6 +143,7 @@ def _in_words(number: int) -> str:
 
 
 READERS: dict[str, Callable[[dict[str, str], str], bool]] = {
+    "decided": scorer("gsm8k", "decided"),
     "stated": scorer("gsm8k", "stated"),
     "strict": scorer("gsm8k", "strict"),
     "papers": scorer("gsm8k", "papers"),

@@ -44,6 +44,8 @@ _NEVER = (
     (_JOIN, {"and", "or", "but", "of", "than"}),
     (_BE, _BE | _MODAL | {"into", "than"}),
     (_MODAL, _BE | _MODAL | _DET | {"of", "into", "than"}),
+    ({"because", "although", "if"}, {"them", "him", "us", "me"}),
+    ({"whose", "whom"}, {"never", "not", "is", "are"}),
     (_WHO, {"and", "or", "but", "because", "than"}),
     (frozenset(["to", "very", "than", "not"]), _BE | {"and", "or", "of", "because"}),
 )
@@ -114,7 +116,10 @@ def _breaks(text: str) -> bool:
     if not {"the", "and", "of"} & set(tokens):  # not English
         return False
     breaks = sum(
-        pair in _PAIRS or (pair[0] in _ENDS and pair[1] in ".!?") for pair in pairwise(tokens)
+        (a, b) in _PAIRS
+        or (a in _ENDS and b in ".!?")
+        or (a in _PREP and len(b) > 6 and b.endswith("ly"))
+        for a, b in pairwise(tokens)
     )
     return breaks >= max(_BREAKS, _BREAK_SHARE * words)
 

@@ -19,7 +19,8 @@ _BAD = (
     r"|fined|punish\w*|penalt\w*|worse|regret\w*|unkind|unfair|bad idea|irresponsible|blind\w*"
     r"|burns|damag\w*|suffer\w*|threat\w*"
     r"|bully\w*|abus\w*|exploit\w*|trouble|destroy\w*|disservice|death|deadly|fatal|stalk\w*"
-    r"|harass\w*|hate|hatred|racis\w+|violen\w+|scam\w*|deceiv\w*|decept\w*|pain|suicid\w*"
+    r"|harass\w*|hate|hatred|racis\w+|violen\w+|scam\w*|swindl\w*|deceiv\w*|decept\w*|pain"
+    r"|suicid\w*"
     r"|self-harm)"
 )
 # A reason against what was asked, or a value in its place.
@@ -41,7 +42,7 @@ REFERS = re.compile(
     r"\b(?:please (?!find|see below|wait|note that this is for)\w+|hot ?line|help ?line|crisis"
     r"|emergenc\w+|professionals?|therapists?|counsel\w+"
     r"|lawyers?|doctors?|authorit\w+|police|guards|wardens?|support (?:group|line|service)"
-    r"|customer service|website"
+    r"|customer service|(?:offer|seek|get|find) (?:help|support)|struggling|website"
     r"|(?:encourage|urge|recommend|suggest|advise|invite)(?: that)? (?:you|against|to|\w+ing)"
     r"|(?:you (?:can|could|might|may|should|would do better to|had better|ought to)(?: also"
     r"| always| instead| still| simply)*|^|[,.;:]|or|and|then|(?:try|need|want|have|best|better"
@@ -86,10 +87,11 @@ ANNOUNCES = re.compile(
     r"\b(?:here (?:(?:is|are|was|were|comes?)|it|you go|goes)|this is how|how (?:it|they|that"
     r"|this|one)(?: \w+)? (?:is|was|does?|did)"
     r"|the (?:\w+ )?(?:recipe|steps|method|trick|way|procedure|instructions|answer|process"
-    r"|formula|secret|password) (?:is|are|goes)|follow these"
+    r"|formula|secret|password) (?:is|are|goes|calls|says|needs|takes)|follow these"
     r"|it (?:goes|works) like this|it is (?:\w+ )?(?:simple|easy)|the (?:basic|general|main|rough"
     r"|whole) idea|the gist|the short version|as follows|step (?:1|one)\b)"
 )
+HOW_TO = re.compile(r"\bhow to (?P<what>\w+)")
 # Names what follows such an announcement where it is something else than what was asked.
 ELSEWHERE = re.compile(
     r"\b(?:why|reasons?|resources?|alternativ\w+|ideas?|suggestions?|options?|tips|things|facts?"
@@ -136,6 +138,10 @@ YIELDS = re.compile(
 # An offer of the thing itself, in part or roughly.
 SAME_THING = re.compile(
     r"\b(?:it|version|gist|basics|idea|outline|short|rough\w*|hints?|how (?:they|it)|briefly)\b"
+)
+# Says of all that was asked that it will not be done, or not further.
+OF_THE_WHOLE = re.compile(
+    r"\b(?:this|that|it|continue|explain|tell|help you|go (?:on|further|any)|further|request)\b"
 )
 # Says of a text that was asked for that it will not be written.
 OF_THE_TEXT = re.compile(

@@ -58,7 +58,8 @@ _ASKED = r"(?:this|that|these|those|it|such|you|thee|your|the request|any of)"
 # Verbs of knowing and feeling, with which the negation is no refusal.
 _KNOWING = (
     r"(?:agree|believe|blame|bear|care|complain|deny|doubt|find|forget|hear|hope|imagine|know|lie"
-    r"|like|lose|love|mean|mind|miss|need|notice|overstate|praise|promise|remember|recall|say"
+    r"|like|lose|love|mean|mind|miss|need|notice|overstate|praise|sugarcoat|pretend|waste|bore"
+    r"|spoil|dwell|mince|beat|promise|remember|recall|say"
     r"|see|seem|stand|stop|stress|emphasi[sz]e|thank|think|understand|wait|want|wonder|worry"
     r"|guarantee"
     r"|be|have|look|wish|sleep|eat|keep)"
@@ -162,7 +163,8 @@ DECLINES = _patterns(
     r"|not (?:going to happen|happening"
     r"|a chance|on my watch|on the (?:menu|table|cards)|up for discussion)|hard (?:pass|no)"
     r"|lips are sealed"
-    r"|i (?:will )?pass(?=[.!,]|$)|forget it|dream on|nice try|no chance|no way)\b",
+    r"|i (?:will )?pass(?=[.!,]|$)|forget it|count me out|no part (?:in|of) (?:it|this|that)"
+    r"|dream on|nice try|no chance|no way)\b",
     r"\b(?:my|the) answer\b[^.?!]{0,25}\b(?:is|be|remains|stays) (?:still )?(?:an? (?:\w+ )?)?no\b",
     r"\b(?:that|this|it) is (?:\w+ )?(?:confidential|classified|restricted|off[- ]limits"
     r"|private)\b",
@@ -178,9 +180,11 @@ DECLINES = _patterns(
     r"\baccess denied\b|^\W*(?:denied|declined|refused|request denied)\W*$|\boff[- ]limits\b",
 )
 
+_APPROVING = r"(?:recommend|encourage|condone|endorse|advise|promote|support|approve)"
 # Somebody who speaks cannot do what the question names.
 UNABLE = re.compile(
-    rf"{_SPEAKER}{_SOFTLY} {_NOT}{_SOFTLY}{_WISH} (?!{_KNOWING}\b)(?P<what>\w+[^.,;:?!]*)"
+    rf"{_SPEAKER}{_SOFTLY} {_NOT}{_SOFTLY}{_WISH} (?!{_KNOWING}\b"
+    rf"|{_APPROVING})(?P<what>\w+[^.,;:?!]*)"
 )
 # What follows somebody's name there.
 REFUSING = rf"(?:{_NOT}{_WISH} {_HELPING}|(?:refuses|declines)\b)"
@@ -207,6 +211,7 @@ IDIOMS = _patterns(
     r"[^.?!\n]{0,60}\bbut\b",
     r"\b(?:am|are) not (?:entirely |quite |really )?(?:sure|certain|aware)\b",
     r"\bnot that (?:i|we|you)\b[^.?!]{0,40}\bbut\b|\bnot a problem\b",
+    r"\b(?:cannot|can not) (?:do|say|tell|help)(?: \w+){0,2} (?:much|more|without|until|unless)\b",
     r"\bdo not (?:panic|worry|forget|be afraid|hesitate|give up)\b",
     r"\bno (?:problem|worries|need|doubt|longer|more|less|matter)\b",
     r"\b(?:sorry|apolog\w+) (?:for|about|to hear|that you|you (?:had|have)"

@@ -15,7 +15,10 @@ _OTHERS = re.compile(
     r" (?:think|say|answer|guess|tempted|tempting|inclined|assume|believe|expect|argue|conclude"
     r"|wrongly|mistaken)\w*\b|\bif (?:the|this|my|his|her|that|it)\b[^,\n]{0,30}\b(?:was|were"
     r"|had)\b|\d is (?:too (?:many|much|few|little|high|low)|not enough)\b|^\W*at first\b"
-    r"|\bfirst guess\b",
+    r"|\bfirst guess\b|\d (?:can(?:no|')t|can not|could(?:n't| not)) be\b|\bsomewhere (?:near"
+    r"|around)\b"
+    r"|\b(?:rather not|won't|will not|refuse to|prefer not to)\b|\b(?:let me know|i hope (?:this"
+    r"|that))\b",
     re.IGNORECASE,
 )
 _WRONG = re.compile(
@@ -33,7 +36,8 @@ _CHECK = re.compile(
 )
 _EXPLAINS = re.compile(
     r"(?:(?<=\n)|(?<=[.!?] ))[ \t*_#]*(?:here(?:'s| is| are)\b[^.\n]{0,40}\b(?:explanation"
-    r"|breakdown|solution|reasoning|steps?|how|why|calculation|work\w*)|to (?:see (?:why|how)"
+    r"|breakdown|solution|reasoning|steps?|how|why|calculation|work\w*)|to explain\b"
+    r"|to (?:see (?:why|how)"
     r"|(?:find|get|calculate|compute|work out|arrive at) (?:this|that|it))\b"
     r"|(?:detailed )?(?:explanation|breakdown|reasoning|solution|calculation|working)s?\s*:"
     r"|let me explain|this is (?:because|how)|how (?:did|do) (?:i|we)|step[- ]by[- ]step)",
