@@ -285,6 +285,6 @@ def test_a_megabyte_is_read_in_no_time(text):
         is_incoherent_or_disordered,
     )
     for rule in rules:
-        started = time.perf_counter()
+        started = time.process_time()
         rule(text)
-        assert time.perf_counter() - started < 1, rule
+        assert time.process_time() - started < 1, rule
