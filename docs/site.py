@@ -21,6 +21,7 @@ API = {
     "alignment": ("Alignment", ("holdfast.training", "holdfast.align")),
     "finetuning": ("Fine-tuning", ("holdfast.finetune",)),
     "repair": ("Repair", ("holdfast.repair",)),
+    "screen": ("Screens", ("holdfast.screen", "holdfast.stages.screening")),
     "gate": ("The gate", ("holdfast.gate",)),
     "errors": ("Errors", ("holdfast.errors",)),
 }

@@ -45,7 +45,8 @@ def test_every_command_of_the_page_ends_as_the_page_says(tmp_path, monkeypatch):
 def test_the_page_walks_the_whole_way():
     walked = [words[1] for words, _ in commands()]
     assert walked == [
-        "align", "finetune", "check", "align", "finetune", "repair", "merge", "check", "push",
+        "align", "screen", "finetune", "check", "align", "finetune", "repair", "merge",
+        "check", "push",
         "evaluate",
     ]  # fmt: skip
     options = {one.option for one in QUESTIONS}
@@ -61,7 +62,7 @@ def test_the_workflow_is_one():
     steps = workflow["jobs"]["fine-tune"]["steps"]
     runs = [step["run"] for step in steps if "run" in step]
     order = [word for run in runs for word in re.findall(r"holdfast (\w+) ", run)]
-    assert order == ["finetune", "repair", "merge", "check", "push"]
+    assert order == ["screen", "finetune", "repair", "merge", "check", "push"]
     # What somebody types in is no part of a script.
     assert not any("${{ inputs" in run for run in runs)
     assert "--format github" in page("github-actions")
