@@ -340,7 +340,8 @@ def test_every_papers_plan_is_estimated(experiment):
     assert not any(one.unknown for one in plan.stages.values())
     assert 0 < plan.gpu_seconds < 250 * 3600
     # Full training of 7B takes 18 bytes a weight and more: float32, with Adam's two numbers.
-    assert 5e9 < plan.peak_bytes < (170e9 if experiment.reference.endswith("/full") else 95e9)
+    full = any(stage.settings.get("adapter") == "full" for stage in stages)
+    assert 5e9 < plan.peak_bytes < (170e9 if full else 95e9)
     assert plan.steps == sum(one.steps for one in plan.stages.values())
     assert any("names" in note for note in plan.notes)
 
@@ -368,6 +369,6 @@ def test_an_evaluation_of_own_rows_is_estimated_by_their_number(tmp_path):
     given["benign_data"] = str(tmp_path / "benign.jsonl")
     settings = resolve("evaluate", {**given, "judges": ["keywords"]}, Stack("someone/model"))
     found = prompts_asked(settings)
-    assert found == {"harmful": 20, "benign": 7, "task": 0, "alignment": 0}
+    assert found == {"harmful": 20, "attacked": 0, "benign": 7, "task": 0, "alignment": 0}
     away = {**settings, "harmful_data": str(tmp_path / "not-there.jsonl"), "limit": None}
     assert prompts_asked(away)["harmful"] == 500
