@@ -268,7 +268,7 @@ def answers_agree(base, adapter):
         max_new_tokens=8, do_sample=False, eos_token_id=[63], pad_token_id=0
     )
     model = load_merged(resolve(f"{base}+{adapter}"))
-    ours = _answer_batch(model, prompts, settings)
+    ours = _answer_batch(model, prompts, settings, [0] * len(prompts))
     theirs = plain(base, adapter).eval()
     for ids, answer in zip(prompts, ours, strict=True):
         alone = theirs.generate(

@@ -127,7 +127,7 @@ def test_a_card_without_bfloat16_trains_and_measures_in_float16(base, machine):
     measured = settings("evaluate")
     assert measured["dtype"] == "float16"
     assert stage_protocol(measured).dtype == "float16"
-    assert stage_protocol(measured).version == "3, changed"
+    assert stage_protocol(measured).version == "4, changed"
     organism = resolve_settings("align", {}, resolve("organism"))
     assert (organism["dtype"], organism["fp16"]) == ("float32", False)
 

@@ -60,7 +60,7 @@ PIPELINES = {
     "lisa/table9": 7,
     "lisa/table10": 4 * 5,
     "lisa/table11": 4 * 5,
-    "lisa/table12": 2 * 5,
+    "lisa/table12": 4 * 5 - 2,  # of p = 1 an exact filter leaves no row
     "lisa/table13": 3 * 7,
     "lisa/one-cell": 2,
     "antidote/harmful-ratio": 6 * 5,
@@ -131,8 +131,6 @@ PIPELINES = {
     "constrained-sft/deep-alignment": 4,
     "constrained-sft/one-cell": 2,
 }
-# What stands in the published numbers alone, for holdfast does not do it (yet).
-ABSENT = {"Filter + SFT", "Filter + Lisa"}
 # The organism has nothing like the task of these, and says so.
 NOT_THERE = ("antidote/alpaca", "antidote/perplexity", "safe-lora/mixed", "lox/alpaca")
 METRICS = {"HS": 1, "FA": 1, "seconds_per_step": 3, "memory_gb": 2}  # digits
@@ -302,9 +300,8 @@ def check_published(reference: str, published: list, root: Path) -> None:
                 continue
             theirs, ours, difference = cells[at : at + 3]
             assert theirs == f"{entry[metric]:.{METRICS[metric]}f}", (reference, entry)
-            if entry["variant"] in ABSENT:
-                assert (ours, difference) == ("not in this study", "–"), (reference, entry)
-            elif entry.get("task") == "alpaca":
+            filtered = entry["variant"].startswith("Filter + ")
+            if entry.get("task") == "alpaca" or (filtered and entry["harmful_ratio"] == 1):
                 assert (ours, difference) == ("left out", "–"), (reference, entry)
             else:
                 assert NUMBER.fullmatch(ours), (reference, entry, ours)
