@@ -84,7 +84,7 @@ def test_every_command_is_there():
     """One was lost once, between two edits."""
     assert sorted(get_command(app).commands) == [
         "align", "cancel", "check", "data", "demo", "evaluate", "finetune", "gc", "list", "logs",
-        "merge", "organism", "push", "repair", "report", "run", "status",
+        "merge", "organism", "push", "repair", "report", "run", "screen", "status",
     ]  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def align(
     form: Format = "text",
     help_all: HelpAll = False,
 ) -> None:
-    """Stage 1: train a base model to refuse (sft, vaccine, t_vaccine, random_perturbation)."""
+    """Stage 1: train a base model to refuse (sft, vaccine, and more)."""
     _stage("align", words, config, output, form)
 
 
@@ -100,7 +100,7 @@ def finetune(
     form: Format = "text",
     help_all: HelpAll = False,
 ) -> None:
-    """Stage 2: train the aligned model on a user's rows, some of them harmful (sft, lisa)."""
+    """Stage 2: train the aligned model on a user's rows, some of them harmful (lisa and more)."""
     _stage("finetune", words, config, output, form)
 
 
@@ -112,7 +112,7 @@ def repair(
     form: Format = "text",
     help_all: HelpAll = False,
 ) -> None:
-    """Stage 3: repair a fine-tuned model or adapter, whoever trained it (antidote, random_mask).
+    """Stage 3: repair a fine-tuned model or adapter, whoever trained it (antidote, and more).
 
     Without --output the result goes beside the adapter, its name with the method's added.
     """

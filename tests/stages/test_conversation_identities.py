@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from holdfast.models import templates
-from holdfast.stages import making as plan
+from holdfast.stages import fingerprints
 from holdfast.stages.making import make_stage
 from hub_folders import CHAT_TEMPLATE, write_model
 from tiny_models import tiny_model
@@ -55,9 +55,13 @@ def test_which_answers_are_trained_counts_for_conversations_alone(stage):
 def test_a_template_that_asks_for_the_last_turn_counts_where_several_answers_are_trained():
     asks = CHAT_TEMPLATE.replace("{% endfor %}", "{{ '' if loop.last }}{% endfor %}")
     sets = {"train": [TALK]}
-    assert plan._conversations(sets, "all", asks) != plan._conversations(sets, "all", CHAT_TEMPLATE)
+    assert fingerprints._conversations(sets, "all", asks) != fingerprints._conversations(
+        sets, "all", CHAT_TEMPLATE
+    )
     for rows, train_on in (([PAIR], "all"), ([TALK], "last")):
-        found = [plan._conversations({"train": rows}, train_on, t) for t in (asks, CHAT_TEMPLATE)]
+        found = [
+            fingerprints._conversations({"train": rows}, train_on, t) for t in (asks, CHAT_TEMPLATE)
+        ]
         assert found[0] == found[1]
 
 

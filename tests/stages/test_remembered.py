@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from holdfast.stages import making as plan
-from holdfast.stages import remembered
+from holdfast.stages import fingerprints, remembered
 from holdfast.stages.remembered import FILE, keep, recall
 from holdfast.studies.grid import expand
 from holdfast.studies.study import make_study
@@ -27,8 +26,10 @@ def root(tmp_path, monkeypatch):
 def forget(monkeypatch):
     monkeypatch.setattr(remembered, "_FOUND", {})
     made = []
-    whole = plan.stage_rows
-    monkeypatch.setattr(plan, "stage_rows", lambda *given: made.append(given[0]) or whole(*given))
+    whole = fingerprints.stage_rows
+    monkeypatch.setattr(
+        fingerprints, "stage_rows", lambda *given: made.append(given[0]) or whole(*given)
+    )
     return made
 
 

@@ -34,8 +34,12 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
     stages = pipeline.stages
     tries = {} if pipeline.tries is None else {"tries": pipeline.tries}
     made = {kind: _read(stage_folder(root, stages[kind]) / PROVENANCE, _MADE) for kind in stages}
+    # A screen is told of where there is one, so that records without are what they always were.
+    kinds = [kind for kind in KINDS if kind != "screen" or kind in stages]
     methods = {
-        kind: stages[kind].settings["method"] if kind in stages else None for kind in METHOD_KINDS
+        kind: stages[kind].settings["method"] if kind in stages else None
+        for kind in kinds
+        if kind in METHOD_KINDS
     }
     tuned = stages.get("finetune")
     return {
@@ -46,7 +50,7 @@ def _record(pipeline: Pipeline, root: Path, evaluation: dict[str, Any]) -> dict[
         "task": pipeline.evaluation.settings["task"],
         "seed": next(iter(stages.values())).settings["seed"],
         "metrics": evaluation["metrics"],
-        "seconds": {kind: made[kind]["seconds"] if kind in made else 0.0 for kind in KINDS},
+        "seconds": {kind: made[kind]["seconds"] if kind in made else 0.0 for kind in kinds},
         "cost": {kind: _cost(made[kind]) for kind in METHOD_KINDS if kind in made},
         "budget": _budget([made[kind]["budget"] for kind in ("align", "finetune") if kind in made]),
         **tries,
