@@ -211,7 +211,9 @@ def small(reference: str) -> list[str]:
         if "finetune.rows" not in study.vary:
             words.append("finetune.rows=20")
     if methods.get("finetune", set()) & {"lisa", "ewc", "safe_mix", "vlguard"}:
-        words.append("finetune.alignment_rows=20")
+        # A share of the user's rows, where their number is what the study varies.
+        many = "safe_mix" in methods["finetune"] and "finetune.rows" in study.vary
+        words.append(f"finetune.alignment_rows={1000 if many else 20}")
     if "backdoor_align" in methods.get("finetune", set()):
         words.append("finetune.safe_rows=10")
     if "repair" in methods and "repair.rows" not in study.vary:
