@@ -35,7 +35,7 @@ def test_an_adapter_against_its_base(place, data, adapter):
     assert ended.code == 1, ended.err
     found = limits(ended)
     assert {one["verdict"] for one in found.values()} <= {"no", "cannot tell"}
-    assert json.loads(ended.out)["protocol"]["version"] == "3, changed"
+    assert json.loads(ended.out)["protocol"]["version"] == "4, changed"
     over = holdfast(*words, "--max-over-refusal", "10", "--format", "json")
     assert over.code == 3  # XSTest has twenty rows here
     assert limits(over)["max_over_refusal"]["n"] == 20
