@@ -7,6 +7,8 @@ process, and some through the command itself.
 import json
 import resource
 import signal
+import subprocess
+import sys
 import warnings
 from contextlib import contextmanager
 
@@ -133,6 +135,18 @@ def test_a_template_that_takes_all_memory_is_refused_and_takes_none_here(text):
     with pytest.raises(UserError, match=r"or 2 GiB, for one question: it is no chat template"):
         check_template_ends(text, "own.jinja")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**18  # KiB
+
+
+def test_what_this_process_holds_is_no_fault_of_a_template():
+    """A process begins with the peak of the one that started it: a 7B model's, say."""
+    code = (
+        "held = bytes(b'x') * (2 ** 31 + 2 ** 28)\n"
+        "from holdfast.models.foreign import check_pattern, check_template_ends\n"
+        "check_template_ends('{{ messages[0].content }}', 'own.jinja')\n"
+        "check_pattern('(a|b)*c+', 'adapter_config.json')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_five_hundred_hostile_inputs(good, tmp_path, monkeypatch):
