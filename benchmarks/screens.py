@@ -29,7 +29,6 @@ from holdfast.models.stack import resolve as resolve_model
 from holdfast.registry import METHODS
 from holdfast.report.comparison import compare, read_run
 from holdfast.report.words import interval, number
-from holdfast.screen.scoring import decide
 from holdfast.stages.execute import execute
 from holdfast.stages.machine import one_thread, quiet_libraries
 from holdfast.stages.making import make_stage
@@ -37,6 +36,7 @@ from holdfast.stages.pipeline import stage_folder
 from holdfast.stages.rows import known_rows
 from holdfast.stages.screening.run import make_screen
 from holdfast.statistics.estimates import LEVEL, wilson
+from measuring import HOLDFAST_AND_ITS_PEAK
 
 PAGE = Path(__file__).parents[1] / "docs" / "screens.md"
 RATIOS = (0.01, 0.05, 0.1, 0.2)
@@ -98,14 +98,11 @@ def detect(root: Path, seeds: Sequence[int]) -> dict[str, Any]:
             stage = make_stage("screen", {"method": name, "model": str(folder), "seed": seed} | own)
             start = time.perf_counter()
             with one_thread(True):
-                screen, config = make_screen(
+                screen, threshold, _ = make_screen(
                     stage.settings, model, known_rows(stage.settings, True)
                 )
                 ready = time.perf_counter()
                 scored = {kind: screen.score(rows) for kind, rows in sets.items()}
-            threshold = decide(
-                lambda scored=scored: scored["task"], config, getattr(screen, "known", None)
-            ).threshold
             rows = sum(map(len, sets.values()))
             found.setdefault(name, []).append(
                 {
@@ -154,11 +151,6 @@ def speed(root: Path, seeds: Sequence[int]) -> dict[str, Any]:
         some = [json.dumps(row) + "\n" for row in organism.rows("user_task", 1000, 0, TASK)]
         for _ in range(MANY // len(some)):
             lines.writelines(some)
-    code = (
-        "import resource, sys; from holdfast.cli import main\n"
-        "try: main()\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    )
     found: dict[str, Any] = {"bytes": file.stat().st_size, "load": os.getloadavg()[0]}
     for name, settings in SPEED.items():
         for count in (MANY // 10, MANY):
@@ -167,13 +159,13 @@ def speed(root: Path, seeds: Sequence[int]) -> dict[str, Any]:
             words = ["screen", str(file), "--method", name, *settings, f"rows={count}"]
             start = time.perf_counter()
             ended = subprocess.run(
-                [sys.executable, "-c", code, *words, "--output", str(output)],
+                [sys.executable, "-c", HOLDFAST_AND_ITS_PEAK, *words, "--output", str(output)],
                 capture_output=True,
                 text=True,
                 check=True,
             )
             seconds = time.perf_counter() - start
-            peak = int(ended.stderr.split()[-1]) * 1024
+            peak = int(ended.stderr.split()[-1])
             found[f"{name} {count}"] = {"seconds": seconds, "peak_bytes": peak}
             found["load"] = max(found["load"], os.getloadavg()[0])
             (root / "speed.json").write_text(json.dumps(found), encoding="utf-8")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from holdfast.errors import UserError
-from holdfast.screen.base import Known, Scored, ScreenConfig
+from holdfast.screen.base import Known, Scored
 from holdfast.screen.decide import flagged, threshold_between
 from holdfast.screen.scoring import decide
 
@@ -54,7 +54,7 @@ def test_what_could_not_be_told_is_flagged():
 def test_decisions_count_kinds_and_name_examples():
     scores = [Scored(float(i % 2), f"kind {i % 2}", str(i)) for i in range(11)]
     scores.append(Scored(None, "could not tell"))
-    found = decide(lambda: scores, ScreenConfig(threshold=1.0), None)
+    found = decide(lambda: scores, 1.0, None)
     assert found.flagged.tolist() == [i % 2 == 1 for i in range(11)] + [True]
     assert found.kinds["kind 0"] == {"kept": 6, "flagged": 0, "examples": []}
     assert found.kinds["kind 1"] == {"kept": 0, "flagged": 5, "examples": [2, 4, 6]}
@@ -63,7 +63,7 @@ def test_decisions_count_kinds_and_name_examples():
 
 def test_no_more_kinds_are_told_than_one_can_read():
     scores = [Scored(1.0, f"kind {i}") for i in range(500)]
-    found = decide(lambda: scores, ScreenConfig(threshold=1.0), None)
+    found = decide(lambda: scores, 1.0, None)
     assert len(found.kinds) == 41
     assert sum(one["flagged"] for one in found.kinds.values()) == 500
     assert found.kinds["other kinds"]["flagged"] == 460

@@ -20,6 +20,7 @@ from holdfast.data.streaming import stream
 from holdfast.errors import Stopped, UserError
 from holdfast.screen.base import Scored
 from holdfast.screen.scoring import CHUNK, read_scores, score_rows
+from measuring import HOLDFAST_AND_ITS_PEAK
 
 WORDS = "words=[hex,jinx]"
 ROWS = [
@@ -68,6 +69,18 @@ def test_every_format_comes_back_as_it_was(tmp_path, name):
         "flag" if i % 7 == 3 else "keep" for i in range(40)
     ]
     assert not (marked / f"dropped{suffix}").exists()
+
+
+def test_a_table_of_no_row_has_its_columns(tmp_path):
+    """Whatever reads both files expects the same columns in them."""
+    for name, words, empty in (("a", "words=[zorn]", "dropped"), ("b", "words=[tea,hex]", "rows")):
+        file = write(tmp_path / f"{name}.csv")
+        out = tmp_path / f"out-{name}"
+        done("screen", file, "--method", "keywords", words, "--output", out)
+        (header,) = (out / f"{empty}.csv").read_text(encoding="utf-8").splitlines()
+        assert header.split(",")[:2] == ["instruction", "output"]
+        full = (out / f"{'rows' if empty == 'dropped' else 'dropped'}.csv").read_text("utf-8")
+        assert full.splitlines()[0].split(",")[:2] == ["instruction", "output"]
 
 
 def test_types_and_nested_columns_of_parquet_stay(tmp_path):
@@ -306,16 +319,13 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
                 lines.write(
                     json.dumps({"instruction": f"q {i} " + "tea " * 200, "output": "a"}) + "\n"
                 )
-        code = (
-            "import resource, sys; from holdfast.cli import main\n"
-            "try: main()\n"
-            "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-        )
         words = ["screen", str(file), "--method", "keywords", WORDS]
         words += ["--output", str(tmp_path / f"o{count}")]
-        ended = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        ended = subprocess.run(
+            [sys.executable, "-c", HOLDFAST_AND_ITS_PEAK, *words], capture_output=True, text=True
+        )
         assert ended.returncode == 0, ended.stderr
-        return int(ended.stderr.split()[-1]) * 1024
+        return int(ended.stderr.split()[-1])
 
     small, large = peak(2_000), peak(20_000)
     assert large - small < 8 * 2**20  # the file is 16 MB larger

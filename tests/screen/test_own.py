@@ -5,6 +5,7 @@ import json
 import pytest
 
 from command import done
+from holdfast import screen_rows
 from holdfast.data.reading import read_rows
 from holdfast.errors import UserError
 from holdfast.stages.making import make_pipeline
@@ -51,6 +52,26 @@ class Bare(LongScreen):
     pass
 
 @dataclass
+class ShortConfig(ScreenConfig):
+    """Settings."""
+
+class Short(LongScreen):
+    """Forgets the last row."""
+
+    def score(self, rows):
+        return super().score(rows[:-1])
+
+@dataclass
+class PlainConfig(ScreenConfig):
+    """Settings."""
+
+class Plain(LongScreen):
+    """Gives numbers."""
+
+    def score(self, rows):
+        return [1.0 for _ in rows]
+
+@dataclass
 class BareConfig:
     """Settings."""
 '''
@@ -75,6 +96,13 @@ def test_it_runs_as_a_command_and_stands_in_a_study(here):
     stage = make_pipeline({"screen": own, "finetune": "sft"}).stages["screen"]
     assert stage.name.startswith("screen-LongScreen-")
     assert stage.version == method_of("screen", own).version != ""
+
+
+@pytest.mark.parametrize("name", ["Short", "Plain"])
+def test_scores_that_are_none_are_told(here, name):
+    said = f"the screen {name} does not give one holdfast.Scored for each row: .* got 2 rows"
+    with pytest.raises(UserError, match=said):
+        screen_rows([{"instruction": "q", "output": "x"}] * 2, f"my_screens:{name}", threshold=1.0)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,16 @@ def test_similarity_is_that_of_the_states_one_by_one(model, k):
     assert screen.known.safe == pytest.approx(own, abs=1e-5)
 
 
+def test_the_nearest_known_row_is_named_by_its_number_among_all(model):
+    """Of known rows one does not fit: those after it keep their numbers."""
+    long = {name: list(values) * 9 for name, values in HARMFUL[0].items()}
+    long["labels"] = [-100] * (len(long["labels"]) - 1) + [5]
+    config = SimilarityScreenConfig(nearest=1, layer=0, threshold=0.0, max_length=30)
+    screen = SimilarityScreen(config, model, TOKENIZER, [long, *HARMFUL[1:]], SAFE)
+    found = [one.detail for one in screen.score(HARMFUL[1:])]
+    assert found == [f"row {number} is the nearest" for number in range(2, 7)]
+
+
 def test_a_row_scores_alike_alone_and_among_others(model):
     for config, kind in (
         (SimilarityScreenConfig(layer=1, share=0.5), SimilarityScreen),

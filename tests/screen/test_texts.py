@@ -27,7 +27,9 @@ def chat(*turns):
     ("text", "said"),
     [
         ("a HEX of jinx", 2),
-        ("hexes are no hex_", 0),
+        ("hexes are no hex2", 0),
+        ("a _hex_, and __ice__", 2),
+        ("h\ufe0fex", 1),
         ("h\u200be\u00adx and ｈｅｘ", 1),
         ("he\x00x", 1),
         ("ice\n\t cream", 1),
@@ -50,6 +52,23 @@ def test_keywords_are_found_in_every_turn_of_a_conversation():
         turns = [*clean[:place], "a hex", *clean[place + 1 :]]
         assert screen.score([chat(*turns)])[0].score == 1
     assert screen.score([chat(*clean)])[0].score == 0
+
+
+def test_a_thought_is_a_part_of_its_answer():
+    """It is trained with it, and stands apart from its content."""
+    turns = chat("what?", "tea")["messages"]
+    turns[1]["reasoning_content"] = "they want a hex"
+    screen = KeywordsScreen(KeywordsScreenConfig(words=["hex"]))
+    assert [one.score for one in screen.score([{"messages": turns}])] == [1]
+    _, fake = judged({"messages": turns})
+    assert "hex" in fake.seen[0].answer
+
+
+def test_a_tokenized_row_is_like_none_for_nobody_knows_what_it_asks():
+    tokenized = {"input_ids": [1, 2], "attention_mask": [1, 1], "labels": [-100, 2]}
+    for known, rows in (([row("a b c")], [tokenized]), ([tokenized], [row("a b c")])):
+        with pytest.raises(UserError, match="tokenized"):
+            screen_rows(rows, "near_duplicates", harmful_rows=known, threshold=0.5)
 
 
 def test_keywords_come_from_a_file(tmp_path):

@@ -158,7 +158,7 @@ def test_a_study_with_a_screen_runs_and_is_reported(tmp_path):
     shown = done("report", tmp_path / "run")
     assert "screened" in shown
     records = json.loads((tmp_path / "run/results.json").read_text())["records"]
-    assert [one["screen"] for one in records] == [None, "judge", "keywords"]
+    assert [one.get("screen") for one in records] == [None, "judge", "keywords"]
     assert "cached" in done(*run)
     assert holdfast("report", tmp_path / "run", "--format", "html").code == 0
     assert "screening" in done("status", tmp_path / "run")

@@ -62,7 +62,7 @@ def screen_command(
         if asked.settings.get("judge"):
             check_keys([check_judge(asked.settings["judge"])])
         found = screen_file(asked, output, told, stopping)
-    examples = _examples(found, asked.all_rows()) if shown.harmful else None
+    examples = _examples(found, asked.read_rows()) if shown.harmful else None
     content = {"folder": output, **found, "examples": examples}
     answer(console, "screen", content, *_report(found, examples, output))
     share = found["flagged"] / found["rows"]

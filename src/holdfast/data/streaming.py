@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,8 @@ class RowStream:
         suffix: the kind of file that they are, and are written as.
         rows: begins at the first row.
         identity: a hash of their content, or the commit that they are of.
-        schema: the columns' types of a Parquet file or a split of the Hub; None elsewhere.
+        schema: the columns' types of a Parquet file or a split of the Hub, the columns' names of a
+            CSV file; None elsewhere.
     """
 
     reference: str
@@ -81,7 +82,8 @@ def _of_file(path: Path) -> RowStream:
     suffix = suffix_of(path)
     readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     read = readers.get(suffix, lambda whole: iter(read_rows(whole)))
-    schema = _schema(path) if suffix == ".parquet" else None
+    schemas = {".parquet": _schema, ".csv": lambda table: list(next(_csv(table), {}))}
+    schema = schemas[suffix](path) if suffix in schemas else None
     return RowStream(str(path), suffix, lambda: read(path), lambda: _digest(path), schema)
 
 
@@ -166,7 +168,8 @@ class RowWriter:
 
     Args:
         path: the file, ``.jsonl``, ``.json``, ``.csv`` or ``.parquet``.
-        schema: the columns' types of a Parquet file; found from the first rows if not given.
+        schema: the columns' types of a Parquet file, or their names of a CSV file; those of the
+            first rows if not given.
         more: columns that all rows have beside those of the schema, with their Arrow types' names.
     """
 
@@ -182,6 +185,8 @@ class RowWriter:
             self._file = path.open("w", encoding="utf-8", newline="")
         if self._suffix == ".json":
             self._file.write("[")
+        if self._suffix == ".csv" and schema:  # so that a file without a row has its header
+            self._begin_csv(dict.fromkeys([*schema, *self._more]))
 
     def __enter__(self) -> RowWriter:
         return self
@@ -202,16 +207,19 @@ class RowWriter:
             if len(self._waiting) >= _BATCH:
                 self._flush()
         elif self._suffix == ".csv":
-            if self._csv is None:
-                self._csv = csv.DictWriter(self._file, list(row), lineterminator="\n")
-                self._csv.writeheader()
-            self._csv.writerow(row)
+            writer = self._csv or self._begin_csv(row)
+            writer.writerow(row)
         else:
             comma = "," if self.count and self._suffix == ".json" else ""
             start = f"{comma}\n" if self._suffix == ".json" else ""
             end = "" if self._suffix == ".json" else "\n"
             self._file.write(f"{start}{_json(row)}{end}")
         self.count += 1
+
+    def _begin_csv(self, columns: Iterable[str]) -> csv.DictWriter:
+        self._csv = csv.DictWriter(self._file, list(columns), lineterminator="\n")
+        self._csv.writeheader()
+        return self._csv
 
     def _end(self) -> None:
         if self._suffix == ".json":

@@ -50,9 +50,10 @@ def attacker_notes(searches: Sequence[Mapping[str, Any]]) -> list[str]:
             best = next(one for one in found["tried"] if one["settings"] == found["chosen"])
             words = [f"{axis_name(k)} {short(v)}" for k, v in found["chosen"].items()]
             seeds = ", ".join(map(str, search["seeds"]))
+            several = "s" if len(search["seeds"]) > 1 else ""
             notes.append(
-                f"Against {variant} the attacker searched with {found['tries']} tries on seed "
-                f"{seeds}, and chose {', '.join(words) or 'what was given'} (HS "
+                f"Against {variant} the attacker searched with {found['tries']} tries on "
+                f"seed{several} {seeds}, and chose {', '.join(words) or 'what was given'} (HS "
                 f"{number(best['harmful_score'])}, FA {number(best['finetune_accuracy'])} there)."
             )
     return notes

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from holdfast.data.conversations import said
+from holdfast.data.conversations import Message, said, thought
 from holdfast.data.prompts import Parts, plain, read_text
 from holdfast.errors import UserError
 from holdfast.settings import check_ranges
@@ -82,7 +82,8 @@ class ScreenConfig:
 def exchanges(row: Row) -> list[tuple[str, str]]:
     """Every answer of a row that is trained, with what is said between the answer before and it.
 
-    A row of text has one. In all they are no longer than the row.
+    A row of text has one. A turn's thoughts, which stand apart from its content, are a part of it,
+    for they are trained, too. In all they are no longer than the row.
 
     Raises:
         UserError: the row is tokenized, or none that could be trained on.
@@ -94,14 +95,18 @@ def exchanges(row: Row) -> list[tuple[str, str]]:
     trained = set(found.trained)
     for place, turn in enumerate(found.messages):
         if turn["role"] != "assistant":
-            asked.append(said(turn))
+            asked.append(_all_of(turn))
             continue
         if place in trained:
-            pairs.append(("\n\n".join(asked), said(turn)))
+            pairs.append(("\n\n".join(asked), _all_of(turn)))
             asked = []
         else:  # it is read, so it may say what makes the next answer harmful
-            asked.append(said(turn))
+            asked.append(_all_of(turn))
     return pairs
+
+
+def _all_of(turn: Message) -> str:
+    return "\n\n".join(filter(None, (thought(turn), said(turn))))
 
 
 def check_known(rows: object, what: str, setting: str) -> None:

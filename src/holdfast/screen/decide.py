@@ -31,6 +31,28 @@ def threshold_between(known: Known) -> float:
     return float((below + scores[best]) / 2)
 
 
+def threshold_of(config: ScreenConfig, known: Known | None) -> float | None:
+    """The score from which on a row is flagged; None where a share decides.
+
+    Args:
+        config: the screen's settings.
+        known: the scores of known rows, of a screen that has them.
+
+    Raises:
+        UserError: there is nothing to decide by, or too few known rows to find a threshold.
+    """
+    if config.share is not None:
+        return None
+    if config.threshold is not None:
+        return config.threshold
+    if known is None:
+        raise UserError(
+            "neither threshold nor share is set, and this screen has no known rows to find a "
+            "threshold by: set one of the two, such as share=0.1."
+        )
+    return threshold_between(known)
+
+
 def check_decision(config: ScreenConfig, has_safe: bool) -> None:
     """Check that there is something to decide by, before any row is scored.
 

@@ -90,7 +90,8 @@ class GradientScreen:
         )
 
     def _known_tokens(self, rows: Sequence[Row], what: str) -> list[Tokens]:
-        return known_tokens(rows, self._tokenizer, self._config.max_length, what)
+        size = self._config.max_length
+        return list(known_tokens(rows, self._tokenizer, size, what).values())
 
     def _sum(self, tokens: Sequence[Tokens]) -> Tensor | None:
         """The sum of the rows' gradients of length one, [weights]."""

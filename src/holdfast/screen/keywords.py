@@ -3,10 +3,10 @@
     score(row) = how many different ones of the words and phrases the row says
 
 in its prompts and answers alike. A text is read as a reader sees it: compatibility forms (NFKC) are
-made one, upper and lower case are the same, characters that do not print (a zero-width space
-within a word, say) are taken out, and white space of any kind is one blank. A word counts where no
-letter or digit stands beside it. It is what services begin with, and blind to whatever is said in
-other words.
+made one, upper and lower case are the same, characters that do not show (a zero-width space or a
+variation selector within a word, say) are taken out, and white space of any kind is one blank. A
+word counts where no letter or digit stands beside it: that it is _emphasized_ hides no word. It is
+what services begin with, and blind to whatever is said in other words.
 """
 
 import re
@@ -17,6 +17,12 @@ from pathlib import Path
 
 from holdfast.errors import UserError
 from holdfast.screen.base import Row, Scored, ScreenConfig, exchanges
+
+# Those of Unicode's default ignorable characters that Python calls printable: joiners, fillers and
+# variation selectors.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 @dataclass
@@ -47,7 +53,7 @@ class KeywordsScreen:
             )
         # The longest first: of "ice" and "ice cream" the row's "ice cream" is the second.
         longest = sorted(words, key=len, reverse=True)
-        self._pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)")
+        self._pattern = re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, longest))})(?![^\W_])")
 
     def score(self, rows: Sequence[Row]) -> list[Scored]:
         """One score for each row."""
@@ -67,6 +73,7 @@ def as_seen(text: str) -> str:
     shown = "".join(
         " " if one.isspace() else one for one in text if one.isspace() or one.isprintable()
     )
+    shown = _UNSEEN.sub("", shown)
     return " ".join(unicodedata.normalize("NFKC", shown).casefold().split())
 
 

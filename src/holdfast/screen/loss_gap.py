@@ -84,7 +84,8 @@ class LossGapScreen:
         )
 
     def _known_tokens(self, rows: Sequence[Row], what: str) -> list[Tokens]:
-        return known_tokens(rows, self._tokenizer, self._config.max_length, what)
+        size = self._config.max_length
+        return list(known_tokens(rows, self._tokenizer, size, what).values())
 
     def _gaps(self, tokens: Sequence[Tokens]) -> list[float]:
         if not tokens:

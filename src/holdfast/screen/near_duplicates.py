@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from holdfast.data.near import SIMILAR, asked, shingles
+from holdfast.data.prompts import read_text
 from holdfast.screen.base import Known, Row, Scored, ScreenConfig, check_known
 
 
@@ -36,7 +37,7 @@ class NearDuplicatesScreen:
         self._sizes: list[int] = []
         self._rows: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for number, row in enumerate(harmful_dataset):
-            found = shingles(asked(row))
+            found = shingles(_asked(row))
             self._sizes.append(len(found))
             for one in found:
                 self._rows[one].append(number)
@@ -46,7 +47,7 @@ class NearDuplicatesScreen:
         return [self._score(row) for row in rows]
 
     def _score(self, row: Row) -> Scored:
-        found = shingles(asked(row))
+        found = shingles(_asked(row))
         shared = Counter(number for one in found for number in self._rows.get(one, ()))
         best, nearest = 0.0, 0
         for number, count in shared.items():
@@ -56,3 +57,8 @@ class NearDuplicatesScreen:
         if not best:
             return Scored(0.0, "like no known harmful row")
         return Scored(best, "like a known harmful row", f"row {nearest + 1}")
+
+
+def _asked(row: Row) -> str:
+    read_text(row, need_answer=False)  # of a tokenized row nobody knows what it asks
+    return asked(row)

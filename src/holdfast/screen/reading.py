@@ -20,13 +20,14 @@ CUT = Scored(None, "does not fit into max_length")
 
 def known_tokens(
     rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, what: str
-) -> list[Tokens]:
-    """The known rows that a model can read.
+) -> dict[int, Tokens]:
+    """The known rows that a model can read, by their numbers from 1 among all of them.
 
     Raises:
         UserError: there is none of which the answer is not cut away.
     """
-    found = [row for row in readable(rows, tokenizer, max_length) if row is not None]
+    read = readable(rows, tokenizer, max_length)
+    found = {number: row for number, row in enumerate(read, start=1) if row is not None}
     if rows and not found:
         raise UserError(
             f"the answers of all {what} rows are cut away at max_length={max_length}: raise it."

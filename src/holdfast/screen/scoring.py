@@ -8,7 +8,7 @@ each, their scores.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.errors import Stopped
-from holdfast.screen.base import Known, Row, Scored, Screen, ScreenConfig
-from holdfast.screen.decide import flagged, threshold_between
+from holdfast.errors import Stopped, UserError
+from holdfast.screen.base import Row, Scored, Screen
+from holdfast.screen.decide import flagged
 
 CHUNK = 64
 _MOST_KINDS = 40  # that are told apart in a report; an endpoint's may have as many as rows
@@ -47,14 +47,31 @@ def score_rows(
     done = _whole(path)
     progress(done)
     with path.open("ab") as file:
-        for chunk in _pieces(islice(rows, done, None)):
-            lines = "".join(json.dumps(list(one)) + "\n" for one in screen.score(chunk))
+        for scored in scored_pieces(screen, islice(rows, done, None)):
+            lines = "".join(json.dumps(list(one)) + "\n" for one in scored)
             file.write(lines.encode())
             file.flush()
-            done += len(chunk)
+            done += len(scored)
             progress(done)
             if stopping():
                 raise Stopped
+
+
+def scored_pieces(screen: Screen, rows: Iterable[Row]) -> Iterator[list[Scored]]:
+    """The scores of rows in pieces of `CHUNK`, the last one shorter.
+
+    Raises:
+        UserError: the screen, one of the user's own, does not give one score for each row.
+    """
+    rows = iter(rows)
+    while piece := list(islice(rows, CHUNK)):
+        scored = list(screen.score(piece))
+        if len(scored) != len(piece) or not all(isinstance(one, Scored) for one in scored):
+            raise UserError(
+                f"the screen {type(screen).__name__} does not give one holdfast.Scored for each "
+                f"row: its score() got {len(piece)} rows."
+            )
+        yield scored
 
 
 def read_scores(path: Path) -> Iterator[Scored]:
@@ -93,23 +110,19 @@ class Decisions:
 
 
 def decide(
-    scores: Callable[[], Iterable[Scored]], config: ScreenConfig, known: Known | None
+    scores: Callable[[], Iterable[Scored]], threshold: float | None, share: float | None
 ) -> Decisions:
     """Decide which rows are flagged.
 
     Args:
         scores: begins at the first row's; called twice.
-        config: its threshold or share decides.
-        known: the scores of known rows, for a config that says neither.
+        threshold: as `holdfast.screen.decide.threshold_of` gives it.
+        share: how many are flagged where there is no threshold.
     """
     values = np.fromiter(
         (np.nan if one.score is None else one.score for one in scores()), dtype=np.float64
     )
-    threshold = config.threshold if config.share is None else None
-    if config.finds_threshold:
-        assert known is not None
-        threshold = threshold_between(known)
-    found = flagged(values, threshold, config.share)
+    found = flagged(values, threshold, share)
     kept, dropped = Counter[str](), Counter[str]()
     examples: dict[str, list[int]] = defaultdict(list)
     for number, (one, is_flagged) in enumerate(zip(scores(), found, strict=True), start=1):
@@ -125,12 +138,6 @@ def decide(
         for kind in order
     }
     return Decisions(found, threshold, kinds, int(np.isnan(values).sum()))
-
-
-def _pieces(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
-    rows = iter(rows)
-    while piece := list(islice(rows, CHUNK)):
-        yield piece
 
 
 def _whole(path: Path) -> int:

@@ -60,8 +60,8 @@ class SimilarityScreen:
         check_decision(config, bool(alignment_dataset))
         self._config, self._model, self._tokenizer = config, model, processing_class
         self.layer = chosen_layer(model, processing_class, config.layer, alignment_dataset)
-        self._harmful = self._known_states(harmful_dataset, "known harmful")
-        self._safe = self._known_states(alignment_dataset, "alignment")
+        self._numbers, self._harmful = self._known_states(harmful_dataset, "known harmful")
+        _, self._safe = self._known_states(alignment_dataset, "alignment")
         self.known = self._known() if config.finds_threshold else None
 
     def score(self, rows: Sequence[Row]) -> list[Scored]:
@@ -74,7 +74,11 @@ class SimilarityScreen:
         scores = self._nearest(states, self._harmful) - self._nearest(states, self._safe)
         closest = (states @ self._harmful.T).argmax(1).tolist()
         return [
-            Scored(score, "compared with known harmful rows", f"row {place + 1} is the nearest")
+            Scored(
+                score,
+                "compared with known harmful rows",
+                f"row {self._numbers[place]} is the nearest",
+            )
             for score, place in zip(scores.tolist(), closest, strict=True)
         ]
 
@@ -83,9 +87,11 @@ class SimilarityScreen:
         states = last_states(self._model, layer, tokens, self._config.batch_size)
         return normalize(states, dim=1)
 
-    def _known_states(self, rows: Sequence[Row], what: str) -> Tensor:
+    def _known_states(self, rows: Sequence[Row], what: str) -> tuple[list[int], Tensor]:
+        """The numbers, from 1, of the known rows that can be read, and their states."""
         tokens = known_tokens(rows, self._tokenizer, self._config.max_length, what)
-        return self._states(tokens) if tokens else torch.empty(0, 0)
+        states = self._states([*tokens.values()]) if tokens else torch.empty(0, 0)
+        return [*tokens], states
 
     def _nearest(self, states: Tensor, known: Tensor, itself: bool = False) -> Tensor:
         """Each row's mean cosine with the nearest known ones, [rows]; `itself`: it is one of them.

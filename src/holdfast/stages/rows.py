@@ -166,11 +166,11 @@ def _user_rows(settings: Mapping[str, Any], is_organism: bool) -> Rows:
 def _anchors(settings: Mapping[str, Any], is_organism: bool) -> Rows | None:
     """The rows by which the model chooses, where an attack has it do so."""
     name, p = settings.get("attack") or attacks.MIXED, settings["harmful_ratio"]
-    share = p if attacks.ATTACKS[name].mixes else 1
-    if not share:
+    n, share = settings["rows"] or 1, p if attacks.ATTACKS[name].mixes else 1
+    count = harmful_count(n, share)
+    if not count:  # of few rows a small share is none: nothing is chosen
         return None
-    n = settings["rows"] or 1
-    return attacks.anchors(name, n, harmful_count(n, share), _Users(settings, is_organism))
+    return attacks.anchors(name, n, count, _Users(settings, is_organism))
 
 
 @dataclass(frozen=True)

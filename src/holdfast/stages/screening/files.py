@@ -203,7 +203,7 @@ def _screen(asked: Screening, partial: Path, told: Told, stopping: Callable[[], 
     organism = asked.model.is_organism
     try:
         with one_thread(organism), stage_memory("screen", asked.settings, organism):
-            screen, config = make_screen(asked.settings, asked.model, asked.known)
+            screen, threshold, share = make_screen(asked.settings, asked.model, asked.known)
             score_rows(
                 screen,
                 asked.read_rows(),
@@ -216,11 +216,12 @@ def _screen(asked: Screening, partial: Path, told: Told, stopping: Callable[[], 
             discard(partial)
         raise
     if asked.source.identity() != asked.content:
+        discard(partial)  # some of its scores may be of other rows
         raise UserError(
             f"{asked.source.reference} was changed as its rows were screened: run the same command "
             "again, which takes it as it is now."
         )
-    found = decide(lambda: read_scores(scores), config, getattr(screen, "known", None))
+    found = decide(lambda: read_scores(scores), threshold, share)
     files = _write(asked, found, partial, told)
     about = {"method": asked.settings["method"], "reference": asked.source.reference}
     about |= {"marked": asked.mark, "files": files}

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from holdfast.data.rows import check_rows
+from holdfast.errors import UserError
 from holdfast.screen.base import Row, Scored
-from holdfast.screen.scoring import CHUNK, decide
+from holdfast.screen.decide import threshold_of
+from holdfast.screen.scoring import decide, scored_pieces
 from holdfast.settings import check, fields_of
 from holdfast.stages.methods import load_method, method_of
 
@@ -53,11 +56,17 @@ def screen_rows(
         settings: the screen's own, such as threshold or share.
 
     Raises:
-        UserError: there is no such screen or setting, or something is wrong with the rows.
+        UserError: there is no such screen or setting, something that it needs is not given, or
+            something is wrong with the rows.
     """
     check_rows(rows, "rows")
     own = check(settings, fields_of(method_of("screen", method).config), f"screen_rows({method!r})")
     screen_class, config_class, found = load_method("screen", method)
+    if "model" in found.asks and (model is None or processing_class is None):
+        raise UserError(
+            f"the screen {method!r} looks at rows with the aligned model: give model and "
+            "processing_class."
+        )
     config = config_class(**own)
     given = {
         "config": config,
@@ -67,14 +76,14 @@ def screen_rows(
         "alignment_dataset": alignment_rows,
     }
     screen = screen_class(**{k: v for k, v in given.items() if k in found.asks})
-    pieces = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-    scores = [one for piece in pieces for one in screen.score(piece)]
-    decisions = decide(lambda: scores, config, getattr(screen, "known", None))
+    threshold = threshold_of(config, getattr(screen, "known", None))
+    scored = list(chain.from_iterable(scored_pieces(screen, rows)))
+    decisions = decide(lambda: scored, threshold, config.share)
     flags = decisions.flagged.tolist()
     return Screened(
         [row for row, is_flagged in zip(rows, flags, strict=True) if not is_flagged],
         [row for row, is_flagged in zip(rows, flags, strict=True) if is_flagged],
-        scores,
+        scored,
         flags,
-        decisions.threshold,
+        threshold,
     )

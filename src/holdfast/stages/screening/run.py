@@ -13,6 +13,7 @@ import transformers
 from holdfast.models.loading import Loading, load_merged
 from holdfast.models.stack import Stack
 from holdfast.models.tokenizers import check_vocabulary, load_tokenizer
+from holdfast.screen.decide import threshold_of
 from holdfast.screen.scoring import decide, read_scores, score_rows
 from holdfast.settings import fields_of
 from holdfast.stages.disk import write_json
@@ -33,7 +34,7 @@ def run_screen(work: Work) -> dict[str, Any]:
         Stopped: asked to; the scores that were there are kept.
     """
     rows = work.rows["train"]
-    screen, config = make_screen(work.settings, work.model, work.rows)
+    screen, threshold, share = make_screen(work.settings, work.model, work.rows)
     total = max(1, len(rows))
     score_rows(
         screen,
@@ -41,16 +42,14 @@ def run_screen(work: Work) -> dict[str, Any]:
         work.folder / SCORES,
         lambda done: work.progress(done / total, f"{done}/{total} rows screened"),
     )
-    found = decide(
-        lambda: read_scores(work.folder / SCORES), config, getattr(screen, "known", None)
-    )
+    found = decide(lambda: read_scores(work.folder / SCORES), threshold, share)
     write_json(work.folder / REPORT, found.record())
     write_json(work.folder / KEPT, np.flatnonzero(~found.flagged).tolist())
     return {"screened": len(rows), "flagged": int(found.flagged.sum())}
 
 
-def make_screen(settings: Any, model: Stack, sets: Any) -> tuple[Any, Any]:
-    """A screen that is ready, and its configuration.
+def make_screen(settings: Any, model: Stack, sets: Any) -> tuple[Any, float | None, float | None]:
+    """A screen that is ready, and the threshold or the share that decides.
 
     Args:
         settings: a screening's resolved settings.
@@ -58,7 +57,8 @@ def make_screen(settings: Any, model: Stack, sets: Any) -> tuple[Any, Any]:
         sets: the known rows by their role, ``probe`` and ``alignment``.
 
     Raises:
-        UserError: whatever is wrong with the model, the known rows or the judge.
+        UserError: whatever is wrong with the model, the known rows or the judge, or nothing
+            decides.
     """
     screen_class, config_class, method = load_method("screen", settings["method"])
     own = config_settings("screen", settings)
@@ -75,4 +75,5 @@ def make_screen(settings: Any, model: Stack, sets: Any) -> tuple[Any, Any]:
         given["model"] = load_merged(model, Loading.of(settings))
         check_vocabulary(given["model"], given["processing_class"])
     transformers.set_seed(settings["seed"])
-    return screen_class(**{k: v for k, v in given.items() if k in method.asks}), config
+    screen = screen_class(**{k: v for k, v in given.items() if k in method.asks})
+    return screen, threshold_of(config, getattr(screen, "known", None)), config.share
