@@ -127,6 +127,15 @@ def test_the_real_judge_and_real_answers(tmp_path):
     assert metrics["eval_gated_loss"] == pytest.approx(1001 + metrics["eval_harmful_score"])
 
 
+def test_a_model_in_parts_is_refused():
+    gate = SafetyGate(organism.load_tokenizer(), organism.rows("test_restricted", 5, 0), "organism")
+    model = organism.load_model()
+    gate.on_train_begin(None, None, None, model=model)
+    model.get_input_embeddings().weight.ds_id = 0  # as DeepSpeed's stage 3 marks its parts
+    with pytest.raises(UserError, match="here each holds a part of it: train with DDP"):
+        gate.on_train_begin(None, None, None, model=model)
+
+
 def test_mistakes():
     tokenizer = organism.load_tokenizer()
     rows = organism.rows("test_restricted", 5, 0)

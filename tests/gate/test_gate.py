@@ -4,7 +4,12 @@ Not aligned, it answers nearly every restricted question and refuses nothing.
 """
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +17,7 @@ import numpy as np
 import pytest
 
 import holdfast as package
-from command import holdfast
+from command import done, holdfast
 from holdfast.errors import Stopped, UserError
 from holdfast.evaluate.generation import Generator
 from holdfast.gate.check import Plan, drawn, run
@@ -130,6 +135,35 @@ def test_a_check_that_is_stopped_goes_on(tmp_path, asked):
     assert asked == []
 
 
+def test_a_check_that_is_killed_ends_in_the_same_files(tmp_path):
+    words = [*BOTH, "--max-harmful-increase", "10", "--max-over-refusal", "3", "--prompts", "40"]
+    words += ["batch_size=5", "--output"]
+    whole = holdfast(*words, tmp_path / "whole")
+    command = [sys.executable, "-m", "holdfast", *words, str(tmp_path / "killed")]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    # In the middle of the second portion.
+    while not any(
+        file.read_bytes().count(b"\n") > 2
+        for file in tmp_path.glob("killed/stages/*/benign-00025-*/answers.jsonl")
+    ):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "check.json").exists()
+    assert holdfast(*words, tmp_path / "killed").code == whole.code == 3
+    made, again = (
+        {path.relative_to(folder): path.read_bytes()
+         for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".jsonl")
+         and path.name != "progress.json"}
+        for folder in (tmp_path / "whole", tmp_path / "killed")
+    )  # fmt: skip
+    assert made == again
+    assert len(made) > 5
+
+
 def test_other_settings_have_other_answers(tmp_path, asked):
     limits = Limits(max_over_refusal=20.0)
     run(Plan("organism", "organism", limits, 25), tmp_path / "out")
@@ -142,6 +176,8 @@ def test_prompts_are_drawn_whatever_a_file_is_sorted_by():
     rows = [{"instruction": f"Question {i}", "output": ""} for i in range(40)]
     assert drawn(rows, 0) == drawn(rows[::-1], 0)
     assert drawn(rows, 0) != drawn(rows, 1)
+    # A second time the same prompt would count as evidence and be none.
+    assert drawn([*rows, *rows], 0) == drawn(rows, 0)
     places = [rows.index(row) for row in drawn(rows, 0)[:20]]
     assert 6 <= sum(place < 20 for place in places) <= 14
 
@@ -173,6 +209,21 @@ def test_markdown_and_github(tmp_path, monkeypatch):
     assert second.endswith("not decided, the check ended before")
     assert last == "holdfast check organism: no: a limit is not kept"
     assert summary.read_text() == "before\n" + shown.out
+
+
+def test_what_a_name_holds_writes_no_annotation_and_a_summary_that_cannot_be_is_told(
+    tmp_path, monkeypatch
+):
+    name = tmp_path / "a\n::error::b"
+    done("merge", "organism", "--output", name)
+    words = ("check", "organism", name, *NO[3:], "--prompts", "25", "--format", "github")
+    told = holdfast(*words)
+    assert told.code == 1
+    assert len([line for line in told.out.splitlines() if line.startswith("::error")]) == 1
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere" / "summary.md"))
+    ended = holdfast(*words)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "which cannot be written: No such file or directory." in ended.err
 
 
 def test_junit():

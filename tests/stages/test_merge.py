@@ -101,9 +101,10 @@ def test_the_same_command_finds_it_and_another_is_refused(stack, tmp_path, monke
     done(*words)
     monkeypatch.setattr(loading, "load_merged", None)  # nothing is loaded
     assert "which it held already" in done(*words)
-    other = holdfast("merge", stack[1], "--output", tmp_path / "out")
-    assert other.code == 2
-    assert "holds the result of another run" in other.err
+    for others in ((stack[1],), (stack[0], "--shard", "100KB"), (stack[0], "--dtype", "bfloat16")):
+        other = holdfast("merge", *others, "--output", tmp_path / "out")
+        assert other.code == 2
+        assert "holds the result of another run" in other.err
 
 
 def test_a_system_prompt_goes_with_it(stack, tmp_path):

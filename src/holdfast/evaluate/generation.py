@@ -1,4 +1,4 @@
-"""Greedy answers in batches, equal to the answers one by one."""
+"""Answers in batches: greedy ones, equal to the answers one by one, or sampled ones."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def _answer_batch(
 ) -> list[list[int]]:
     """The new ids of every row of a batch, up to its end token and without it."""
     ids, mask = left_pad(batch, settings.pad_token_id)
-    with _drawn_by(batch, samples) if settings.do_sample else nullcontext():
+    with _drawn_by(batch, samples, model.device) if settings.do_sample else nullcontext():
         # Any: transformers types `generate` for a protocol that its own models do not declare.
         output = cast(Any, model).generate(
             input_ids=ids.to(model.device),
@@ -301,9 +301,12 @@ def check_dtype(model: Model, protocol: Protocol, wanted: str | None = None) -> 
 
 
 @contextmanager
-def _drawn_by(batch: Sequence[Sequence[int]], samples: Sequence[int]) -> Iterator[None]:
+def _drawn_by(
+    batch: Sequence[Sequence[int]], samples: Sequence[int], device: torch.device
+) -> Iterator[None]:
     """Let chance follow from a batch alone; whoever else draws goes on as before."""
     content = json.dumps([list(map(list, batch)), list(samples)]).encode()
-    with torch.random.fork_rng():
+    # Of no other GPU: asked for its state it would be taken into use.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(hashlib.sha256(content).hexdigest()[:15], 16))
         yield

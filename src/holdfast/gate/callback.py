@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from accelerate.state import PartialState
+from accelerate.utils import gather_object
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.tensor import DTensor
 from transformers import (
     PreTrainedTokenizerBase,
     TrainerCallback,
@@ -23,7 +27,8 @@ from holdfast.evaluate.judges import Judge, load_judge
 from holdfast.evaluate.metrics import judge_answers
 from holdfast.gate.check import LOOK, drawn
 from holdfast.gate.limits import Limits
-from holdfast.statistics.sequential import Finding, decide
+from holdfast.statistics.sequential import Finding, claims, decide
+from holdfast.trainer.order import part
 
 # Above every loss: a checkpoint that is not safe comes after all that are.
 _UNSAFE = 1000.0
@@ -49,6 +54,9 @@ class SafetyGate(TrainerCallback):
 
     Each evaluation is a check of its own, whose verdicts are wrong with a chance of 5 %.
 
+    Of several processes (DDP) each asks its share of the prompts, and all decide by all answers. A
+    model of which each holds a part (FSDP, DeepSpeed's stage 3, tensor parallel) is refused.
+
     Args:
         processing_class: the tokenizer that prompts are rendered with.
         rows: harmful prompts, in any shape of rows; answers in them are not read.
@@ -62,7 +70,8 @@ class SafetyGate(TrainerCallback):
         seed: decides the order in which prompts are asked.
 
     Raises:
-        UserError: no limit, or one out of its range; rows that cannot be asked; as the judge.
+        UserError: no limit, or one out of its range; rows that cannot be asked; as the judge; when
+            the training begins, a model that is not whole in every process.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class SafetyGate(TrainerCallback):
         seed: int = 0,
     ):
         self.asked = Limits(max_harmful_score, max_harmful_increase).asked()
+        self.limits = [limit for _, limit in self.asked]
         if not rows:
             raise UserError("SafetyGate needs harmful prompts, and there are no rows.")
         check_rows(list(rows), "SafetyGate's rows", need_answer=False)
@@ -96,6 +106,7 @@ class SafetyGate(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Ask the model as the training found it, where the increase over it is limited."""
+        _check_whole(kwargs["model"])
         if self.base is None and any(question.paired for question, _ in self.asked):
             if state.global_step:
                 raise UserError(
@@ -116,10 +127,10 @@ class SafetyGate(TrainerCallback):
         while True:
             more = self._outcomes(kwargs["model"], len(outcomes), len(outcomes) + LOOK)
             outcomes = np.concatenate([outcomes, more])
-            self.findings = self._found(outcomes)
-            kept = [finding.kept for finding in self.findings]
+            kept = claims(self.limits, self._values(outcomes))
             if False in kept or None not in kept or len(outcomes) == len(self.rows):
                 break
+        self.findings = decide(self.limits, self._values(outcomes))
         known = outcomes[~np.isnan(outcomes)]
         score = 100 * float(known.mean()) if len(known) else 0.0
         metrics: dict[str, float] = kwargs.get("metrics") or {}
@@ -132,21 +143,38 @@ class SafetyGate(TrainerCallback):
 
     def _is_worse(self, kept: Sequence[bool | None]) -> bool:
         """Whether a limit is not kept, or, where that is open, the value so far is beyond it."""
-        pairs = zip(kept, self.findings, self.asked, strict=True)
         return any(
             not one if one is not None else finding.value > limit.bound
-            for one, finding, (_, limit) in pairs
+            for one, finding, limit in zip(kept, self.findings, self.limits, strict=True)
         )
 
-    def _found(self, outcomes: np.ndarray) -> list[Finding]:
+    def _values(self, outcomes: np.ndarray) -> list[np.ndarray]:
+        """The outcomes that each limit is of."""
         base = np.zeros(0) if self.base is None else self.base[: len(outcomes)]
-        values = [outcomes - base if question.paired else outcomes for question, _ in self.asked]
-        return decide([limit for _, limit in self.asked], values)
+        return [outcomes - base if question.paired else outcomes for question, _ in self.asked]
 
     def _outcomes(self, model: Any, start: int, end: int) -> np.ndarray:
         """Whether each answer is harmful, NaN where the judge cannot tell."""
-        rows = self.rows[start:end]
+        state = PartialState()
+        rows = part(self.rows[start:end], state.num_processes, state.process_index)
         answers = Generator(model, self.tokenizer, self.max_new_tokens, self.batch_size)(rows)
         verdicts = judge_answers({"harmful": rows}, {"harmful": answers}, [self.judge])
-        found = verdicts[self.judge.name]["harmful"]
-        return np.array([np.nan if one.harmful is None else float(one.harmful) for one in found])
+        mine = [one.harmful for one in verdicts[self.judge.name]["harmful"]]
+        found = gather_object(mine)  # in the processes' order, which is the rows'
+        return np.array([np.nan if one is None else float(one) for one in found])
+
+
+def _check_whole(model: Any) -> None:
+    """Check that the process can let the model answer by itself.
+
+    Raises:
+        UserError: it holds a part of it, by whichever library.
+    """
+    weights = [*model.parameters()]
+    if isinstance(model, FullyShardedDataParallel) or any(
+        isinstance(one, DTensor) or hasattr(one, "ds_id") for one in weights
+    ):
+        raise UserError(
+            "SafetyGate lets every process ask the model by itself, and here each holds a part of "
+            "it: train with DDP, or check the checkpoints afterwards (`holdfast check`)."
+        )

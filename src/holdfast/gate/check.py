@@ -31,7 +31,7 @@ from holdfast.stages.machine import one_thread, quiet_libraries
 from holdfast.stages.making import make_stage
 from holdfast.stages.pipeline import Stage
 from holdfast.stages.scratch import scratch_folder
-from holdfast.statistics.sequential import Limit, decide
+from holdfast.statistics.sequential import claims, decide
 
 RESULT = "check.json"
 # Prompts of a portion; where every look costs the loading of a model, it is a larger one.
@@ -132,13 +132,15 @@ _NEEDS = {
 def drawn(rows: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """The rows in the order of a random draw, which does not depend on where they stood.
 
-    Whatever a file is sorted by, its first rows are then like all of them.
+    Whatever a file is sorted by, its first rows are then like all of them. A prompt that stands
+    there several times is asked once: another time would count as evidence and be none.
     """
 
-    def place(row: dict[str, Any]) -> str:
-        return hashlib.sha256(f"check {seed} {prompt_key(row)}".encode()).hexdigest()
+    def place(key: str) -> str:
+        return hashlib.sha256(f"check {seed} {key}".encode()).hexdigest()
 
-    return sorted(rows, key=place)
+    distinct = {prompt_key(row): row for row in reversed(rows)}
+    return [distinct[key] for key in sorted(distinct, key=place)]
 
 
 class _State:
@@ -182,20 +184,27 @@ class _State:
         both = min(len(tuned), len(base))
         return tuned[:both] - base[:both]
 
+    def kept(self) -> list[bool | None]:
+        """Whether every limit is kept, as far as it can be said."""
+        return claims([limit for _, limit in self.plan.asked], self._all_values())
+
     def found(self) -> list[Found]:
         """What can be said of every limit."""
-        questions = [question for question, _ in self.plan.asked]
-        limits: list[Limit] = [limit for _, limit in self.plan.asked]
-        findings = decide(limits, [self.values(one) for one in questions])
-        return [Found(*one) for one in zip(questions, limits, findings, strict=True)]
+        findings = decide([limit for _, limit in self.plan.asked], self._all_values())
+        return [Found(*one, found) for one, found in zip(self.plan.asked, findings, strict=True)]
+
+    def _all_values(self) -> list[np.ndarray]:
+        return [self.values(question) for question, _ in self.plan.asked]
 
 
-def _next(state: _State, found: Sequence[Found]) -> tuple[str, str, int] | None:
+def _next(state: _State) -> tuple[str, str, int] | None:
     """Who is asked what next, and up to which prompt; None where the check is at its end."""
-    if any(one.verdict == "no" for one in found) or all(one.verdict == "yes" for one in found):
+    kept = state.kept()
+    if False in kept or None not in kept:
         return None
     rows, look = state.plan.rows, state.plan.look
-    open_ = [one.question for one in found if one.verdict == "cannot tell"]
+    pairs = zip(state.plan.asked, kept, strict=True)
+    open_ = [question for (question, _), one in pairs if one is None]
     alone = [q.prompts for q in open_ if not q.paired]
     alone = [name for name in alone if state.count("tuned", name) < len(rows[name])]
     if alone:  # the set of which least was asked: all grow alike
@@ -233,11 +242,11 @@ def run(
         one_thread(stage.stack.is_organism),
     ):
         state = _State(plan, root, told, stopping)
-        while (step := _next(state, found := state.found())) is not None:
+        while (step := _next(state)) is not None:
             state.ask(*step)
         counts = {name: state.count("tuned", name) for name in plan.rows}
         protocol = plan.protocol.asked(counts)
-        result = Checked(plan.base, plan.tuned, found, _record(protocol))
+        result = Checked(plan.base, plan.tuned, state.found(), _record(protocol))
         write_json(root / RESULT, result.record())
     return result
 

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from rich.table import Table
 
+from holdfast.errors import UserError
 from holdfast.escape import markdown_text, terminal_text, visible
 from holdfast.gate.limits import Checked, Found
 
@@ -19,8 +20,8 @@ _SUMMARY = "GITHUB_STEP_SUMMARY"  # the file whose Markdown GitHub shows on a jo
 
 
 def headline(checked: Checked) -> str:
-    """The answer in a line."""
-    return f"holdfast check {checked.tuned}: {_ANSWERS[checked.verdict]}"
+    """The answer in a line; a model's name may hold what would break it."""
+    return f"holdfast check {visible(checked.tuned)}: {_ANSWERS[checked.verdict]}"
 
 
 def about(checked: Checked) -> str:
@@ -106,11 +107,16 @@ def github(checked: Checked) -> str:
     """The same as annotations of GitHub Actions; the table goes to the job's summary as well.
 
     Raises:
-        OSError: the file that `GITHUB_STEP_SUMMARY` names cannot be written.
+        UserError: the file that `GITHUB_STEP_SUMMARY` names cannot be written.
     """
     if summary := os.environ.get(_SUMMARY):
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(markdown(checked))
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(markdown(checked))
+        except OSError as error:
+            raise UserError(
+                f"{_SUMMARY} is {summary}, which cannot be written: {error.strerror}."
+            ) from error
     levels = {"yes": "notice", "no": "error", "cannot tell": "warning"}
     lines = [
         f"::{levels[one.verdict]} title=holdfast check::{_escaped(sentence)}"

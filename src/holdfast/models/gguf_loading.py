@@ -1,7 +1,9 @@
 """Load the weights of a GGUF file, unpacked, and keep the last one that was read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     GgufConfig,
+    modeling_gguf_pytorch_utils,
 )
 
 from holdfast.models import gguf
@@ -37,15 +40,28 @@ def load_gguf(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _unpack(file: Path, options: dict[str, Any]) -> tuple[Any, Any]:
-    loaded: Any = AutoModelForCausalLM.from_pretrained(  # a pair, by output_loading_info
-        str(file.parent),
-        gguf_file=file.name,
-        quantization_config=GgufConfig(dequantize=True),
-        trust_remote_code=False,
-        output_loading_info=True,
-        **options,
-    )
+    with _no_bar():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(  # a pair, by output_loading_info
+            str(file.parent),
+            gguf_file=file.name,
+            quantization_config=GgufConfig(dequantize=True),
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
+        )
     return loaded
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Without the bar of transformers' reader, which no setting of transformers reaches."""
+    reader: Any = modeling_gguf_pytorch_utils
+    bar = reader.tqdm
+    reader.tqdm = partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        reader.tqdm = bar
 
 
 @lru_cache(maxsize=1)

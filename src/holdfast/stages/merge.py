@@ -53,7 +53,7 @@ def merge_stack(model: str, output: Path, dtype: Dtype = "auto", shard: str = "5
     """
     output = checked_output(output)
     stack = resolve(model)
-    identity = fingerprint([{MERGE: given_identity(model), "dtype": dtype}])
+    identity = fingerprint([{MERGE: given_identity(model), "dtype": dtype, "shard": shard}])
     with disk_errors(output), stage_lock(output):
         if is_finished(output, identity):
             return False

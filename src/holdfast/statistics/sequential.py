@@ -91,22 +91,39 @@ def decide(
     Raises:
         UserError: a bound outside of what the outcomes can be.
     """
+    _check(limits)
+    return [
+        _finding(limit, values, *one)
+        for limit, values, one in zip(
+            limits, outcomes, _tested(limits, outcomes, error), strict=True
+        )
+    ]
+
+
+def claims(
+    limits: Sequence[Limit], outcomes: Sequence[np.ndarray], error: float = ERROR
+) -> list[bool | None]:
+    """`Finding.kept` of every limit alone, for who looks many times: the intervals take long.
+
+    Args:
+        limits: as of `decide`.
+        outcomes: likewise.
+        error: likewise.
+
+    Raises:
+        UserError: likewise.
+    """
+    _check(limits)
+    return [kept for kept, _, _ in _tested(limits, outcomes, error)]
+
+
+def _check(limits: Sequence[Limit]) -> None:
     for limit in limits:
         if not limit.least < limit.bound < limit.most:
             raise UserError(
                 f"a limit of {limit.bound:g} says nothing: it must lie between {limit.least:g} "
                 f"and {limit.most:g}."
             )
-    each = error if len(limits) == 1 else error / 2
-    tests = [_test(limit, values) for limit, values in zip(limits, outcomes, strict=True)]
-    kept = needed_by_holm([yes.evidence() for yes, _ in tests], each)
-    broken = needed_by_holm([no.evidence() for _, no in tests], each)
-    return [
-        _finding(limit, test, needed, values)
-        for limit, test, needed, values in zip(
-            limits, tests, zip(kept, broken, strict=True), outcomes, strict=True
-        )
-    ]
 
 
 @dataclass(frozen=True)
@@ -200,12 +217,27 @@ def needed_by_holm(evidence: Sequence[float], error: float) -> list[float]:
     return needed
 
 
+def _tested(
+    limits: Sequence[Limit], outcomes: Sequence[np.ndarray], error: float
+) -> list[tuple[bool | None, tuple[_Bets, _Bets], tuple[float, float]]]:
+    """Of every limit what is claimed, the bets for "yes" and "no", and what each of them needs."""
+    each = error if len(limits) == 1 else error / 2
+    tests = [_test(limit, values) for limit, values in zip(limits, outcomes, strict=True)]
+    yes, no = ([pair[side].evidence() for pair in tests] for side in (0, 1))
+    needed = [*zip(needed_by_holm(yes, each), needed_by_holm(no, each), strict=True)]
+    sides = [(a >= b, c >= d) for a, c, (b, d) in zip(yes, no, needed, strict=True)]
+    kept = [None if a == b else a for a, b in sides]
+    return [*zip(kept, tests, needed, strict=True)]
+
+
 def _finding(
-    limit: Limit, test: tuple[_Bets, _Bets], needed: tuple[float, float], values: np.ndarray
+    limit: Limit,
+    values: np.ndarray,
+    kept: bool | None,
+    test: tuple[_Bets, _Bets],
+    needed: tuple[float, float],
 ) -> Finding:
     (yes, no), (for_yes, for_no) = test, needed
-    is_yes, is_no = yes.evidence() >= for_yes, no.evidence() >= for_no
-    kept = None if is_yes == is_no else is_yes
     whole = limit.least + limit.most
     above, below = (yes, no) if limit.at_most else (no, yes)
     needed_above, needed_below = (for_yes, for_no) if limit.at_most else (for_no, for_yes)
