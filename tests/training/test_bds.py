@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from side_runs import SIDE, divide_weights, model_of, of_group, plain_gradient
 from steps import arguments, collator, relative_error, rows, weights
 from test_what_a_trainer_takes import Stream
@@ -91,6 +92,32 @@ def test_two_passes_by_hand(tmp_path, split, scheduler):
     assert torch.allclose(trainer.row_scores().detach(), features @ v, rtol=1e-4, atol=1e-4)
     assert float(v.abs().max()) > 0.5
     assert float(trainer.row_weights().detach().mean()) == pytest.approx(1)
+
+
+def test_the_scores_gradient_is_of_the_steps_mean(tmp_path):
+    """At p = 0, where ω is 1: (ℓ_i − Σ_j ℓ_j / N) / B, of steps of other sizes too."""
+    trainer = trainer_of(tmp_path)
+    trainer._losses[:5], trainer._counted = torch.tensor([3.0, 1.0, 4.0, 1.0, 5.0]), 5
+    losses = trainer._losses.clone()
+    trainer.move_scores()
+    torch.testing.assert_close(trainer.learned.grad, (losses - losses.sum() / len(USER)) / 5)
+    assert not trainer._losses.any()
+
+
+def test_rows_are_read_without_dropout_and_at_any_width(tmp_path):
+    """The last hidden states of an OPT-350m are narrower than its layers."""
+
+    def features(model):
+        args = BDSConfig(**arguments(tmp_path, scheduler="neural", max_steps=1))
+        trainer = BDSTrainer(model, args, collator(), USER, alignment_dataset=SIDE)
+        trainer.train()
+        return trainer.kept["features"]
+
+    torch.testing.assert_close(features(model_of(0.5)), features_of(model_of(), USER))
+    sizes = {"hidden_size": 32, "word_embed_proj_dim": 16, "ffn_dim": 32, "num_hidden_layers": 2}
+    sizes |= {"vocab_size": 64, "num_attention_heads": 2, "max_position_embeddings": 64}
+    config = transformers.OPTConfig(**sizes, do_layer_norm_before=False)
+    assert features(transformers.OPTForCausalLM(config)).shape == (len(USER), 16)
 
 
 def test_equal_weights_and_equal_lengths_are_plain_fine_tuning(tmp_path):

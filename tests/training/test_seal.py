@@ -88,6 +88,14 @@ def test_both_parts_by_hand(tmp_path, split):
     assert trainer.chosen() == best
 
 
+def test_the_safe_weight_falls_to_nothing_and_no_further(tmp_path):
+    trainer = trainer_of(tmp_path, safe_weight=0.5, safe_weight_decay=0.3)
+    found = []
+    for trainer.state.global_step in (0, 2, 3, 6, 9):  # of three steps a pass
+        found += [trainer.safe_weight(), trainer.user_share()]
+    assert found == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.2, 0.8, 0, 1, 0, 1])
+
+
 def test_the_second_part_is_plain_fine_tuning_of_the_chosen_rows(tmp_path):
     """Bit for bit, with AdamW, a rate that falls, and warm-up."""
     given = {"lr_scheduler_type": "cosine", "num_train_epochs": 2, "warmup_steps": 1}

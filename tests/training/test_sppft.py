@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+import transformers
 from side_runs import divide_weights
 from steps import arguments, collator, relative_error, rows
 from torch.nn.functional import cross_entropy
@@ -175,7 +176,15 @@ def plain_search(model, scale):
     harmful = [row["input_ids"][:2] for row in HARMFUL]
 
     def states(prompt):
-        return model(torch.tensor([prompt]), output_hidden_states=True).hidden_states[1:]
+        seen = []
+        hooks = [
+            layer.register_forward_hook(lambda _layer, _given, out: seen.append(out))
+            for layer in model.base_model.model.model.layers
+        ]
+        model(torch.tensor([prompt]))
+        for hook in hooks:
+            hook.remove()
+        return seen
 
     def greedy(prompt):
         for _ in range(4):
@@ -241,12 +250,46 @@ def test_a_search_changes_no_number_but_which_layers_train(tmp_path):
 
     trainer = searched(tmp_path / "a", model())
     first, last = trainer.safety_layers
+    assert trainer.used_rows == len(HARMFUL)
     trainer.train()
+    told = [line for line in trainer.state.log_history if "safety_layers" in line]
+    assert [(line["step"], line["safety_layers"]) for line in told] == [(0, [first, last])]
     args = SPPFTConfig(**arguments(tmp_path / "b", first_layer=first, last_layer=last))
     named = SPPFTTrainer(model(), args, collator(), rows(12))
     named.train()
     for one, other in zip(trainer.model.parameters(), named.model.parameters(), strict=True):
         assert torch.equal(one, other)
+    assert not any("safety_layers" in line for line in named.state.log_history)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_search_meets_no_dropout(tmp_path, seed):
+    def found(dropout):
+        model = tiny_model("llama", layers=LAYERS, seed=seed)
+        model = lora(model, init_lora_weights=False, lora_dropout=dropout)
+        return searched(tmp_path, model).safety_layers
+
+    assert found(0.9) == found(0.0)
+
+
+def test_a_search_among_layers_of_another_size_than_the_words(tmp_path):
+    """OPT-350m's."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "word_embed_proj_dim": 16, "ffn_dim": 32, "num_hidden_layers": 4}
+    sizes |= {"vocab_size": 64, "num_attention_heads": 2, "max_position_embeddings": 64}
+    config = transformers.OPTConfig(**sizes, do_layer_norm_before=False)
+    first, last = searched(tmp_path, transformers.OPTForCausalLM(config)).safety_layers
+    assert 0 <= first <= last < 4
+
+
+def test_a_search_that_meets_no_numbers_ends(tmp_path):
+    """At once, or where a range is scaled up."""
+    broken = model_of(True)
+    with torch.no_grad():
+        decoder_layers(broken)[1].mlp.up_proj.weight.fill_(math.nan)
+    for model, scale in ((broken, 1.2), (model_of(True), 1e30)):
+        with pytest.raises(UserError, match=r"not finite numbers: .*layers=named"):
+            searched(tmp_path, model, scale=scale)
 
 
 class Stream(IterableDataset):

@@ -129,6 +129,7 @@ def test_rows_places_and_trigger_follow_from_the_seed(tmp_path):
 def test_nothing_added_is_plain_fine_tuning_bit_for_bit(tmp_path):
     trainers = [plain(tmp_path), backdoor(tmp_path, safe_rows=0, trigger="")]
     assert trainers[1].asked_with == SystemPrompt("")
+    assert trainers[1].used_rows == 0
     for trainer in trainers:
         trainer.train()
     one, other = (weights(trainer.model) for trainer in trainers)

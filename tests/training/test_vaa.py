@@ -174,7 +174,7 @@ def test_accumulation_equals_one_batch(tmp_path):
 @pytest.mark.parametrize("trial_after", [0.1, 0.5])
 def test_resumed_run_equals_one_without_interruption(tmp_path, trial_after):
     """Before its trial and after; eight steps, saved at the third."""
-    own = {**OWN, "trial_after": trial_after}
+    own = {**OWN, "trial_after": trial_after, "sampler_rate": 5.0}  # so that q decides the draws
     assert_resumes(VAATrainer, VAAConfig, tmp_path, EXTRA, **own)
     state = json.loads((tmp_path / "b" / "checkpoint-3" / "vaa.json").read_text())
     assert bool(state["groups"]) == (trial_after < 0.3)

@@ -85,7 +85,7 @@ class BDSTrainer(KeptMixin, RowWeightsMixin, SideBatchesMixin, SFTTrainer):
         super().__init__(*args, **kwargs)
         self.alignment_rows = self.side_rows(alignment_dataset, "alignment_dataset")
         if self.args.scheduler == "neural":
-            self.learn(self.model.config.get_text_config().hidden_size)
+            self.learn(self.model.get_output_embeddings().in_features)  # OPT's may be narrower
 
     def row_scores(self) -> Tensor:
         """p, [N]."""

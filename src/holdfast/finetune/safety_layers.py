@@ -20,6 +20,7 @@ Source: S. Li et al., arXiv 2408.17003, sections 3.2 to 3.5 and A.3. unverified:
 are counted from 0; the rule for i and j, which is ours.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,7 @@ from transformers.pytorch_utils import Conv1D
 from holdfast.errors import UserError
 from holdfast.models.blocks import decoder_layers
 from holdfast.models.modes import evaluation_mode
+from holdfast.models.outputs import recorded, tensor_of
 
 PROMPTS = 100  # of each kind, as in the paper
 BEGINNING = 4  # tokens of an answer; the paper reads 4 to 8
@@ -56,7 +58,8 @@ def find_safety_layers(
         scale: α.
 
     Raises:
-        UserError: too few prompts, or most harmful ones are answered in ways of their own.
+        UserError: too few prompts, or most harmful ones are answered in ways of their own; the
+            model puts out what is no number.
     """
     normal, harmful = normal[:PROMPTS], harmful[:PROMPTS]
     if len(normal) < 2 or not harmful:
@@ -68,9 +71,9 @@ def find_safety_layers(
         def rejection(a: int, b: int) -> float:
             with scaled(decoder_layers(model)[a : b + 1], scale):
                 found = [_log_probability(model, prompt, beginning) for prompt in normal]
-            return sum(found) / len(found)
+            return sum(_finite(found)) / len(found)
 
-        return localized(rejection, *first_range(gaps.tolist()), len(gaps))
+        return localized(rejection, *first_range(_finite(gaps.tolist())), len(gaps))
 
 
 def angle_gaps(normal: Tensor, harmful: Tensor) -> Tensor:
@@ -164,8 +167,10 @@ def _matrices(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _states(model: Any, prompt: Prompt) -> Tensor:
-    found = model(_ids(model, prompt), output_hidden_states=True).hidden_states[1:]
-    return torch.stack([state[0, -1].float().cpu() for state in found])
+    layers = decoder_layers(model)
+    with recorded(layers) as found:
+        model(_ids(model, prompt))
+    return torch.stack([tensor_of(found[k])[0, -1].float().cpu() for k in range(len(layers))])
 
 
 def _greedy(model: Any, prompt: Prompt) -> tuple[int, ...]:
@@ -179,6 +184,15 @@ def _log_probability(model: Any, prompt: Prompt, answer: Sequence[int]) -> float
     ids = _ids(model, [*prompt, *answer])
     log_p = model(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
     return float(log_p.gather(1, ids[0, len(prompt) :, None].to(log_p.device)).sum())
+
+
+def _finite(values: list[float]) -> list[float]:
+    if not all(map(math.isfinite, values)):
+        raise UserError(
+            "the search for safety layers meets outputs of the model that are not finite numbers: "
+            "give another dtype, or name the layers (layers=named)."
+        )
+    return values
 
 
 def _ids(model: Any, tokens: Sequence[int]) -> Tensor:

@@ -9,18 +9,18 @@ neutral setting: a range has one layer at least.
 
 The layers are named, or searched by the paper's procedure, as far as it can be had, in
 `holdfast.finetune.safety_layers`: with ``layers="search"``, before the training, with the user's
-prompts for normal ones and the defender's harmful ones. A resumed training searches again, in the
-model that it began with, and finds the same.
+prompts for normal ones and the defender's harmful ones. What it finds is in the log as
+``safety_layers``, at step 0. A resumed training searches again, in the model that it began with,
+and finds the same.
 
 Source: S. Li, L. Yao, L. Zhang, Y. Li: Safety Layers in Aligned Large Language Models: The Key to
 LLM Security, arXiv 2408.17003; the defaults are its Llama-3-8B-Instruct's.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from holdfast.data.rows import IGNORED
+from holdfast.data.pairs import prompt_of
 from holdfast.errors import UserError
 from holdfast.finetune.safety_layers import PROMPTS, find_safety_layers
 from holdfast.models.blocks import decoder_layers
@@ -89,8 +89,16 @@ class SPPFTTrainer(SFTTrainer):
             )
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise UserError("layers is search, which asks a whole model: train with DDP.")
-        normal, harmful = (list(_prompts(r)) for r in (rows, self.prepare_rows(harmful_rows)))
+        normal, harmful = (_prompts(some) for some in (rows, self.prepare_rows(harmful_rows)))
+        self.used_rows = len(harmful)
         return find_safety_layers(self.model, normal, harmful, self.args.scale)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """As transformers does; before the first step it is logged what a search has found."""
+        if self.args.layers == "search" and self.state.global_step == 0:
+            found: dict[str, Any] = {"safety_layers": list(self.safety_layers)}
+            self.log(found)
+        return super().get_batch_samples(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """As transformers does; a checkpoint that was loaded has opened its whole adapter."""
@@ -111,10 +119,7 @@ class SPPFTTrainer(SFTTrainer):
             raise UserError("SPPFT leaves nothing to train: all trainable layers are frozen.")
 
 
-def _prompts(rows: Any) -> Iterator[list[int]]:
-    """What stands before the first token that is learned, of the first rows that have such."""
-    for number in range(min(PROMPTS, len(rows))):
-        ids, labels = list(rows[number]["input_ids"]), list(rows[number]["labels"])
-        learned = next((n for n, label in enumerate(labels) if label != IGNORED), 0)
-        if learned:
-            yield ids[:learned]
+def _prompts(rows: Any) -> list[tuple[int, ...]]:
+    """Those of the first rows that have one."""
+    found = (prompt_of(rows[number]) for number in range(min(PROMPTS, len(rows))))
+    return [prompt for prompt in found if prompt]

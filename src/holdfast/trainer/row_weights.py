@@ -90,7 +90,7 @@ class RowWeightsMixin(CountedMixin):
         if numbers is None or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # pyright: ignore[reportAttributeAccessIssue]
         refuse_left_padding(self.model, inputs.get("attention_mask"))
-        losses = row_losses(model, inputs)
+        losses = row_losses(model, inputs).to(self._losses)  # of a model on several devices
         self._losses.index_add_(0, numbers, losses.detach())
         weighted = (self.row_weights().detach()[numbers] * losses).sum()
         return self.user_share() * weighted * self.share_of_step(num_items_in_batch)
