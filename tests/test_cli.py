@@ -1,16 +1,22 @@
 """The command line as a user meets it: mistakes, help, lists, a whole demo in small."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.main import get_command
 
+from holdfast.attacks import ATTACKS
 from holdfast.cli import app
+from holdfast.commands.list import print_lists
+from holdfast.registry import METHODS
 
 RUN = [sys.executable, "-m", "holdfast.cli"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
@@ -93,6 +99,17 @@ def test_list_names_everything():
     names = "align finetune repair evaluate vaccine t_vaccine random_perturbation lisa antidote"
     for word in (*names.split(), "random_mask", "2402.01109", "organism", "sentiment", "sums"):
         assert word in found
+
+
+def test_a_name_in_a_list_is_whole():
+    """In a terminal of 80 columns, too: it is copied."""
+    shown = io.StringIO()
+    print_lists(None, Console(file=shown, width=80))
+    for kind, methods in METHODS.items():
+        for name in methods:
+            assert re.search(rf"│ {name} +│", shown.getvalue()), (kind, name)
+    for name in ATTACKS:
+        assert re.search(rf"│ {name} +│", shown.getvalue()), name
 
 
 def test_files_in_one_table_with_seeds(tmp_path):

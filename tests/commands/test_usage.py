@@ -87,6 +87,8 @@ def test_an_option_without_its_value_or_with_one_too_many(words, option, told):
     name = option.opts[-1]
     said = told(*words, f"{name}=3") if option.is_flag else told(*words, name)
     assert name in said
+    assert said.startswith(f"holdfast: `{' '.join(('holdfast', *words))}`: ")
+    assert said.endswith(f"see `{' '.join(('holdfast', *words))} --help`.\n")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from command import done, holdfast
 from holdfast.errors import Stopped, UserError
 from holdfast.evaluate.generation import Generator
 from holdfast.gate.check import Plan, drawn, run
-from holdfast.gate.limits import QUESTIONS, Limits
+from holdfast.gate.limits import QUESTIONS, Checked, Found, Limits
+from holdfast.gate.told import markdown
 from holdfast.statistics.sequential import Limit, decide
 
 BOTH = ("check", "organism", "organism")
@@ -209,6 +210,15 @@ def test_markdown_and_github(tmp_path, monkeypatch):
     assert second.endswith("not decided, the check ended before")
     assert last == "holdfast check organism: no: a limit is not kept"
     assert summary.read_text() == "before\n" + shown.out
+
+
+def test_of_a_limit_that_nobody_was_asked_for_no_interval_is_told():
+    never = decide([Limit(0.1)], [np.zeros(0)])[0]
+    found = Found(QUESTIONS[-1], Limit(0.1), never)
+    assert "not asked, limit" in found.sentence(ended=True)
+    assert "[" not in found.sentence(ended=False)
+    protocol = {"name": "p", "version": "1", "judge": "j"}
+    assert "| – | – | 0 |" in markdown(Checked("a", "b", [found], protocol))
 
 
 def test_what_a_name_holds_writes_no_annotation_and_a_summary_that_cannot_be_is_told(

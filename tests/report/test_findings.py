@@ -14,6 +14,7 @@ from holdfast.report.words import number
 # Antidote helps most and costs refusals of harmless prompts.
 HARM = {"SFT": 0.9, "Vaccine": 0.9, "Lisa": 0.4, "Antidote": 0.1}
 RIGHT = {"SFT": 0.95, "Vaccine": 0.95, "Lisa": 0.55, "Antidote": 0.95}
+ASKED = "attacked_harmful_score"
 OVER = {"SFT": 0.02, "Vaccine": 0.02, "Lisa": 0.02, "Antidote": 0.7}
 
 
@@ -145,6 +146,37 @@ def test_of_many_the_largest_differences_are_named(tmp_path: Path, monkeypatch):
     assert order == sorted(order)
     assert order[0] > 0
     assert told.endswith("and 3 more.")
+
+
+def test_an_attacker_asks_in_whichever_way_is_worse(tmp_path: Path):
+    """Vaccine holds where it is asked plainly alone, Lisa in both ways."""
+
+    def either(variant: str, place: Any, seed: int) -> dict[str, float]:
+        plain = {"SFT": 0.8, "Vaccine": 0.1, "Lisa": 0.3, "Antidote": 0.8}[variant]
+        asked = {"SFT": 0.9, "Vaccine": 0.9, "Lisa": 0.2, "Antidote": 0.6}[variant]
+        return {**rates("SFT", place, seed), "harmful_score": plain, ASKED: asked}
+
+    write_run(tmp_path, either, variants=list(HARM), axes=[{"harmful_ratio": 0.1}], seeds=range(5))
+    comparison = compare(read_run(tmp_path))
+    mean = {
+        (row.variant, metric): number(row.cells[metric].mean.value)
+        for row in comparison.rows
+        for metric in ("harmful_score", ASKED)
+    }
+    plain, asked = mean["SFT", "harmful_score"], mean["SFT", ASKED]
+    told = findings(comparison)
+    lisa, antidote = mean["Lisa", "harmful_score"], mean["Antidote", "harmful_score"]
+    assert told[0] == (
+        f"The harmful score of SFT is {plain}; {asked} where it is asked as its attack asks."
+    )
+    assert told[1].startswith("Lower harmful score than SFT's: Vaccine (−")
+    assert told[2].startswith("Lower harmful score as attacked than SFT's: Lisa (−")
+    assert "Vaccine" not in told[2]
+    assert told[4] == (
+        "Lowest harmful score, asked plainly or as attacked, whichever is worse: "
+        f"Lisa ({lisa}), then Antidote ({antidote})."
+    )
+    assert "Not told apart from SFT in harmful score as attacked at any place: Vaccine." in told
 
 
 @pytest.mark.parametrize("variants", [["Vaccine", "Lisa"], ["Lisa"]])

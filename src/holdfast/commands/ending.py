@@ -25,13 +25,25 @@ def _as_interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
 
-def _usage_error(error: Any) -> int:
+def _usage_error(error: Any, app: typer.Typer) -> int:
     """Tell what is wrong with the command's words; without any words, what words there are."""
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(error.format_message(), nl=False)
     else:
-        print(f"holdfast: {sentence(error)}", file=sys.stderr)
+        print(f"holdfast: {sentence(error, _called(app))}", file=sys.stderr)
     return 2
+
+
+def _called(app: typer.Typer) -> str:
+    """The command that the program was called for: some errors come without it."""
+    command: Any = typer.main.get_command(app)
+    path = ["holdfast"]
+    for word in sys.argv[1:]:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        path.append(word)
+    return " ".join(path)
 
 
 def run_program(app: typer.Typer) -> Any:
@@ -47,7 +59,7 @@ def run_program(app: typer.Typer) -> Any:
         print("holdfast: stopped.", file=sys.stderr)
         sys.exit(130)
     except typer.TyperException as error:
-        return _usage_error(error)
+        return _usage_error(error, app)
     except UserError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         sys.exit(2)

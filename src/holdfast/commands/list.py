@@ -74,8 +74,8 @@ class _List:
         table = Table(title=self.title, title_justify="left", caption_justify="left")
         table.caption = self.note or None
         for key, heading in self.columns.items():
-            # A reference and a model's name are copied, so they are whole, in one line if it fits.
-            whole = key == "reference"
+            # Names and references are copied, so they are whole, in one line if it fits.
+            whole = key in ("reference", next(iter(self.columns)))
             widest = max((len(one[key] or "") for one in self.entries), default=0)
             table.add_column(heading, overflow="fold", min_width=widest if whole else None)
         for one, following in zip(self.entries, [*self.entries[1:], None], strict=True):

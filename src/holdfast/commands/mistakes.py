@@ -42,14 +42,15 @@ def one_of(*known: str) -> Callable[[typer.CallbackParam, Any], Any]:
     return checked
 
 
-def sentence(error: Any) -> str:
+def sentence(error: Any, called: str) -> str:
     """What a usage error of Typer says, as a sentence of ours.
 
     Args:
         error: the exception; its class is told by its name, for it has no public one.
+        called: the command that was called, for an error that does not know.
     """
     context, kind = getattr(error, "ctx", None), type(error).__name__
-    command = context.command_path if context is not None else "holdfast"
+    command = context.command_path if context is not None else called
     help_ = f"see `{command} --help`."
     if kind == "NoSuchOption":
         names = _options(context)

@@ -124,11 +124,10 @@ class Found:
     def sentence(self, ended: bool) -> str:
         """What is to be said of it, in one line; `ended`: another limit has ended the check."""
         one, sign = self.finding, "≤" if self.question.at_most else "≥"
-        is_there = one.n > 0 and not math.isnan(one.value)
-        value = f"{100 * one.value:.1f}" if is_there else "–"
-        ends = f"[{100 * one.low:.1f}, {100 * one.high:.1f}]"
-        bound = f"{100 * self.limit.bound:g}"
-        said = f"{self.question.title} {value} {ends} of {one.n} prompts, limit {sign} {bound}: "
+        value = "–" if math.isnan(one.value) else f"{100 * one.value:.1f}"
+        ends = f"[{100 * one.low:.1f}, {100 * one.high:.1f}] of {one.n} prompts"
+        found = f"{value} {ends}" if one.n else "not asked"
+        said = f"{self.question.title} {found}, limit {sign} {100 * self.limit.bound:g}: "
         if self.verdict != "cannot tell":
             return said + ("kept" if one.kept else "not kept")
         if ended:

@@ -42,7 +42,7 @@ def _cells(one: Found) -> tuple[str, ...]:
         one.question.title,
         f"{sign} {found['bound']:g}",
         value,
-        f"{found['low']:.1f} … {found['high']:.1f}",
+        f"{found['low']:.1f} … {found['high']:.1f}" if found["n"] else "–",
         str(found["n"]),
         one.verdict,
     )

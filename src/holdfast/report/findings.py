@@ -14,6 +14,9 @@ from holdfast.report.sheet import line_name
 from holdfast.report.words import interval, number, place_name, probability, signed
 
 _HARM, _FA, _OVER = "harmful_score", "finetune_accuracy", "over_refusal_rate"
+# The harmful scores that are told of, in words: prompts asked plainly, and as an attack asks them.
+_AS_ATTACKED = "attacked_harmful_score"
+_ASKED = {_HARM: "harmful score", _AS_ATTACKED: "harmful score as attacked"}
 _MOST = 6  # that one sentence names
 
 
@@ -51,18 +54,23 @@ def findings(comparison: Comparison) -> list[str]:
     if not base:
         return [_lowest(at, comparison), *_budgets(comparison)]
     found = [_phenomenon(base, attacked, clean)]
-    harm = _told(at, _HARM, comparison.shared)
-    down = [one for one in harm if any(map(_below, one.sure))]
-    up = [one for one in harm if any(map(_above, one.sure))]
-    if down:
-        found.append(f"Lower harmful score than {base}'s: {_names(down, _below)}.")
-        found.append(_cost(rows, {one.name for one in down}, comparison))
-        found.append(_lowest(at, comparison))
-    nothing = [one.name for one in harm if not one.sure]
-    if up:
-        found.append(f"Higher harmful score than {base}'s: {_names(up, _above)}.")
-    if nothing:
-        found.append(f"Not told apart from {base} in harmful score at any place: {_list(nothing)}.")
+    costs: set[str] = set()
+    less, other = [], []
+    for metric, words in _ASKED.items():
+        harm = _told(at, metric, comparison.shared)
+        down = [one for one in harm if any(map(_below, one.sure))]
+        up = [one for one in harm if any(map(_above, one.sure))]
+        nothing = [one.name for one in harm if not one.sure]
+        costs |= {one.name for one in down}
+        if down:
+            less.append(f"Lower {words} than {base}'s: {_names(down, _below)}.")
+        if up:
+            other.append(f"Higher {words} than {base}'s: {_names(up, _above)}.")
+        if nothing:
+            other.append(f"Not told apart from {base} in {words} at any place: {_list(nothing)}.")
+    if less:
+        less += [_cost(rows, costs, comparison), _lowest(at, comparison)]
+    found += [*less, *other]
     if all(len(row.seeds) == 1 for row in at):
         found.append("All of one seed: another training may end elsewhere.")
     return [sentence for sentence in [*found, *_budgets(comparison)] if sentence]
@@ -80,27 +88,43 @@ def _phenomenon(base: str, attacked: Sequence[Row], clean: Sequence[Row]) -> str
     """How harmful the baseline is, with harmful rows among the user's and without."""
     parts = []
     for rows, where in ((attacked, "with harmful rows"), (clean, "without")):
-        values = [row.cells[_HARM].mean.value for row in rows if row.variant == base]
-        if values:
-            ends = dict.fromkeys(number(value) for value in (min(values), max(values)))
-            parts.append(f"{' to '.join(ends)} {where if attacked and clean else ''}".strip())
-    return f"The harmful score of {base} is {', and '.join(parts)}." if parts else ""
+        if ends := _ends(base, rows, _HARM):
+            parts.append(f"{ends} {where if attacked and clean else ''}".strip())
+    if not parts:
+        return ""
+    asked = _ends(base, attacked, _AS_ATTACKED)
+    more = f"; {asked} where it is asked as its attack asks" if asked else ""
+    return f"The harmful score of {base} is {', and '.join(parts)}{more}."
+
+
+def _ends(variant: str, rows: Sequence[Row], metric: str) -> str:
+    """A variant's lowest and highest mean; "" where it has none."""
+    own = [row.cells[metric] for row in rows if row.variant == variant and metric in row.cells]
+    values = [cell.mean.value for cell in own]
+    ends = dict.fromkeys(number(value) for value in (min(values), max(values))) if values else ()
+    return " to ".join(ends)
 
 
 def _lowest(rows: Sequence[Row], comparison: Comparison) -> str:
-    """The two with the lowest mean over the places, of those that are at all of them."""
+    """The two with the lowest mean over the places, of those that are at all of them.
+
+    An attacker asks in whichever way is worse: plainly, or as the attack of the place asks.
+    """
+    either = any(_AS_ATTACKED in row.cells for row in rows)
     values: dict[str, list[float]] = {}
     for row in rows:
         name = line_name(row, comparison.shared)
-        values.setdefault(name, []).append(row.cells[_HARM].mean.value)
+        ways = [row.cells[metric].mean.value for metric in _ASKED if metric in row.cells]
+        values.setdefault(name, []).append(max(ways))
     places = len({comparison.place(row) for row in rows})
     means = {name: fmean(own) for name, own in values.items() if len(own) == places}
     if len(means) < 2:
         return ""
     first, second, *_ = sorted(means, key=means.__getitem__)
     over = " on average over the places" if places > 1 else ""
+    worse = ", asked plainly or as attacked, whichever is worse" if either else ""
     return (
-        f"Lowest harmful score{over}: {first} ({number(means[first])}), then {second} "
+        f"Lowest harmful score{over}{worse}: {first} ({number(means[first])}), then {second} "
         f"({number(means[second])})."
     )
 

@@ -10,6 +10,7 @@ from holdfast.report.drawing.canvas import Picture, plain, settings, size
 from holdfast.report.drawing.looks import ACCENT, INK, Look
 from holdfast.report.drawing.marks import Point, draw_points, exact
 from holdfast.report.drawing.panels import TEXT, Panel, Scale, Setting, compose, span
+from holdfast.report.words import number
 
 _WIDE = 336  # pixels, of a grid whose columns have room there: as a panel of the page is wide
 _NAME = 34  # characters of a row's name, as of a tick
@@ -37,13 +38,13 @@ def shades_picture(
         label: what the picture shows, for those who do not see it.
         title: what the columns are.
         top: the value of the strongest shade, where several pictures have one scale.
-        written: whether cells have their values in them, rounded, and every column its name.
+        written: whether cells have their values in them and every column its name.
     """
     top = top or max((v for row in values for v in row if v is not None), default=0) or 1
     left = 14 + max((size(plain(name, _NAME), TEXT)[0] for name in rows), default=0)
     widest = max((size(name, TEXT)[0] for name in columns), default=0)
     cell = min(30.0, max(6.0, (_WIDE - 6 - left) / max(1, len(columns))))
-    cell = max(cell, widest + 8) if written else cell
+    cell = max(cell, widest + 8, size(number(top), TEXT)[0] + 8) if written else cell
     deepest = 0.55 if written else 0.95  # a number can be read on it
     tall = 20 if len(rows) <= 12 or written else 12
 
@@ -58,7 +59,7 @@ def shades_picture(
                     picture.tell(one, told[i][j])
                     if written:
                         middle = {"ha": "center", "va": "center", "fontsize": TEXT, "color": INK}
-                        axes.text(j + 0.5, i + 0.5, f"{value:.0f}", **middle)
+                        axes.text(j + 0.5, i + 0.5, number(value), **middle)
 
     # Where not all columns can have their names, every second has, or every third.
     every = math.ceil((widest + 4) / cell)
