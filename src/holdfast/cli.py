@@ -30,7 +30,7 @@ from holdfast.commands.screen_words import screen
 
 app = App(
     "Keep a language model's safety alignment through fine-tuning: align, fine-tune, repair, "
-    "evaluate, any published defense at any stage."
+    "evaluate, published defenses at each stage."
 )
 app.add_typer(organism_app, name="organism")
 app.add_typer(data_app, name="data")
@@ -263,7 +263,9 @@ def gc(
 
 @app.command()
 def push(
-    folder: Annotated[Path, typer.Argument(help="The folder of an align, finetune or repair.")],
+    folder: Annotated[
+        Path, typer.Argument(help="The folder of an align, finetune, repair or merge.")
+    ],
     repo: Annotated[str, typer.Argument(help="The repository on the Hub, OWNER/NAME.")],
     evaluation: Annotated[
         list[Path] | None,
@@ -298,11 +300,13 @@ def push(
 def list_command(
     what: Annotated[
         str | None,
-        typer.Argument(help="stages, methods, papers, protocols, judges or tasks; or all."),
+        typer.Argument(
+            help="stages, methods, papers, attacks, protocols, judges or tasks; all if not given."
+        ),
     ] = None,
     form: Format = "text",
 ) -> None:
-    """List stages, methods, papers, protocols, judges and the organism's tasks."""
+    """List stages, methods, papers, attacks, protocols, judges and the organism's tasks."""
     from holdfast.commands.list import print_lists
 
     print_lists(what, console_for(form))

@@ -180,8 +180,8 @@ _FIRST = (
         name="holdfast",
         version="1",
         description="holdfast's own for real models: unsafe prompts of BeaverTails drawn anew with "
-        "every seed, safe prompts of XSTest that look harmful, strict scoring of the task, and a "
-        "second judge beside the papers'.",
+        "every seed, safe prompts of XSTest that look harmful, the task's answers by a rule of its "
+        "own, and a second judge beside the papers'.",
         prompts="BeaverTails 30k_test, 500 unsafe rows drawn by the seed; XSTest, safe rows",
         judge="beaver-dam-7b + keywords",
         n_harmful=500,
