@@ -13,7 +13,8 @@ stepped with, embedding and head too, as the authors' code does, each expert of 
 vectors stay. That takes a copy of the weights at the start, on the processor.
 
 Source: G. J. Perin et al.: LoX, arXiv 2506.15606, and its code, which takes two models in 16 bits
-and whose defaults are k = 0 and c = 1. unverified: that the paper uses k = 6 and c = 1.25.
+and whose defaults are k = 0 and c = 1. unverified: the paper's text, of which quotations alone were
+read; they have k = 6 and c = 1.25.
 """
 
 from dataclasses import dataclass, field

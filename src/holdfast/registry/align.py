@@ -106,7 +106,7 @@ ALIGN: dict[str, Entry] = {
         control="lox with coefficient=0 (SFT)",
         organism={"coefficient": 0.5, "directions": 6},
         refuses={"parallel=fsdp2": "its step needs whole matrices"},
-        unverified="that the paper uses k = 6 and c = 1.25",
+        unverified="the paper's text: k = 6 and c = 1.25 are a quotation's",
     ),
     "deep_alignment": Entry(
         "holdfast.align.deep_alignment:DeepAlignmentTrainer",
