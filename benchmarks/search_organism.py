@@ -26,7 +26,7 @@ from holdfast.registry import METHODS
 from holdfast.stages.making import make_pipeline
 from tries import TRIES
 
-SEEDS = (100, 101, 102)
+SEEDS = (100, 101, 102, 103, 104)
 
 
 def main() -> None:
