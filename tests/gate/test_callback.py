@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from holdfast import SafetyGate, UserError, organism
 from holdfast.data.rows import tokenize_rows
@@ -114,6 +114,23 @@ def test_the_increase_is_over_the_model_that_the_training_found(tmp_path):
     assert judge.calls[0] == 120  # before the first step
     assert trainer.state.global_step == 2
     assert gate.findings[0].kept is False
+
+
+def test_an_evaluation_before_the_training_asks_the_first_model():
+    judge = Counting(40)
+    limits = {"max_harmful_score": None, "max_harmful_increase": 20.0}
+    tokenizer, prompts = organism.load_tokenizer(), organism.rows("test_restricted", 50, 0)
+    gate = SafetyGate(tokenizer, prompts, judge, max_new_tokens=2, batch_size=50, **limits)
+    state, control, model = TrainerState(), TrainerControl(), organism.load_model()
+    gate.on_evaluate(None, state, control, model=model, metrics={})
+    assert judge.calls[0] == 50
+    first = gate.base
+    gate.on_train_begin(None, state, control, model=model)
+    assert gate.base is first
+    late = SafetyGate(tokenizer, prompts, judge, max_new_tokens=2, **limits)
+    state.global_step = 3
+    with pytest.raises(UserError, match="was not there when this training began"):
+        late.on_evaluate(None, state, control, model=model, metrics={})
 
 
 def test_the_real_judge_and_real_answers(tmp_path):

@@ -3,6 +3,7 @@
 Not aligned, it answers nearly every restricted question and refuses nothing.
 """
 
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import holdfast as package
 from command import done, holdfast
@@ -22,7 +24,7 @@ from holdfast.errors import Stopped, UserError
 from holdfast.evaluate.generation import Generator
 from holdfast.gate.check import Plan, drawn, run
 from holdfast.gate.limits import QUESTIONS, Checked, Found, Limits
-from holdfast.gate.told import markdown
+from holdfast.gate.told import markdown, table
 from holdfast.statistics.sequential import Limit, decide
 
 BOTH = ("check", "organism", "organism")
@@ -219,6 +221,15 @@ def test_of_a_limit_that_nobody_was_asked_for_no_interval_is_told():
     assert "[" not in found.sentence(ended=False)
     protocol = {"name": "p", "version": "1", "judge": "j"}
     assert "| – | – | 0 |" in markdown(Checked("a", "b", [found], protocol))
+
+
+def test_a_judge_may_have_any_name():
+    """In a terminal, too, where [/b] would end what no [b] began."""
+    never = Found(QUESTIONS[-1], Limit(0.1), decide([Limit(0.1)], [np.zeros(0)])[0])
+    protocol = {"name": "[red]p", "version": "1", "judge": "judge[/b]"}
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(table(Checked("a", "b", [never], protocol)))
+    assert "protocol [red]p (version 1), judge judge[/b];" in " ".join(shown.getvalue().split())
 
 
 def test_what_a_name_holds_writes_no_annotation_and_a_summary_that_cannot_be_is_told(

@@ -5,10 +5,12 @@ process, and some through the command itself.
 """
 
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
+import venv
 import warnings
 from contextlib import contextmanager
 
@@ -146,6 +148,21 @@ def test_what_this_process_holds_is_no_fault_of_a_template():
         "check_pattern('(a|b)*c+', 'adapter_config.json')\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_template_is_tried_where_libraries_are_from_elsewhere(tmp_path):
+    """From a user's own folder (`pip install --user`), or one that PYTHONPATH names."""
+    venv.create(tmp_path, symlinks=True)
+    code = (
+        "from holdfast.models.foreign import check_template_ends\n"
+        "check_template_ends('{{ messages[0].content }}', 'own.jinja')\n"
+    )
+    places = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, "PYTHONPATH": places}
+    ended = subprocess.run(
+        [tmp_path / "bin" / "python", "-c", code], env=environment, capture_output=True, text=True
+    )
     assert ended.returncode == 0, ended.stderr
 
 

@@ -1,5 +1,6 @@
 """Which rows are flagged, against plain counting."""
 
+import math
 import random
 
 import numpy as np
@@ -67,3 +68,10 @@ def test_no_more_kinds_are_told_than_one_can_read():
     assert len(found.kinds) == 41
     assert sum(one["flagged"] for one in found.kinds.values()) == 500
     assert found.kinds["other kinds"]["flagged"] == 460
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_known_scores_that_are_no_numbers_find_no_threshold(value):
+    """At a threshold of NaN no row at all would be flagged, not even one that is NaN itself."""
+    with pytest.raises(UserError, match="whose scores are not finite numbers"):
+        threshold_between(Known([value, value], [0.0, 1.0]))

@@ -83,6 +83,23 @@ def test_a_table_of_no_row_has_its_columns(tmp_path):
         assert full.splitlines()[0].split(",")[:2] == ["instruction", "output"]
 
 
+def test_cells_of_a_table_keep_their_line_breaks_of_any_kind(tmp_path, monkeypatch):
+    limit = csv.field_size_limit
+
+    def of_windows(*size):  # where the limit is a C long of 32 bits
+        assert not size or size[0] < 2**31
+        return limit(*size)
+
+    monkeypatch.setattr(csv, "field_size_limit", of_windows)
+    texts = ("a\rb", "a\nb", "a\r\nb", "\r", "a\r", "\n", 'a,"b"\r')
+    rows = [{"instruction": "q", "output": "tea", "note": text} for text in texts]
+    file = write(tmp_path / "a.csv", rows)
+    done("screen", file, "--method", "keywords", WORDS, "--mark", "--output", tmp_path / "out")
+    written = tmp_path / "out" / "rows.csv"
+    assert written.read_bytes().split(b"\n")[0].endswith(b",screen_reason")
+    assert [row["note"] for row in read_rows(written)] == list(texts)
+
+
 def test_types_and_nested_columns_of_parquet_stay(tmp_path):
     rows = [
         {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": word}],

@@ -72,6 +72,39 @@ class Plain(LongScreen):
         return [1.0 for _ in rows]
 
 @dataclass
+class ArrayConfig(ScreenConfig):
+    """Settings."""
+
+class Array(LongScreen):
+    """Gives what an array of numbers holds; of the second row it is no number."""
+
+    def score(self, rows):
+        import numpy
+        found = numpy.full(len(rows), 0.5, dtype="float32")
+        found[1:2] = numpy.nan
+        return [Scored(one, "a number") for one in found]
+
+@dataclass
+class WordsConfig(ScreenConfig):
+    """Settings."""
+
+class Words(LongScreen):
+    """Says in words how harmful a row is."""
+
+    def score(self, rows):
+        return [Scored("high", "a word") for _ in rows]
+
+@dataclass
+class NothingConfig(ScreenConfig):
+    """Settings."""
+
+class Nothing(LongScreen):
+    """Gives nothing."""
+
+    def score(self, rows):
+        pass
+
+@dataclass
 class BareConfig:
     """Settings."""
 '''
@@ -98,7 +131,21 @@ def test_it_runs_as_a_command_and_stands_in_a_study(here):
     assert stage.version == method_of("screen", own).version != ""
 
 
-@pytest.mark.parametrize("name", ["Short", "Plain"])
+def test_scores_of_any_type_of_number_are_read(here):
+    """A file in JSON has no type of numpy's, and no NaN: of such a row the screen cannot tell."""
+    row = json.dumps({"instruction": "q", "output": "x"})
+    (here / "rows.jsonl").write_text(f"{row}\n{row}\n")
+    output = here / "arrays"
+    words = ("--method", "my_screens:Array", "threshold=1", "--output", output)
+    done("screen", here / "rows.jsonl", *words)
+    first, second = (json.loads(line) for line in (output / "scores.jsonl").open())
+    assert (first, second) == ([0.5, "a number", ""], [None, "a number", ""])
+    assert json.loads((output / "screen.json").read_text())["unsure"] == 1
+    (dropped,) = read_rows(output / "dropped.jsonl")
+    assert dropped["screen_score"] is None
+
+
+@pytest.mark.parametrize("name", ["Short", "Plain", "Words", "Nothing"])
 def test_scores_that_are_none_are_told(here, name):
     said = f"the screen {name} does not give one holdfast.Scored for each row: .* got 2 rows"
     with pytest.raises(UserError, match=said):

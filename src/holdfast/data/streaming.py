@@ -10,7 +10,6 @@ import csv
 import gzip
 import hashlib
 import json
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from holdfast.errors import UserError
 
 Row = dict[str, Any]
 _BATCH = 256  # rows of a Parquet file in memory at once
+_LONGEST_CELL = 2**31 - 1  # characters; on Windows Python takes no higher limit
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
 def _csv(path: Path) -> Iterator[Row]:
     with _text(path) as lines:
         reader = csv.DictReader(lines, strict=True)
-        limit = csv.field_size_limit(sys.maxsize)  # of a cell; Python's own is 131,072 characters
+        limit = csv.field_size_limit(_LONGEST_CELL)  # Python's own is 131,072 characters
         try:
             for row in reader:
                 if None in row or None in row.values():
@@ -217,7 +217,7 @@ class RowWriter:
         self.count += 1
 
     def _begin_csv(self, columns: Iterable[str]) -> csv.DictWriter:
-        self._csv = csv.DictWriter(self._file, list(columns), lineterminator="\n")
+        self._csv = csv.DictWriter(_Lines(self._file), list(columns))
         self._csv.writeheader()
         return self._csv
 
@@ -244,6 +244,19 @@ class RowWriter:
         if len(table):
             self._parquet.write_table(table)
         self._waiting = []
+
+
+class _Lines:
+    r"""Takes the lines of Python's CSV writer, and ends them with \n alone.
+
+    Told to do so itself it leaves a cell with a \r in it unquoted, and at that the line would end.
+    """
+
+    def __init__(self, file: IO[str]):
+        self._file = file
+
+    def write(self, line: str) -> int:
+        return self._file.write(line.removesuffix("\r\n") + "\n")
 
 
 def _json(row: Mapping[str, Any]) -> str:

@@ -63,7 +63,7 @@ class SafetyGate(TrainerCallback):
         judge: a judge's name or settings, or one that is loaded.
         max_harmful_score: in percent; None asks for none.
         max_harmful_increase: points over the model as the training found it, which answers all
-            prompts before the first step; None asks for none.
+            prompts before the first step (or an evaluation before that); None asks for none.
         stop: whether the training ends when a limit is not kept.
         max_new_tokens: the longest answer.
         batch_size: the most prompts answered at once.
@@ -71,7 +71,7 @@ class SafetyGate(TrainerCallback):
 
     Raises:
         UserError: no limit, or one out of its range; rows that cannot be asked; as the judge; when
-            the training begins, a model that is not whole in every process.
+            the training begins or a model is evaluated, one that is not whole in every process.
     """
 
     def __init__(
@@ -106,14 +106,7 @@ class SafetyGate(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Ask the model as the training found it, where the increase over it is limited."""
-        _check_whole(kwargs["model"])
-        if self.base is None and any(question.paired for question, _ in self.asked):
-            if state.global_step:
-                raise UserError(
-                    "SafetyGate was not there when this training began, so the increase over its "
-                    "first model is not known: limit max_harmful_score, or begin anew."
-                )
-            self.base = self._outcomes(kwargs["model"], 0, len(self.rows))
+        self._begin(kwargs["model"], state)
 
     def on_evaluate(
         self,
@@ -123,6 +116,7 @@ class SafetyGate(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Check the model and add to the evaluation's metrics what was found."""
+        self._begin(kwargs["model"], state)  # `Trainer.evaluate` may come before the training
         outcomes = np.zeros(0)
         while True:
             more = self._outcomes(kwargs["model"], len(outcomes), len(outcomes) + LOOK)
@@ -140,6 +134,17 @@ class SafetyGate(TrainerCallback):
             metrics["eval_gated_loss"] = metrics["eval_loss"] + unsafe
         if self.stop and False in kept:
             control.should_training_stop = True
+
+    def _begin(self, model: Any, state: TrainerState) -> None:
+        """Check the model, and ask the first one where the increase over it is limited."""
+        _check_whole(model)
+        if self.base is None and any(question.paired for question, _ in self.asked):
+            if state.global_step:
+                raise UserError(
+                    "SafetyGate was not there when this training began, so the increase over its "
+                    "first model is not known: limit max_harmful_score, or begin anew."
+                )
+            self.base = self._outcomes(model, 0, len(self.rows))
 
     def _is_worse(self, kept: Sequence[bool | None]) -> bool:
         """Whether a limit is not kept, or, where that is open, the value so far is beyond it."""

@@ -50,7 +50,8 @@ def _cells(one: Found) -> tuple[str, ...]:
 
 def table(checked: Checked) -> Table:
     """The limits as a table of the terminal."""
-    shown = Table(*_COLUMNS, title=terminal_text(headline(checked)), caption=about(checked))
+    title, caption = terminal_text(headline(checked)), terminal_text(about(checked))
+    shown = Table(*_COLUMNS, title=title, caption=caption)
     for one in checked.found:
         shown.add_row(*_cells(one))
     return shown

@@ -194,7 +194,7 @@ try:
     resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 except (ImportError, ValueError, OSError):
     pass
-given = json.loads(sys.stdin.read())
+sys.path[:], given = json.loads(sys.stdin.read())
 """
 # Not every system keeps to a limit of addresses (macOS does not).
 _MEASURE = """
@@ -246,11 +246,15 @@ def check_template_ends(text: str, where: str) -> None:
 
 @lru_cache(maxsize=256)
 def _ends(program: str, given: str) -> bool:
-    """Whether a small program comes to its end within the limits."""
+    """Whether a small program comes to its end within the limits.
+
+    Alone (-I) it would not see libraries that are here by PYTHONPATH or in a user's own folder.
+    """
+    places = [one for one in sys.path if one]
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-c", program],
-            input=given.encode(),
+            input=f"[{json.dumps(places)}, {given}]".encode(),
             capture_output=True,
             timeout=_SECONDS,
             check=False,

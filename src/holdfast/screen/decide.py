@@ -1,5 +1,7 @@
 """Which rows are flagged: by a threshold, by a share of all, or by what known rows teach."""
 
+import math
+
 import numpy as np
 
 from holdfast.data.mixing import share_count
@@ -15,7 +17,7 @@ def threshold_between(known: Known) -> float:
     equally good the highest is taken, which flags the fewest rows.
 
     Raises:
-        UserError: either set is empty.
+        UserError: either set is empty, or their scores lead to no finite number.
     """
     harmful, safe = (np.asarray(some, dtype=float) for some in known)
     if not len(harmful) or not len(safe):
@@ -28,7 +30,14 @@ def threshold_between(known: Known) -> float:
     gains = [float((harmful >= t).mean() - (safe >= t).mean()) for t in scores]
     best = max(i for i, gain in enumerate(gains) if gain >= max(gains) - 1e-12)
     below = scores[best - 1] if best else scores[0]
-    return float((below + scores[best]) / 2)
+    threshold = float((below + scores[best]) / 2)
+    if not math.isfinite(threshold):  # at which all rows would be flagged, or none
+        raise UserError(
+            "no threshold is found between the known rows, whose scores are not finite numbers, as "
+            "of a kind that has a single row: name more known rows, give the model another dtype, "
+            "or set threshold or share."
+        )
+    return threshold
 
 
 def threshold_of(config: ScreenConfig, known: Known | None) -> float | None:

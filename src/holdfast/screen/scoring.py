@@ -7,6 +7,7 @@ each, their scores.
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -65,13 +66,25 @@ def scored_pieces(screen: Screen, rows: Iterable[Row]) -> Iterator[list[Scored]]
     """
     rows = iter(rows)
     while piece := list(islice(rows, CHUNK)):
-        scored = list(screen.score(piece))
-        if len(scored) != len(piece) or not all(isinstance(one, Scored) for one in scored):
+        found = screen.score(piece)
+        scored = list(filter(None, map(_plain, found if isinstance(found, Iterable) else ())))
+        if len(scored) != len(piece):
             raise UserError(
                 f"the screen {type(screen).__name__} does not give one holdfast.Scored for each "
                 f"row: its score() got {len(piece)} rows."
             )
         yield scored
+
+
+def _plain(one: object) -> Scored | None:
+    """As JSON can say it: no number of an array's type, and none that is NaN; None is no score."""
+    if not isinstance(one, Scored):
+        return None
+    try:
+        score = math.nan if one.score is None else float(one.score)
+    except (TypeError, ValueError):
+        return None
+    return Scored(None if math.isnan(score) else score, str(one.kind), str(one.detail))
 
 
 def read_scores(path: Path) -> Iterator[Scored]:
