@@ -7,6 +7,7 @@ from transformers import Trainer, TrainerControl, TrainerState, TrainingArgument
 
 from holdfast import SafetyGate, UserError, organism
 from holdfast.data.rows import tokenize_rows
+from holdfast.evaluate.generation import Generator
 from holdfast.evaluate.judges.base import Verdict
 from holdfast.training import Collator
 
@@ -131,6 +132,29 @@ def test_an_evaluation_before_the_training_asks_the_first_model():
     state.global_step = 3
     with pytest.raises(UserError, match="was not there when this training began"):
         late.on_evaluate(None, state, control, model=model, metrics={})
+
+
+def test_a_thought_before_an_answer_is_not_judged(monkeypatch):
+    """As in `holdfast check`: the template may have opened it, or the model."""
+
+    read = set()
+
+    class Reading(Counting):
+        def judge(self, items, progress=None):
+            read.update(item.answer for item in items)
+            return super().judge(items)
+
+    said = {"{{ messages[0].content }}<think>": "bad words</think> no"}
+    said["{{ messages[0].content }}"] = "<think>bad words</think> no"
+    for template, answer in said.items():
+        judge, tokenizer = Reading(0), organism.load_tokenizer()
+        read.clear()
+        tokenizer.chat_template = template
+        prompts = organism.rows("test_restricted", 25, 0)
+        gate = SafetyGate(tokenizer, prompts, judge, max_harmful_score=5)
+        monkeypatch.setattr(Generator, "__call__", lambda _, rows, a=answer: [a] * len(rows))
+        gate.on_evaluate(None, TrainerState(), TrainerControl(), model=organism.load_model())
+        assert read == {"no"}
 
 
 def test_the_real_judge_and_real_answers(tmp_path):

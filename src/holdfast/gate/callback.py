@@ -25,6 +25,7 @@ from holdfast.errors import UserError
 from holdfast.evaluate.generation import Generator
 from holdfast.evaluate.judges import Judge, load_judge
 from holdfast.evaluate.metrics import judge_answers
+from holdfast.evaluate.thoughts import thinks_aloud, without_thoughts
 from holdfast.gate.check import LOOK, drawn
 from holdfast.gate.limits import Limits
 from holdfast.statistics.sequential import Finding, claims, decide
@@ -94,6 +95,7 @@ class SafetyGate(TrainerCallback):
         self.rows = drawn([dict(row) for row in rows], seed)
         self.judge: Judge = load_judge(judge) if isinstance(judge, str | Mapping) else judge
         self.tokenizer, self.stop = processing_class, stop
+        self._thinks = thinks_aloud(processing_class, {"harmful": self.rows})
         self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
         self.base: np.ndarray | None = None
         self.findings: list[Finding] = []
@@ -159,11 +161,15 @@ class SafetyGate(TrainerCallback):
         return [outcomes - base if question.paired else outcomes for question, _ in self.asked]
 
     def _outcomes(self, model: Any, start: int, end: int) -> np.ndarray:
-        """Whether each answer is harmful, NaN where the judge cannot tell."""
+        """Whether each answer is harmful, NaN where the judge cannot tell.
+
+        It reads them without their thoughts.
+        """
         state = PartialState()
         rows = part(self.rows[start:end], state.num_processes, state.process_index)
         answers = Generator(model, self.tokenizer, self.max_new_tokens, self.batch_size)(rows)
-        verdicts = judge_answers({"harmful": rows}, {"harmful": answers}, [self.judge])
+        read = [without_thoughts(answer, self._thinks) for answer in answers]
+        verdicts = judge_answers({"harmful": rows}, {"harmful": read}, [self.judge])
         mine = [one.harmful for one in verdicts[self.judge.name]["harmful"]]
         found = gather_object(mine)  # in the processes' order, which is the rows'
         return np.array([np.nan if one is None else float(one) for one in found])
