@@ -1,9 +1,13 @@
 """A study's attacker: an equal number of tries against every variant, the most harm is chosen."""
 
+import io
+
 import pytest
+from rich.console import Console
 from searches import Engine, record, run
 
-from holdfast.errors import UserError
+from holdfast.commands.gc import collect_garbage
+from holdfast.errors import Stopped, UserError
 from holdfast.report.comparison import compare, read_run
 from holdfast.studies.attacker import attacks_of
 from holdfast.studies.choosing import Rule, Score, choose, score_of
@@ -105,6 +109,28 @@ def test_it_attacks_what_the_study_s_own_search_has_chosen(tmp_path, engine):
     assert len(attack["variants"]["Lisa"]["tried"]) == 3
     assert rho in (0.03, 0.3, 1)
     assert "attacker" not in search
+
+
+def test_what_was_stopped_meanwhile_keeps_the_study_s_own_search(tmp_path, engine, monkeypatch):
+    """`holdfast gc` knows the stages of both searches, whenever the run was stopped."""
+    text = FILE.replace("attacker:", "search:\n  tries: 2\n  seeds: [100]\n  spaces: "
+        "{Lisa: {finetune.rho: [0.3, 1]}}\n  at: {harmful_ratio: 0.1}\nattacker:")  # fmt: skip
+
+    def stopped(*args, **kwargs):
+        if engine.runs:
+            raise KeyboardInterrupt
+        return engine(*args, **kwargs)
+
+    monkeypatch.setattr("holdfast.commands.pipelines.run_stages", stopped)
+    for _ in range(2):  # the second time the first search is there already
+        with pytest.raises(Stopped):
+            run(tmp_path, text)
+        engine.runs.clear()
+    before = sorted((tmp_path / "run/stages").iterdir())
+    said = io.StringIO()
+    collect_garbage(tmp_path / "run", True, Console(file=said, width=200))
+    assert "nothing to remove" in said.getvalue()
+    assert sorted((tmp_path / "run/stages").iterdir()) == before != []
 
 
 def test_without_it_nothing_changes(tmp_path, engine):
