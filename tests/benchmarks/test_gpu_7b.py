@@ -51,6 +51,7 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch):
         gpu_7b.main([])
 
 
+@pytest.mark.long
 def test_step_cost_still_measures(capsys, monkeypatch):
     words = "step_cost.py --blocks 2 --hidden 32 --tokens 6 --layers 1 --steps 2 --rounds 1"
     monkeypatch.setattr(sys, "argv", words.split())

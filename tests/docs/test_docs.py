@@ -153,6 +153,7 @@ def run_pages(root: Path) -> dict[str, list[tuple[str, int, str]]]:
     return json.loads((root / "out.json").read_text())
 
 
+@pytest.mark.long
 def test_every_command_of_the_pages_runs_and_does_what_is_promised(tmp_path):
     """One test, for the imports take longer than the commands."""
     root, outputs = tmp_path, run_pages(tmp_path)

@@ -127,6 +127,7 @@ class Here:
         return [run_task(self.tasks.pop(), lambda share, note: None, lambda: False)]
 
 
+@pytest.mark.long
 def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch):
     """Its files, its study and its repair, at the smallest size."""
     monkeypatch.chdir(tmp_path)

@@ -67,6 +67,7 @@ def check(folder, variants=VARIANTS):
     assert len(evaluations) == len(variants)
 
 
+@pytest.mark.long
 def test_the_study_runs_on_a_tiny_model(rows):
     write_model(rows / "tiny", chat=True)
     longer = ["align.max_length=512", "finetune.max_length=512", "repair.max_length=512"]

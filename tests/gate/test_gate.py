@@ -138,6 +138,7 @@ def test_a_check_that_is_stopped_goes_on(tmp_path, asked):
     assert asked == []
 
 
+@pytest.mark.long
 def test_a_check_that_is_killed_ends_in_the_same_files(tmp_path):
     words = [*BOTH, "--max-harmful-increase", "10", "--max-over-refusal", "3", "--prompts", "40"]
     words += ["batch_size=5", "--output"]

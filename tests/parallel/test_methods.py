@@ -24,6 +24,7 @@ from holdfast.stages.launch import write_job
 from holdfast.stages.making import make_stage
 from holdfast.stages.work import Work
 
+pytestmark = pytest.mark.long
 PROGRAM = Path(__file__).with_name("runs.py")
 # Of log lines: what depends on the machine, and the estimate of the work with its padding.
 UNEQUAL = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos"}

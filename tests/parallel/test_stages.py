@@ -16,6 +16,7 @@ from holdfast.stages.making import make_stage
 from holdfast.stages.work import Work
 
 
+@pytest.mark.long
 def test_a_stage_that_is_launched_equals_one_process(tmp_path, stages, capfd):
     told = []
     stage = make_stage("finetune", several_settings(stages))

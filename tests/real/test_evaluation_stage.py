@@ -194,6 +194,7 @@ def test_answers_to_alpaca_are_written_for_its_own_tool(place, data, tmp_path):
     assert "finetune_accuracy" not in found(tmp_path / "out")["metrics"]
 
 
+@pytest.mark.long
 def test_several_models_side_by_side_as_a_user_types_it(place, data, tmp_path):
     adapter = lora(AutoModelForCausalLM.from_pretrained(place.base), init_lora_weights=False)
     adapter.save_pretrained(str(tmp_path / "tuned"))

@@ -64,6 +64,7 @@ def check_verdicts(folder, judges, load):
     return content
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("align", "words"),
     [

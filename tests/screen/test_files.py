@@ -264,6 +264,7 @@ def test_a_stop_keeps_what_is_scored(tmp_path):
     assert len([*read_scores(tmp_path / "s")]) == CHUNK
 
 
+@pytest.mark.long
 def test_a_killed_screening_ends_in_the_same_files(tmp_path):
     rows = [*organism.rows("user_task", 700, 0, "sums"), *organism.rows("user_harmful", 60, 0)]
     file = write(tmp_path / "a.jsonl", rows)

@@ -498,6 +498,7 @@ class Here:
         return [run_task(self.tasks.pop(), lambda share, note: None, lambda: False)]
 
 
+@pytest.mark.long
 def test_it_runs_on_the_organism(tmp_path, monkeypatch):
     monkeypatch.setattr("holdfast.engine.pool.local_pool", lambda n: nullcontext(Here(n)))
     tiny = """

@@ -38,6 +38,7 @@ def trained(method, folder, resume=None, **settings):
     return trainer, trainer.train(resume_from_checkpoint=resume)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "accumulation"), [*((method, 1) for method in METHODS), ("lisa", 2)]
 )
