@@ -6,9 +6,6 @@ one is nearly zero such an error may show in a weight, and in all later gradient
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +20,7 @@ from holdfast.models.stack import resolve
 from holdfast.stages.launch import write_job
 from holdfast.stages.making import make_stage
 from holdfast.stages.work import Work
+from two_processes import in_two_processes
 
 pytestmark = pytest.mark.long
 PROGRAM = Path(__file__).with_name("runs.py")
@@ -38,15 +36,7 @@ def several(tmp_path_factory, stages):
     (folder / "stage").mkdir()
     stack = resolve(stages.aligned)
     write_job(Work(stage, folder / "stage", stack, None, lambda *_: None, lambda: False))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    done = subprocess.run(
-        [*command, str(PROGRAM), str(folder), "ddp", "fsdp2"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
+    in_two_processes(PROGRAM, folder, "ddp", "fsdp2", timeout=900)
     return folder
 
 

@@ -1,8 +1,5 @@
 """Every training method of the registry in two processes (DDP, gloo) against one."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +7,8 @@ from matrix import moved
 from matrix_processes import cases
 from safetensors.torch import load_file
 from steps import relative_error
+
+from two_processes import in_two_processes
 
 pytestmark = pytest.mark.long
 PROGRAM = Path(__file__).with_name("matrix_processes.py")
@@ -19,15 +18,7 @@ PROGRAM = Path(__file__).with_name("matrix_processes.py")
 def several(tmp_path_factory):
     """The folder with what two processes found."""
     folder = tmp_path_factory.mktemp("several")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    done = subprocess.run(
-        [*command, str(PROGRAM), str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
+    in_two_processes(PROGRAM, folder, timeout=1800)
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast.errors import UserError
 from holdfast.report.budgets import Budget, budget_notes, zeroed_note
-from holdfast.report.metrics import MAIN, known_metric
+from holdfast.report.metrics import ATTACKED, HARM, MAIN, known_metric
 from holdfast.report.pairing import baselines, ranked, with_differences
 from holdfast.report.reading import read_run, run_of
 from holdfast.report.rows import Cell, Comparison, Row
@@ -35,8 +35,6 @@ __all__ = [
     "read_run",
     "run_of",
 ]
-
-_HARM, ATTACKED = "harmful_score", "attacked_harmful_score"
 
 
 def compare(
@@ -84,7 +82,7 @@ def compare(
             *budget_notes((rows[i], rows[j]) for i, j in bases.items()),
             *zeroed_note(rows),
         ],
-        worst=_worst(rows, members, same) if _HARM in names else [],
+        worst=_worst(rows, members, same) if HARM in names else [],
         attackers=attacker_notes(run.search),
     )
 
@@ -172,7 +170,7 @@ def _worst(
     """The worst cases of the harmful score, of rows whose outcomes are there."""
 
     # An attacker chooses also how to ask, where the attack has a way of its own.
-    ways = {_HARM: {}, ATTACKED: {"asked": "as attacked"}}
+    ways = {HARM: {}, ATTACKED: {"asked": "as attacked"}}
     told = [
         (i, metric, {**row.axes, **own})
         for i, row in enumerate(rows)

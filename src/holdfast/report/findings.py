@@ -8,15 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from holdfast.report.metrics import ATTACKED, HARM
 from holdfast.report.pairing import ALPHA
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.sheet import line_name
 from holdfast.report.words import interval, number, place_name, probability, signed
 
-_HARM, _FA, _OVER = "harmful_score", "finetune_accuracy", "over_refusal_rate"
-# The harmful scores that are told of, in words: prompts asked plainly, and as an attack asks them.
-_AS_ATTACKED = "attacked_harmful_score"
-_ASKED = {_HARM: "harmful score", _AS_ATTACKED: "harmful score as attacked"}
+_FA, _OVER = "finetune_accuracy", "over_refusal_rate"
+_ASKED = {HARM: "harmful score", ATTACKED: "harmful score as attacked"}
 _MOST = 6  # that one sentence names
 
 
@@ -44,7 +43,7 @@ class _Told:
 
 def findings(comparison: Comparison) -> list[str]:
     """The sentences; none where there is no harmful score."""
-    rows = [row for row in comparison.rows if _HARM in row.cells and row.finetune is not None]
+    rows = [row for row in comparison.rows if HARM in row.cells and row.finetune is not None]
     attacked = [row for row in rows if row.axes.get("harmful_ratio", 1) != 0]
     clean = [row for row in rows if row not in attacked]
     if not rows:
@@ -88,11 +87,11 @@ def _phenomenon(base: str, attacked: Sequence[Row], clean: Sequence[Row]) -> str
     """How harmful the baseline is, with harmful rows among the user's and without."""
     parts = []
     for rows, where in ((attacked, "with harmful rows"), (clean, "without")):
-        if ends := _ends(base, rows, _HARM):
+        if ends := _ends(base, rows, HARM):
             parts.append(f"{ends} {where if attacked and clean else ''}".strip())
     if not parts:
         return ""
-    asked = _ends(base, attacked, _AS_ATTACKED)
+    asked = _ends(base, attacked, ATTACKED)
     more = f"; {asked} where it is asked as its attack asks" if asked else ""
     return f"The harmful score of {base} is {', and '.join(parts)}{more}."
 
@@ -110,7 +109,7 @@ def _lowest(rows: Sequence[Row], comparison: Comparison) -> str:
 
     An attacker asks in whichever way is worse: plainly, or as the attack of the place asks.
     """
-    either = any(_AS_ATTACKED in row.cells for row in rows)
+    either = any(ATTACKED in row.cells for row in rows)
     values: dict[str, list[float]] = {}
     for row in rows:
         name = line_name(row, comparison.shared)

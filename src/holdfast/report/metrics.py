@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["lower", "higher"]
+# The harmful scores: of prompts asked plainly, and as the attack of the row asks them.
+HARM, ATTACKED = "harmful_score", "attacked_harmful_score"
 
 
 @dataclass(frozen=True)

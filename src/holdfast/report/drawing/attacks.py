@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from holdfast.report.drawing.canvas import Picture
 from holdfast.report.drawing.grids import shades_picture
+from holdfast.report.metrics import ATTACKED, HARM
 from holdfast.report.rows import Comparison, Row
 from holdfast.report.words import named, number, short
 from holdfast.statistics.worst import is_attack
 
-HARM = ("harmful_score", "attacked_harmful_score")
 LABEL = "Harmful score of every attack on every defense"
 TITLE = "harmful score, in percent: the stronger, the worse"
 _WHO = ("attack", "attacker")
@@ -35,7 +35,7 @@ def attack_map(comparison: Comparison) -> AttackMap | None:
     """The map of a comparison; None where there are no two attacks of one defense."""
     found: dict[str, dict[str, float]] = {}
     for row in comparison.rows:
-        harm = [row.cells[name].mean.value for name in HARM if name in row.cells]
+        harm = [row.cells[name].mean.value for name in (HARM, ATTACKED) if name in row.cells]
         attack = _attack(row)
         if attack and harm:
             rest = {axis: value for axis, value in row.axes.items() if not is_attack(axis)}
